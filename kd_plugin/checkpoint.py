@@ -1,0 +1,182 @@
+"""Read a generator's architecture off its checkpoint.
+
+The names and the shapes of the tensors tell everything but a U-Net's dropout, so nobody has to remember the
+options a teacher was trained with. Checkpoints are untrusted: they are loaded with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from .errors import CheckpointError
+from .networks import GeneratorSpec, Norm, build_generator
+
+__all__ = ["inspect_checkpoint", "inspect_state_dict", "read_state_dict"]
+
+_MAGIC = (b"PK", b"\x80")  # a zip archive, and a pickle: how PyTorch saves since 1.6, and before
+_WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
+
+
+def inspect_checkpoint(path: str | os.PathLike[str]) -> GeneratorSpec:
+    """Return the architecture of the generator in a checkpoint file.
+
+    Args:
+        path: a ``.pth`` file as the hosts write it, a bare state dict.
+
+    Raises:
+        CheckpointError: the file is missing or unreadable, or holds no generator of the family.
+    """
+    return inspect_state_dict(read_state_dict(path), str(path))
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Load a state dict on the CPU, with the prefixes of DataParallel, DDP and torch.compile removed.
+
+    Raises:
+        CheckpointError: missing, not a file, unreadable, not a state dict, or it needs code to load.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise CheckpointError(f"{file}: no such file")
+    if file.is_dir():
+        raise CheckpointError(f"{file}: is a folder, expected a checkpoint such as {file / 'latest_net_G.pth'}")
+    if file.stat().st_size == 0:
+        raise CheckpointError(f"{file}: is empty, the save was probably cut short")
+    with file.open("rb") as stream:
+        if not stream.read(2).startswith(_MAGIC):
+            raise CheckpointError(f"{file}: is not a PyTorch checkpoint, expected one the host saves as *_net_G*.pth")
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file}: is damaged, or holds objects besides tensors, which could run code on loading; "
+            f"expected the bare state dict the host saves as *_net_G*.pth"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line[:120]})") from error
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise CheckpointError(f"{file}: holds a {type(loaded).__name__}, expected the state dict of a generator")
+    others = [str(key) for key, value in loaded.items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise CheckpointError(
+            f"{file}: '{others[0]}' is no tensor; expected the bare state dict the host saves as *_net_G*.pth"
+        )
+    return {_unwrapped(str(key)): value for key, value in loaded.items()}
+
+
+def _unwrapped(key: str) -> str:
+    while key.startswith(_WRAPPERS):
+        key = key.split(".", 1)[1]
+    return key
+
+
+def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state dict") -> GeneratorSpec:
+    """Return the architecture of a generator's state dict.
+
+    Args:
+        state: tensors by name, without wrapper prefixes.
+        source: what to call it in an error.
+
+    Raises:
+        CheckpointError: not a generator of the family; the message names the first tensor that does not fit.
+    """
+    try:
+        if "model.1.weight" in state:
+            spec = _resnet(state)
+        elif "model.model.0.weight" in state:
+            spec = _unet(state)
+        else:
+            raise CheckpointError(f"no first layer of a ResNet or U-Net generator among {_some(state)}")
+        _compare(spec, state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    return spec
+
+
+def _shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, int, int]:
+    if key not in state:
+        raise CheckpointError(f"there is no '{key}', so this is not a ResNet or U-Net generator of the family")
+    shape = tuple(state[key].shape)
+    if len(shape) != 4:
+        raise CheckpointError(f"'{key}' has the shape {shape}, expected a convolution's four dimensions")
+    return shape
+
+
+def _norm(state: Mapping[str, torch.Tensor], norm_key: str, conv_key: str) -> Norm:
+    """Batch norm has weights; else a bias before the norm is what the family does for instance norm."""
+    if f"{norm_key}.weight" in state:
+        return "batch"
+    # Running statistics without weights: instance norm as PyTorch saved it before 0.4.
+    return "instance" if f"{conv_key}.bias" in state or f"{norm_key}.running_mean" in state else "none"
+
+
+def _resnet(state: Mapping[str, torch.Tensor]) -> GeneratorSpec:
+    ngf, input_nc = _shape(state, "model.1.weight")[:2]
+    blocks = {int(m[1]) for key in state if (m := re.match(r"model\.(\d+)\.conv_block\.", key))}
+    if not blocks:
+        raise CheckpointError(
+            f"'model.1.weight' looks like a ResNet generator, but there are no residual blocks among {_some(state)}"
+        )
+    last = f"model.{max(blocks) + 8}"
+    return GeneratorSpec(
+        architecture="resnet",
+        input_nc=input_nc,
+        output_nc=_shape(state, f"{last}.weight")[0],
+        ngf=ngf,
+        depth=len(blocks),
+        norm=_norm(state, "model.2", "model.1"),
+        dropout=f"model.{min(blocks)}.conv_block.5.weight" not in state,  # it moves to 6
+        bias="model.1.bias" in state,
+    )
+
+
+def _unet(state: Mapping[str, torch.Tensor]) -> GeneratorSpec:
+    ngf, input_nc = _shape(state, "model.model.0.weight")[:2]
+    output_nc = _shape(state, "model.model.3.weight")[1]
+    depth, block = 1, "model.model.1.model"
+    while f"{block}.1.weight" in state:
+        depth, block = depth + 1, f"{block}.3.model"
+    if depth < 5:
+        raise CheckpointError(f"a U-Net generator of the family halves 5 times or more, this one {depth} times")
+    return GeneratorSpec(
+        architecture="unet",
+        input_nc=input_nc,
+        output_nc=output_nc,
+        ngf=ngf,
+        depth=depth,
+        norm=_norm(state, "model.model.1.model.2", "model.model.1.model.1"),
+        dropout=None,
+        bias="model.model.0.bias" in state,
+    )
+
+
+def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
+    """Check that the state dict is exactly that of the generator it was read as."""
+    with torch.device("meta"):
+        expected = build_generator(spec).state_dict()
+    for key, tensor in expected.items():
+        if key.endswith("num_batches_tracked"):  # absent in files from before PyTorch 0.4.1
+            continue
+        if key not in state:
+            raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is missing")
+        if state[key].shape != tensor.shape:
+            raise CheckpointError(
+                f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has the shape {tuple(state[key].shape)}, "
+                f"expected {tuple(tensor.shape)}"
+            )
+    for key in state:
+        if key not in expected and not key.endswith((".running_mean", ".running_var", ".num_batches_tracked")):
+            raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has no place in one")
+
+
+def _some(state: Mapping[str, torch.Tensor]) -> str:
+    keys = list(state)
+    return ", ".join(keys[:3]) + (f", ... ({len(keys)} tensors)" if len(keys) > 3 else "")

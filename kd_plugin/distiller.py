@@ -1,0 +1,137 @@
+"""Distil one generator: run the teacher, compute the terms. Knows nothing of hosts.
+
+In a training loop of your own::
+
+    teacher = load_teacher("checkpoints/big/latest_net_G.pth")
+    distiller = Distiller(student, teacher, {"wavelet": 100.0, "srp": 1000.0})
+    for x, y in loader:
+        result = distiller(x)
+        loss = my_loss(result.output, y) + result.total
+        loss.backward()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import ArgumentError
+from .losses import WeightedTerm, build_terms
+from .taps import Call, Recorder, Tap, default_taps
+
+__all__ = ["Distillation", "Distiller"]
+
+
+@dataclass
+class Distillation:
+    """What one step of distillation gives.
+
+    Attributes:
+        output: the student's images (B, C, H, W), with their graph.
+        teacher_output: the teacher's images, without one.
+        losses: the weighted terms by name, scalars with their graph.
+    """
+
+    output: torch.Tensor
+    teacher_output: torch.Tensor
+    losses: dict[str, torch.Tensor]
+
+    @property
+    def total(self) -> torch.Tensor:
+        """The sum of the weighted terms, to be added to the student's own loss."""
+        return torch.stack(list(self.losses.values())).sum()
+
+
+class Distiller:
+    """Compare a student generator with a frozen teacher.
+
+    Args:
+        student: the network in training; may be wrapped (DataParallel, DDP, compiled).
+        teacher: a frozen network that takes the same images, for instance from
+            :func:`~kd_plugin.load_teacher`.
+        terms: term names, or names with weights, or terms built by
+            :func:`~kd_plugin.losses.build_terms`.
+        options: settings of the terms by flag, e.g. ``{"wavelet_levels": 3}``.
+        taps: where terms on features read student and teacher; the end of the encoder by default. With
+            several taps, a term is the mean over them.
+
+    Raises:
+        ArgumentError: unknown terms, options or modules; a teacher that requires grad.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        terms: Mapping[str, float | None] | Mapping[str, WeightedTerm] | Iterable[str],
+        *,
+        options: Mapping[str, Any] | None = None,
+        taps: Sequence[Tap] | None = None,
+    ) -> None:
+        if any(parameter.requires_grad for parameter in teacher.parameters()):
+            raise ArgumentError("the teacher requires grad: freeze it with teacher.requires_grad_(False)")
+        self.student = student
+        self.teacher = teacher
+        self.terms = _built(terms, options)
+        needs_taps = any(term.term.reads == "features" for term in self.terms.values())
+        self.taps = (list(taps) if taps else default_taps(student, teacher)) if needs_taps else []
+        self.record()  # resolves the names of the taps, so that a wrong one fails now
+        Recorder(teacher, [tap.teacher for tap in self.taps])
+
+    def record(self) -> Recorder:
+        """Return a context manager; calls of the student inside it can be distilled afterwards."""
+        return Recorder(self.student, [tap.student for tap in self.taps])
+
+    def distill(self, call: Call) -> Distillation:
+        """Run the teacher on the input of a recorded call of the student, and compute the terms.
+
+        Raises:
+            ArgumentError: the image size does not suit the teacher, or outputs or features do not fit.
+        """
+        if not isinstance(call.output, torch.Tensor):
+            raise ArgumentError(f"the student gave a {type(call.output).__name__}, expected a batch of images")
+        self._check_size(call.input)
+        with torch.no_grad(), Recorder(self.teacher, [tap.teacher for tap in self.taps]) as recorder:
+            teacher_output = self.teacher(call.input)
+        teacher_features = recorder.calls[-1].features
+        losses = {}
+        for name, (term, weight) in ((n, (t.term, t.weight)) for n, t in self.terms.items()):
+            if term.reads == "output":
+                value = term(call.output, teacher_output)
+            else:
+                values = [term(call.features[tap.student], teacher_features[tap.teacher]) for tap in self.taps]
+                value = torch.stack(values).mean()
+            losses[name] = weight * value
+        return Distillation(call.output, teacher_output, losses)
+
+    def __call__(self, images: torch.Tensor) -> Distillation:
+        """Run the student on images (B, C, H, W) in [-1, 1] and distil the call."""
+        with self.record() as recorder:
+            self.student(images)
+        return self.distill(recorder.calls[-1])
+
+    def _check_size(self, images: torch.Tensor) -> None:
+        spec = getattr(self.teacher, "spec", None)
+        if spec is None:
+            return
+        height, width = images.shape[-2:]
+        if height % spec.multiple or width % spec.multiple:
+            raise ArgumentError(
+                f"the teacher, a {spec.netG}, takes images whose sides are multiples of {spec.multiple}, "
+                f"got {width}x{height}: choose --crop_size accordingly"
+            )
+        if images.shape[1] != spec.input_nc:
+            raise ArgumentError(f"the teacher takes {spec.input_nc} channels, got {images.shape[1]}")
+
+
+def _built(
+    terms: Mapping[str, float | None] | Mapping[str, WeightedTerm] | Iterable[str],
+    options: Mapping[str, Any] | None,
+) -> dict[str, WeightedTerm]:
+    if isinstance(terms, Mapping) and any(isinstance(value, WeightedTerm) for value in terms.values()):
+        return dict(terms)
+    return build_terms(terms, options)

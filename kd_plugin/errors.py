@@ -1,0 +1,49 @@
+"""The one error family of the plugin.
+
+Every condition a user can cause raises a :class:`KDError` whose message is one line: what is wrong, the
+value, and what to do instead. The command line prints that line and exits with status 2; anything else that
+escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ArgumentError", "CheckpointError", "HostError", "KDError", "OptionError", "unknown_name"]
+
+
+_LISTED = 12  # names an error lists at most
+
+
+class KDError(Exception):
+    """Base of every error the plugin raises on purpose."""
+
+
+class ArgumentError(KDError, ValueError):
+    """A function was called with a value it cannot work with."""
+
+
+class OptionError(KDError):
+    """The command line options do not make sense together."""
+
+
+class CheckpointError(KDError):
+    """A file is not a generator checkpoint that can be read."""
+
+
+class HostError(KDError):
+    """The repository the plugin runs in does not follow the host contract."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that is not among the known ones, with the nearest as a suggestion.
+
+    >>> unknown_name("term", "wavlet", ["wavelet", "srp"])
+    "unknown term 'wavlet': did you mean 'wavelet'? (known: srp, wavelet)"
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    hint = f": did you mean '{nearest[0]}'?" if nearest else ""
+    listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    return f"unknown {kind} '{name}'{hint} (known: {listed})"

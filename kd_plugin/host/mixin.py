@@ -1,0 +1,191 @@
+"""Distillation inside a host's own model class.
+
+``class DistillPix2PixModel(DistillMixin, Pix2PixModel)`` is all it takes. The mixin runs the teacher and
+computes the terms after the host's own ``forward`` and attaches them to the student's images; it knows
+nothing of how the host computes its losses and steps its optimizers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from argparse import ArgumentParser
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from ..attach import Attachment, attach
+from ..distiller import Distiller
+from ..errors import HostError, KDError, OptionError
+from ..files import sha256
+from ..networks import Generator
+from ..students import StudentRecord, describe
+from ..teacher import load_teacher
+from ..version import __version__
+from .contract import Pair, find_pairs, is_main_process, network_of
+from .options import DistillConfig, add_options, apply_student_options
+from .record import use_record
+from .teachers import check_channels, find_teachers
+
+__all__ = ["DistillMixin"]
+
+
+@dataclass
+class _Distilled:
+    """A pair in training: its teacher, where that came from, and the distiller that compares the two."""
+
+    pair: Pair
+    file: Path
+    teacher: Generator
+    distiller: Distiller
+
+
+class DistillMixin:
+    """Put before a host's model class to distil its generators from a teacher.
+
+    The class may declare ``distill_pairs``, a list of (network, attribute that holds its images); without it,
+    the pairs of pix2pix (``G`` -> ``fake_B``) and CycleGAN (``G_A`` -> ``fake_B``, ``G_B`` -> ``fake_A``) are
+    found.
+    """
+
+    distill_optional: ClassVar[bool] = False  # the runner's classes also serve runs without --distill
+
+    # What the mixin uses of the host's BaseModel.
+    loss_names: list[str]
+    visual_names: list[str]
+    device: torch.device
+
+    @classmethod
+    def modify_commandline_options(cls, parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
+        """Add the plugin's options, or at test time take the student's from its record, and check them."""
+        parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
+        try:
+            if is_train:
+                add_options(parser)
+                config = DistillConfig.from_namespace(parser.parse_known_args()[0])
+                if config is None and not cls.distill_optional:
+                    raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
+            else:
+                use_record(parser)
+        except KDError as error:
+            # argparse's way to end on a bad option, less the usage text: the host's runs over many screens.
+            parser.exit(2, f"{parser.prog}: error: {error}\n")
+        return parser
+
+    def __init__(self, opt: Any) -> None:
+        self._distilled: list[_Distilled] = []
+        self._attached: list[Attachment] = []
+        self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
+        if self._config is None:
+            super().__init__(opt)  # type: ignore[call-arg]
+            return
+        apply_student_options(opt, self._config)
+        folder = Path(opt.checkpoints_dir) / opt.name
+        record = StudentRecord.read(folder)
+        if record and getattr(opt, "continue_train", False):
+            record.check(opt, folder)
+        try:
+            super().__init__(opt)  # type: ignore[call-arg]
+        except NotImplementedError as error:  # what the family raises for a name it does not know
+            raise OptionError(
+                f"the host cannot build the student: {error} (--student_netG, --netG, --norm)"
+            ) from error
+        self._teacher_files = find_teachers(self._config, find_pairs(self), getattr(opt, "direction", "AtoB"))
+        for pair in self._teacher_files:
+            self.loss_names = [*self.loss_names, *(f"{name}{pair.suffix}" for name in self._config.names)]
+            self.visual_names = [*self.visual_names, f"teacher_{pair.output}"]
+
+    def setup(self, opt: Any) -> None:
+        """Let the host set up its networks, then load the teachers and write the student's record."""
+        super().setup(opt)  # type: ignore[misc]
+        if self._config is None:
+            return
+        for flag in self._config.idle():
+            print(f"[distill] note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
+        dropout = not getattr(opt, "no_dropout", False)
+        for pair, file in self._teacher_files.items():
+            # Only now: the host may have wrapped the network for several GPUs in its setup.
+            student = network_of(self, pair)
+            teacher = load_teacher(file, self._config.teacher_mode, self.device, dropout)
+            check_channels(pair, file, teacher.spec, student)
+            distiller = Distiller(student, teacher, self._config.build_terms(), taps=self._config.taps())
+            _refuse_replicas(distiller)
+            self._distilled.append(_Distilled(pair, file, teacher, distiller))
+            print(f"[distill] {_summary(self._distilled[-1])}")
+        for pair in find_pairs(self):
+            if pair not in self._teacher_files:
+                print(f"[distill] note: {pair.net} has no teacher and trains on the host's losses alone")
+        if is_main_process():
+            self._record(opt, self._config).write(Path(opt.checkpoints_dir) / opt.name)
+
+    def forward(self) -> None:
+        """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
+        if not self._distilled or not torch.is_grad_enabled():
+            super().forward()  # type: ignore[misc]
+            return
+        self._warn_if_unused()
+        with ExitStack() as stack:
+            recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
+            super().forward()  # type: ignore[misc]
+        for distilled, recorder in zip(self._distilled, recorders):
+            pair = distilled.pair
+            output = getattr(self, pair.output, None)
+            call = recorder.find(output) if isinstance(output, torch.Tensor) else None
+            if call is None:
+                raise HostError(
+                    f"forward() of {type(self).__name__} leaves no output of net{pair.net} in '{pair.output}': "
+                    f'declare the attribute that holds its output, distill_pairs = [("{pair.net}", "...")]'
+                )
+            result = distilled.distiller.distill(call)
+            attached, attachment = attach(result.output, result.total)
+            setattr(self, pair.output, attached)
+            setattr(self, f"teacher_{pair.output}", result.teacher_output)
+            self._attached.append(attachment)
+            for name, value in result.losses.items():
+                setattr(self, f"loss_{name}{pair.suffix}", value.detach())
+
+    def _warn_if_unused(self) -> None:
+        if any(attachment.passes == 0 for attachment in self._attached):
+            warnings.warn(
+                "the distillation terms of the last step got no gradient: the images they are attached to "
+                f"({', '.join(d.pair.output for d in self._distilled)}) take no part in the generator's loss",
+                stacklevel=3,
+            )
+        self._attached.clear()
+
+    def _record(self, opt: Any, config: DistillConfig) -> StudentRecord:
+        return StudentRecord(
+            kd_plugin=__version__,
+            model=opt.model,
+            direction=getattr(opt, "direction", None),
+            host_options=StudentRecord.options_of(opt),
+            distillation=config.to_dict(),
+            students={d.pair.net: describe(d.distiller.student) for d in self._distilled},
+            teachers={
+                d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)}
+                for d in self._distilled
+            },
+        )
+
+
+def _refuse_replicas(distiller: Distiller) -> None:
+    student = distiller.student
+    if distiller.taps and isinstance(student, nn.DataParallel) and len(student.device_ids) > 1:
+        raise OptionError(
+            f"--distill srp cannot read the layers of a generator that DataParallel splits over "
+            f"{len(student.device_ids)} GPUs: give one of --gpu_ids, or leave srp out"
+        )
+
+
+def _summary(distilled: _Distilled) -> str:
+    spec, distiller = distilled.teacher.spec, distilled.distiller
+    large, small = describe(distilled.teacher)["parameters"], describe(distiller.student)["parameters"]
+    terms = ", ".join(f"{name} x {weighted.weight:g}" for name, weighted in distiller.terms.items())
+    taps = "".join(f", srp reads {tap.student} (teacher: {tap.teacher})" for tap in distiller.taps)
+    return (
+        f"{distilled.pair.net}: teacher {distilled.file} ({spec.netG}, ngf {spec.ngf}, {large / 1e6:.3f} M) -> "
+        f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; {terms}{taps}"
+    )

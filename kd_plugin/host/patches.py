@@ -1,0 +1,108 @@
+"""The only monkey-patches: two functions of a host, replaced as the host's own script imports them.
+
+* ``models.find_model_using_name``: the one place where hosts look a model class up. With ``--distill`` the
+  class found is joined with the mixin, without it the host gets its own.
+* ``options.train_options``: the plugin's options join before the first parse, so that ``--help``, which hosts
+  answer there, shows them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.abc
+import importlib.machinery
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+from ..errors import HostError
+from .mixin import DistillMixin
+from .options import add_options
+
+__all__ = ["install"]
+
+Patch = Callable[[ModuleType], None]
+
+
+def install() -> None:
+    """Arrange for the host's modules to be patched when they are imported."""
+    sys.meta_path.insert(0, _PatchingFinder({"models": _patch_models, "options.train_options": _patch_options}))
+
+
+class _PatchingFinder(importlib.abc.MetaPathFinder):
+    """Finds the modules to be patched where Python would, and patches them once they have run."""
+
+    def __init__(self, patches: dict[str, Patch]) -> None:
+        self._patches = patches
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        patch = self._patches.get(name)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if patch else None
+        if patch is None or spec is None or spec.loader is None:
+            return None
+        loader = spec.loader
+        run = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            patch(module)
+
+        loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _patch_models(module: ModuleType) -> None:
+    original = getattr(module, "find_model_using_name", None)
+    if original is None:
+        raise HostError(f"{module.__file__} has no find_model_using_name: this repository is not of the host family")
+
+    switches: dict[type, type] = {}  # so that the same name gives the same class
+
+    @functools.wraps(original)
+    def find_model_using_name(*args: Any, **kwargs: Any) -> type:
+        found: type = original(*args, **kwargs)
+        if issubclass(found, DistillMixin):
+            return found
+        return switches.setdefault(found, _switch(found))
+
+    module.find_model_using_name = find_model_using_name  # type: ignore[attr-defined]
+
+
+def _switch(host_class: type) -> type:
+    """Return a class that constructs the host's own, or with ``--distill`` the one with the mixin."""
+    distilled = type(
+        f"Distill{host_class.__name__}",
+        (DistillMixin, host_class),
+        {"distill_optional": True, "__module__": host_class.__module__, "__doc__": host_class.__doc__},
+    )
+
+    def construct(cls: type, opt: Any) -> Any:
+        return (distilled if getattr(opt, "distill", "") else host_class)(opt)
+
+    members = {
+        "modify_commandline_options": distilled.modify_commandline_options,  # type: ignore[attr-defined]
+        "__new__": construct,
+        "__module__": host_class.__module__,
+        "__doc__": host_class.__doc__,
+    }
+    return type(host_class.__name__, (host_class,), members)
+
+
+def _patch_options(module: ModuleType) -> None:
+    for cls in vars(module).values():
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and "initialize" in vars(cls):
+            cls.initialize = _with_options(cls.initialize)  # type: ignore[attr-defined]
+
+
+def _with_options(original: Callable[..., ArgumentParser]) -> Callable[..., ArgumentParser]:
+    @functools.wraps(original)
+    def initialize(self: Any, parser: ArgumentParser) -> ArgumentParser:
+        parser = original(self, parser)
+        add_options(parser)
+        return parser
+
+    return initialize

@@ -1,0 +1,110 @@
+"""Find the teacher's checkpoint of each pair, and refuse one that translates the other way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from ..errors import OptionError
+from ..networks import GeneratorSpec
+from ..students import describe
+from .contract import Pair
+from .options import DistillConfig
+
+__all__ = ["check_channels", "find_teachers"]
+
+_NAME = re.compile(r"_net_(G\w*)\.pth$")
+_DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
+
+
+def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str) -> dict[Pair, Path]:
+    """Return the checkpoint file of each pair that has a teacher; a CycleGAN may have one for one pair only.
+
+    Args:
+        config: the options.
+        pairs: the pairs of the model.
+        direction: the host's ``--direction``, "AtoB" or "BtoA".
+
+    Raises:
+        OptionError: no file is found, an option does not fit the model, or the teacher of a pair was trained
+            to translate the other way.
+    """
+    single = {"G_A": config.teacher_G_A, "G_B": config.teacher_G_B}
+    nets = [pair.net for pair in pairs]
+    for net, given in single.items():
+        if given and net not in nets:
+            raise OptionError(f"--teacher_{net} {given}: this model has no generator {net}, give --teacher instead")
+    found = {pair: Path(single[pair.net]) for pair in pairs if single.get(pair.net)}
+    rest = [pair for pair in pairs if pair not in found]
+    if config.teacher and rest:
+        found |= _from_teacher(Path(config.teacher), config.teacher_epoch, rest)
+    for pair, file in found.items():
+        if not file.is_file():
+            raise OptionError(f"no teacher for {pair.net}: {file} is not a file")
+        _check_direction(pair, file, direction)
+    return {pair: found[pair] for pair in pairs if pair in found}
+
+
+def check_channels(pair: Pair, file: Path, teacher: GeneratorSpec, student: nn.Module) -> None:
+    """Check that teacher and student take and give images of the same channels.
+
+    Raises:
+        OptionError: naming the channels of both.
+    """
+    described = describe(student)
+    wanted = described.get("input_nc"), described.get("output_nc")
+    if None not in wanted and wanted != (teacher.input_nc, teacher.output_nc):
+        raise OptionError(
+            f"the teacher {file} translates {teacher.input_nc} to {teacher.output_nc} channels, but {pair.net} "
+            f"translates {wanted[0]} to {wanted[1]}: check --input_nc and --output_nc, or is it the teacher of the "
+            f"other direction?"
+        )
+
+
+def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair]) -> dict[Pair, Path]:
+    if teacher.is_file():
+        if len(pairs) > 1:
+            nets = " and ".join(f"--teacher_{pair.net}" for pair in pairs)
+            raise OptionError(
+                f"--teacher {teacher} is one file, but this model has {len(pairs)} generators: "
+                f"give the folder it is in, or {nets} (one of them is enough)"
+            )
+        return {pairs[0]: teacher}
+    if not teacher.is_dir():
+        raise OptionError(f"--teacher {teacher}: no such file or folder")
+    found = {pair: teacher / f"{epoch}_net_{pair.net}.pth" for pair in pairs}
+    found = {pair: file for pair, file in found.items() if file.is_file()}
+    if not found:
+        wanted = " or ".join(f"{epoch}_net_{pair.net}.pth" for pair in pairs)
+        there = sorted(file.name for file in teacher.glob("*.pth"))
+        listed = ", ".join(there[:6]) + (", ..." if len(there) > 6 else "")
+        raise OptionError(
+            f"--teacher {teacher}: there is no {wanted}; it holds {listed or 'no .pth file'} "
+            f"(--teacher_epoch names another epoch; a .pth file can be given itself)"
+        )
+    return found
+
+
+def _check_direction(pair: Pair, file: Path, direction: str) -> None:
+    """Compare what the teacher's file name and its ``train_opt.txt`` say with what the pair does."""
+    named = _NAME.search(file.name)
+    if not named:
+        return
+    options = file.parent / "train_opt.txt"
+    recorded = _DIRECTION.search(options.read_text(errors="replace")) if options.is_file() else None
+    trained = recorded[1] if recorded else direction
+    teacher_way = _way(trained, swapped=Pair(named[1], "").swaps)
+    student_way = _way(direction, swapped=pair.swaps)
+    if teacher_way != student_way:
+        source = f" (trained with --direction {trained})" if recorded else ""
+        raise OptionError(
+            f"the teacher {file}{source} translates {teacher_way}, but {pair.net} with --direction {direction} "
+            f"translates {student_way}: give the teacher of the other direction, or change --direction"
+        )
+
+
+def _way(direction: str, swapped: bool) -> str:
+    return "A to B" if (direction == "AtoB") != swapped else "B to A"

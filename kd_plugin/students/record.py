@@ -1,0 +1,121 @@
+"""The record beside a student's checkpoints: what was built, from which teacher, and how it was distilled.
+
+It lets a test run rebuild the student without its options, and a reader trace a checkpoint to its teacher.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..checkpoint import inspect_checkpoint, inspect_state_dict
+from ..errors import CheckpointError, OptionError
+from ..files import write_text_atomically
+from ..taps import unwrap
+
+__all__ = ["RECORD_NAME", "StudentRecord", "describe"]
+
+RECORD_NAME = "student.json"
+_FORMAT = 1
+# The host's options that decide which tensors a generator has.
+_SHAPING = ("input_nc", "output_nc", "ngf", "netG", "norm")
+_HOST_OPTIONS = (*_SHAPING, "no_dropout", "ndf", "netD", "n_layers_D")
+
+
+@dataclass(frozen=True)
+class StudentRecord:
+    """Content of ``student.json``.
+
+    Attributes:
+        kd_plugin: version that wrote it.
+        model: the host's ``--model``.
+        direction: the host's ``--direction``, if it has one.
+        host_options: the host's own options that build the networks, by name.
+        distillation: terms, weights and settings.
+        students, teachers: description of each generator by name (``G``, ``G_A``, ``G_B``).
+    """
+
+    kd_plugin: str
+    model: str
+    direction: str | None
+    host_options: dict[str, Any]
+    distillation: dict[str, Any]
+    students: dict[str, dict[str, Any]] = field(default_factory=dict)
+    teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @staticmethod
+    def options_of(opt: Namespace) -> dict[str, Any]:
+        """Return those of the host's options that build the networks."""
+        return {name: getattr(opt, name) for name in _HOST_OPTIONS if hasattr(opt, name)}
+
+    def write(self, folder: Path) -> Path:
+        """Write the record into an experiment's folder, making the folder if needed; return the file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / RECORD_NAME
+        write_text_atomically(file, json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n")
+        return file
+
+    @classmethod
+    def read(cls, folder: Path) -> StudentRecord | None:
+        """Return the record of an experiment's folder, or None where there is none.
+
+        Raises:
+            CheckpointError: there is one, but it cannot be understood.
+        """
+        file = folder / RECORD_NAME
+        if not file.is_file():
+            return None
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            version = content.pop("format")
+            if version != _FORMAT:
+                raise CheckpointError(
+                    f"{file}: format {version} is of another version of kd_plugin, this reads {_FORMAT}"
+                )
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{file}: not a student record ({error}); delete it to go without") from error
+
+    def check(self, opt: Namespace, folder: Path) -> None:
+        """Check that options do not contradict the student in the folder.
+
+        Raises:
+            OptionError: naming the option, both values and the file.
+        """
+        for name in _SHAPING:
+            if hasattr(opt, name) and name in self.host_options and getattr(opt, name) != self.host_options[name]:
+                raise OptionError(
+                    f"--{name} {getattr(opt, name)} contradicts {folder / RECORD_NAME}: the student there was built "
+                    f"with {self.host_options[name]}"
+                )
+
+    def is_of(self, folder: Path, epoch: str) -> bool:
+        """Return False if a checkpoint in the folder is of another network than the one recorded.
+
+        That happens when the same experiment name is trained again without the plugin.
+        """
+        for name, described in self.students.items():
+            file = folder / f"{epoch}_net_{name}.pth"
+            if file.is_file() and not _same(inspect_checkpoint(file).to_dict(), described):
+                return False
+        return True
+
+
+def describe(network: nn.Module) -> dict[str, Any]:
+    """Return what a generator is, for JSON; one outside the family is known by its class alone."""
+    inner = unwrap(network)
+    described: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in inner.parameters())}
+    try:
+        return {**inspect_state_dict(inner.state_dict()).to_dict(), **described}
+    except CheckpointError:
+        return {"class": f"{type(inner).__module__}.{type(inner).__qualname__}", **described}
+
+
+def _same(found: Mapping[str, Any], described: Mapping[str, Any]) -> bool:
+    return all(described.get(key, value) == value for key, value in found.items() if key != "dropout")
