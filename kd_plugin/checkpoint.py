@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             f"{file}: is damaged, or holds objects besides tensors, which could run code on loading; "
             f"expected the bare state dict the host saves as *_net_G*.pth"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes make the unpickler fail in any way: struct.error, KeyError, ...
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line[:120]})") from error
     if not isinstance(loaded, Mapping) or not loaded:

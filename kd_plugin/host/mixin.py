@@ -130,7 +130,7 @@ class DistillMixin:
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
             super().forward()  # type: ignore[misc]
-        for distilled, recorder in zip(self._distilled, recorders):
+        for distilled, recorder in zip(self._distilled, recorders, strict=True):
             pair = distilled.pair
             output = getattr(self, pair.output, None)
             call = recorder.find(output) if isinstance(output, torch.Tensor) else None

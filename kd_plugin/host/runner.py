@@ -10,6 +10,7 @@ import builtins
 import os
 import sys
 from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 
@@ -44,12 +45,15 @@ def run_script(arguments: Sequence[str]) -> int:
     sys.argv = list(arguments)
     sys.path[0] = str(script.resolve().parent)
     main = ModuleType("__main__")
-    main.__file__ = str(script)
-    main.__builtins__ = builtins  # type: ignore[attr-defined]
+    file = os.path.abspath(script)
+    loader = SourceFileLoader("__main__", file)
+    vars(main).update(
+        __file__=file, __loader__=loader, __builtins__=builtins, __package__=None, __cached__=None, __annotations__={}
+    )
     sys.modules["__main__"] = main
     install()
     try:
-        exec(compile(script.read_bytes(), str(script), "exec"), main.__dict__)  # noqa: S102 - what a runner is for
+        exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - what a runner is for
     except KDError:
         raise
     except Exception as error:
@@ -60,9 +64,8 @@ def run_script(arguments: Sequence[str]) -> int:
 
 def _print_traceback(error: Exception) -> None:
     """Print a traceback without the runner's frames, unless the plugin itself failed."""
-    traceback = error.__traceback__
-    frames = _frames(traceback)
-    if not frames[-1].tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    frames = _frames(error.__traceback__)[1:]  # the first is run_script; there are no others if compiling failed
+    if not frames or not frames[-1].tb_frame.f_code.co_filename.startswith(_PACKAGE):
         chained: BaseException | None = error
         while chained is not None:
             chained.__traceback__ = _without_package(chained.__traceback__)

@@ -23,8 +23,9 @@ def pixel_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         ArgumentError: the shapes differ, or the tensors are not batches of images.
     """
     check_images(student, teacher)
-    # Not F.l1_loss: in half precision a mean over an image would lose most of its digits.
-    return (student - teacher).abs().mean(dtype=torch.promote_types(student.dtype, torch.float32))
+    # In half precision, a mean over an image would lose most of its digits.
+    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
+    return (student.to(dtype) - teacher.to(dtype)).abs().mean()
 
 
 @register

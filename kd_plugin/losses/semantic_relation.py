@@ -66,7 +66,7 @@ def semantic_relation_loss(student_features: torch.Tensor, teacher_features: tor
             torch.promote_types(student_features.dtype, teacher_features.dtype), torch.float32
         )
         # One image at a time: a batch of N x N matrices would be the largest tensor of the training step.
-        pairs = zip(student_features.to(dtype), teacher_features.to(dtype))
+        pairs = zip(student_features.to(dtype), teacher_features.to(dtype), strict=True)
         return torch.stack([(_relations(s) - _relations(t)).abs().mean() for s, t in pairs]).mean()
 
 

@@ -145,13 +145,10 @@ def wavelet_loss(
     check_images(student, teacher)
     if bands not in get_args(Bands):
         raise ArgumentError(unknown_name("bands", str(bands), get_args(Bands)))
-    if student.dtype != teacher.dtype:  # under autocast the two can differ; subtract in the wider type
-        dtype = torch.promote_types(student.dtype, teacher.dtype)
-        student, teacher = student.to(dtype), teacher.to(dtype)
+    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     with torch.autocast(student.device.type, enabled=False):
-        if student.dtype in (torch.float16, torch.bfloat16):
-            student, teacher = student.float(), teacher.float()
-        approximation, details = wavelet_decompose(student - teacher, levels, wavelet, mode)
+        difference = student.to(dtype) - teacher.to(dtype)
+        approximation, details = wavelet_decompose(difference, levels, wavelet, mode)
         low = approximation.abs().mean()
         if bands == "low":
             return low

@@ -1,0 +1,109 @@
+"""Shared by the tests: host folders, small data sets, and ways to run a host in and out of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+HOST = REPOSITORY / "examples" / "host"
+FORMS = ("2020", "2025")
+SMALL = "--netG resnet_6blocks --load_size 32 --crop_size 32 --num_threads 0"
+
+
+def paint(file: Path, width: int, height: int, seed: int) -> None:
+    """Write a smooth random picture: noise would leave a generator nothing to learn."""
+    noise = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(file)
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``paired`` (aligned) and ``unpaired`` data of 32x32 pictures."""
+    root = tmp_path_factory.mktemp("images")
+    for phase in ("train", "test"):
+        for i in range(4):
+            paint(root / "paired" / phase / f"{i}.png", 64, 32, i)
+            paint(root / "unpaired" / f"{phase}A" / f"{i}.png", 32, 32, 10 + i)
+            paint(root / "unpaired" / f"{phase}B" / f"{i}.png", 32, 32, 20 + i)
+    return root
+
+
+def run(command: list[str], cwd: Path, form: str = "2025") -> subprocess.CompletedProcess[str]:
+    """Run a Python command line in a host's form, with the plugin importable and one thread."""
+    env = dict(os.environ, HOST_FORM=form, OMP_NUM_THREADS="1", PYTHONPATH=str(REPOSITORY), PYTHONHASHSEED="0")
+    env.pop("PYTHONSTARTUP", None)
+    return subprocess.run(
+        [sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def kd(arguments: str, cwd: Path, form: str = "2025") -> subprocess.CompletedProcess[str]:
+    """Run ``kd`` with arguments separated by spaces."""
+    return run(["-m", "kd_plugin", *arguments.split()], cwd, form)
+
+
+def succeed(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Check that a command ended well, and show what it said if not."""
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result
+
+
+def real_hosts() -> list[Path]:
+    """The checkouts of real host repositories in the folder KD_HOSTS names."""
+    root = os.environ.get("KD_HOSTS")
+    return sorted(f.parent.parent for f in Path(root).glob("*/models/__init__.py")) if root else []
+
+
+_HOST_PACKAGES = ("models", "data", "options", "util")
+
+
+@contextlib.contextmanager
+def imported_host(folder: Path, form: str) -> Iterator[ModuleType]:
+    """Import a host's ``models`` package into this process, and forget all of the host afterwards."""
+
+    def forget() -> None:
+        for name in [n for n in sys.modules if n.partition(".")[0] in _HOST_PACKAGES]:
+            del sys.modules[name]
+
+    before = os.environ.get("HOST_FORM")
+    os.environ["HOST_FORM"] = form
+    sys.path.insert(0, str(folder))
+    forget()
+    try:
+        yield importlib.import_module("models")
+    finally:
+        forget()
+        sys.path.remove(str(folder))
+        if before is None:
+            del os.environ["HOST_FORM"]
+        else:
+            os.environ["HOST_FORM"] = before
+
+
+def host_options(folder: Path, **changes: object) -> Namespace:
+    """The options a host's model reads, with small networks."""
+    values = {
+        "isTrain": True, "checkpoints_dir": str(folder), "name": "student", "gpu_ids": [],
+        "device": torch.device("cpu"), "preprocess": "none", "model": "pix2pix", "input_nc": 3, "output_nc": 3,
+        "ngf": 4, "ndf": 4,
+        "netG": "resnet_6blocks", "netD": "basic", "n_layers_D": 3, "norm": "instance", "no_dropout": True,
+        "init_type": "normal", "init_gain": 0.02, "gan_mode": "lsgan", "pool_size": 0, "lr": 0.0002, "beta1": 0.5,
+        "lambda_L1": 10.0, "lambda_A": 10.0, "lambda_B": 10.0, "lambda_identity": 0.5, "direction": "AtoB",
+        "continue_train": False, "load_iter": 0, "epoch": "latest", "verbose": False, "lr_policy": "linear",
+        "n_epochs": 1, "n_epochs_decay": 0, "epoch_count": 1, "lr_decay_iters": 50,
+    }  # fmt: skip
+    return Namespace(**{**values, **changes})

@@ -1,0 +1,249 @@
+"""Reading architectures off files, against networks that the embedded host built from its own code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FORMS, HOST, imported_host
+from torch import nn
+
+from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint, load_teacher
+from kd_plugin.networks import build_generator
+from kd_plugin.report.cost import generator_cost
+
+
+def host_generator(
+    netG: str, norm: str, dropout: bool, form: str = "2025", channels: tuple[int, int] = (3, 1)
+) -> nn.Module:
+    with imported_host(HOST, form) as models:
+        torch.manual_seed(0)
+        return models.networks.define_G(*channels, 4, netG, norm, dropout)
+
+
+def damage_old_instance_norm(state: dict[str, torch.Tensor], network: nn.Module) -> None:
+    """Add the statistics PyTorch saved for instance norm before 0.4."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.InstanceNorm2d):
+            state[f"{name}.running_mean"] = torch.randn(module.num_features)
+            state[f"{name}.running_var"] = torch.rand(module.num_features)
+
+
+class TestRead:
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("dropout", [False, True])
+    @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+    @pytest.mark.parametrize("netG", ["resnet_9blocks", "resnet_6blocks", "unet_128"])
+    def test_rebuilds_what_the_host_built(
+        self, netG: str, norm: str, dropout: bool, form: str, tmp_path: Path
+    ) -> None:
+        network = host_generator(netG, norm, dropout, form)
+        for module in network.modules():  # statistics that are not the initial ones
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+        torch.save(network.state_dict(), tmp_path / "latest_net_G.pth")
+        teacher = load_teacher(tmp_path / "latest_net_G.pth")
+        spec = inspect_checkpoint(tmp_path / "latest_net_G.pth")
+        assert (spec.netG, spec.norm, spec.ngf, spec.input_nc, spec.output_nc) == (netG, norm, 4, 3, 1)
+        assert spec.dropout == (dropout if netG.startswith("resnet") else None)
+        x = torch.rand(1, 3, 128, 128) * 2 - 1
+        torch.testing.assert_close(teacher(x), network.eval()(x), rtol=0, atol=0)
+
+    @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+    def test_wrapper_prefixes(self, prefix: str, tmp_path: Path) -> None:
+        state = host_generator("resnet_6blocks", "instance", False).state_dict()
+        torch.save({prefix + key: value for key, value in state.items()}, tmp_path / "G.pth")
+        assert inspect_checkpoint(tmp_path / "G.pth").netG == "resnet_6blocks"
+        load_teacher(tmp_path / "G.pth")
+
+    @pytest.mark.parametrize("new_format", [False, True])
+    def test_official_cyclegan_files(self, new_format: bool, tmp_path: Path) -> None:
+        """No dropout, instance norm with old statistics, saved by an old PyTorch."""
+        network = host_generator("resnet_9blocks", "instance", False)
+        state = network.state_dict()
+        damage_old_instance_norm(state, network)
+        torch.save(state, tmp_path / "G.pth", _use_new_zipfile_serialization=new_format)
+        x = torch.rand(1, 3, 32, 32)
+        torch.testing.assert_close(load_teacher(tmp_path / "G.pth")(x), network(x), rtol=0, atol=0)
+
+    @pytest.mark.parametrize("netG", ["unet_256", "resnet_9blocks"])
+    def test_official_pix2pix_files(self, netG: str, tmp_path: Path) -> None:
+        """Dropout and batch norm, from before there was num_batches_tracked."""
+        network = host_generator(netG, "batch", True).eval()
+        state = {key: value for key, value in network.state_dict().items() if "num_batches" not in key}
+        torch.save(state, tmp_path / "G.pth", _use_new_zipfile_serialization=False)
+        x = torch.rand(1, 3, 256, 256)
+        torch.testing.assert_close(load_teacher(tmp_path / "G.pth")(x), network(x), rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        "spec",
+        [
+            GeneratorSpec("resnet", 1, 2, 5, 1, "batch", True, False),
+            GeneratorSpec("resnet", 3, 3, 4, 13, "none", False, False),
+            GeneratorSpec("unet", 4, 3, 3, 5, "instance", None, True),
+            GeneratorSpec("unet", 3, 1, 2, 10, "batch", None, False),
+        ],
+    )
+    def test_any_depth(self, spec: GeneratorSpec, tmp_path: Path) -> None:
+        torch.save(build_generator(spec).state_dict(), tmp_path / "G.pth")
+        assert inspect_checkpoint(tmp_path / "G.pth") == spec
+
+
+class TestTeacher:
+    def test_is_frozen(self, tmp_path: Path) -> None:
+        torch.save(host_generator("resnet_6blocks", "batch", True).state_dict(), tmp_path / "G.pth")
+        teacher = load_teacher(tmp_path / "G.pth")
+        assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
+
+    def test_train_mode_uses_batch_statistics_and_keeps_its_own(self, tmp_path: Path) -> None:
+        network = host_generator("resnet_6blocks", "batch", False)
+        torch.save(network.state_dict(), tmp_path / "G.pth")
+        teacher = load_teacher(tmp_path / "G.pth", mode="train")
+        before = {key: value.clone() for key, value in teacher.state_dict().items() if "running" in key}
+        x = torch.rand(2, 3, 32, 32)
+        torch.testing.assert_close(teacher(x), network.train()(x), rtol=0, atol=0)
+        for key, value in before.items():
+            torch.testing.assert_close(teacher.state_dict()[key], value, rtol=0, atol=0)
+
+    def test_train_mode_drops_out(self, tmp_path: Path) -> None:
+        torch.save(host_generator("unet_128", "none", True).state_dict(), tmp_path / "G.pth")
+        x = torch.rand(1, 3, 128, 128)
+        active, without = (load_teacher(tmp_path / "G.pth", mode="train", dropout=d) for d in (True, False))
+        assert not torch.equal(active(x), active(x))
+        assert torch.equal(without(x), without(x))
+
+    def test_loading_draws_no_random_numbers(self, tmp_path: Path) -> None:
+        torch.save(host_generator("resnet_6blocks", "batch", True).state_dict(), tmp_path / "G.pth")
+        before = torch.get_rng_state()
+        load_teacher(tmp_path / "G.pth")
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_half_precision_files_become_float32(self, tmp_path: Path) -> None:
+        network = host_generator("resnet_6blocks", "instance", False).half()
+        torch.save(network.state_dict(), tmp_path / "G.pth")
+        assert {p.dtype for p in load_teacher(tmp_path / "G.pth").parameters()} == {torch.float32}
+
+    def test_unknown_mode(self, tmp_path: Path) -> None:
+        with pytest.raises(KDError, match="unknown teacher mode 'evall': did you mean 'eval'"):
+            load_teacher(tmp_path / "G.pth", mode="evall")  # type: ignore[arg-type]
+
+
+class Evil:
+    """Runs code when unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.file,)
+
+
+class TestRefuse:
+    def refuse(self, file: Path, message: str) -> None:
+        with pytest.raises(KDError, match=message) as caught:
+            inspect_checkpoint(file)
+        assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+    def test_files_that_are_none(self, tmp_path: Path) -> None:
+        (tmp_path / "empty.pth").touch()
+        (tmp_path / "text.pth").write_text("version https://git-lfs.github.com/spec/v1")
+        self.refuse(tmp_path / "missing.pth", "no such file")
+        self.refuse(tmp_path, "is a folder")
+        self.refuse(tmp_path / "empty.pth", "is empty")
+        self.refuse(tmp_path / "text.pth", "not a PyTorch checkpoint")
+
+    @pytest.mark.parametrize("new_format", [False, True])
+    @pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
+    def test_truncated(self, keep: float, new_format: bool, tmp_path: Path) -> None:
+        buffer = io.BytesIO()
+        state = host_generator("resnet_6blocks", "batch", False).state_dict()
+        torch.save(state, buffer, _use_new_zipfile_serialization=new_format)
+        (tmp_path / "G.pth").write_bytes(buffer.getvalue()[: int(keep * buffer.tell())])
+        self.refuse(tmp_path / "G.pth", "damaged|cut short")
+
+    @pytest.mark.parametrize("new_format", [False, True])
+    def test_code_does_not_run(self, new_format: bool, tmp_path: Path) -> None:
+        torch.save({"model": Evil(tmp_path / "ran")}, tmp_path / "G.pth", _use_new_zipfile_serialization=new_format)
+        self.refuse(tmp_path / "G.pth", "could run code")
+        (tmp_path / "G.pkl").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
+        self.refuse(tmp_path / "G.pkl", "could run code|damaged")
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (torch.zeros(3), "holds a Tensor"),
+            ({}, "holds a dict"),
+            ({"epoch": 3}, "'epoch' is no tensor"),
+            ({"features.0.weight": torch.zeros(64, 3, 3, 3)}, "no first layer of a ResNet or U-Net"),
+            ({"model.1.weight": torch.zeros(64, 3, 7, 7)}, "no residual blocks"),
+            ({"model.1.weight": torch.zeros(64)}, "four dimensions"),
+        ],
+    )
+    def test_other_contents(self, content: object, message: str, tmp_path: Path) -> None:
+        torch.save(content, tmp_path / "G.pth")
+        self.refuse(tmp_path / "G.pth", message)
+
+    def test_optimizer_state(self, tmp_path: Path) -> None:
+        network = host_generator("resnet_6blocks", "batch", False)
+        torch.save(torch.optim.Adam(network.parameters()).state_dict(), tmp_path / "G.pth")
+        self.refuse(tmp_path / "G.pth", "'state' is no tensor")
+
+    def test_a_discriminator(self, tmp_path: Path) -> None:
+        with imported_host(HOST, "2025") as models:
+            torch.save(models.networks.define_D(3, 8, "basic").state_dict(), tmp_path / "D.pth")
+        self.refuse(tmp_path / "D.pth", "no first layer")
+
+    @pytest.mark.parametrize("netG", ["resnet_6blocks", "unet_128"])
+    def test_every_tensor_is_checked(self, netG: str, tmp_path: Path) -> None:
+        """One channel too many, or one tensor missing, is found and named wherever it is."""
+        state = host_generator(netG, "batch", False).state_dict()
+        weights = [key for key in state if not key.endswith("num_batches_tracked")]
+        for key in weights[:: len(weights) // 12]:
+            wrong = dict(state)
+            wrong[key] = torch.cat([state[key], state[key][:1]])
+            torch.save(wrong, tmp_path / "G.pth")
+            self.refuse(tmp_path / "G.pth", "has the shape|expected|no residual")
+            del wrong[key]
+            torch.save(wrong, tmp_path / "G.pth")
+            self.refuse(tmp_path / "G.pth", "missing|there is no|no first layer|has no place|has the shape|halves")
+
+    def test_tensors_left_over(self, tmp_path: Path) -> None:
+        state = {**host_generator("resnet_6blocks", "batch", False).state_dict(), "model.30.weight": torch.zeros(1)}
+        torch.save(state, tmp_path / "G.pth")
+        self.refuse(tmp_path / "G.pth", "'model.30.weight' has no place")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "depth", "ngf", "millions", "giga"),
+    [
+        ("resnet", 9, 64, 11.378, 49.6),
+        ("resnet", 9, 32, 2.851, 12.7),
+        ("resnet", 9, 24, 1.606, 7.26),
+        ("resnet", 9, 16, 0.716, 3.33),
+        ("unet", 8, 64, 54.41, 6.05),
+        ("unet", 8, 32, 13.61, 1.55),
+        ("unet", 8, 16, 3.40, 0.41),
+    ],
+)
+def test_cost_is_that_of_the_papers(architecture: str, depth: int, ngf: int, millions: float, giga: float) -> None:
+    norm = "instance" if architecture == "resnet" else "batch"
+    spec = GeneratorSpec(architecture, 3, 3, ngf, depth, norm, False, norm == "instance")  # type: ignore[arg-type]
+    cost = generator_cost(spec, 256, 256)
+    assert cost.parameters / 1e6 == pytest.approx(millions, abs=0.005)
+    assert cost.macs / 1e9 == pytest.approx(giga, rel=0.01)
+
+
+def test_macs_in_closed_form() -> None:
+    """Every layer of a ResNet by hand: kernel area x channels in x channels out x output pixels."""
+    n, size, blocks = 8, 32, 2
+    full, half, quarter = size**2, (size // 2) ** 2, (size // 4) ** 2
+    down = 49 * 3 * n * full + 9 * n * 2 * n * half + 9 * 2 * n * 4 * n * quarter
+    middle = blocks * 2 * 9 * (4 * n) ** 2 * quarter
+    up = 9 * 4 * n * 2 * n * quarter + 9 * 2 * n * n * half + 49 * n * 3 * full
+    spec = GeneratorSpec("resnet", 3, 3, n, blocks, "instance", False, True)
+    assert generator_cost(spec, size, size).macs == down + middle + up

@@ -1,0 +1,208 @@
+"""Taps, attachment and the distiller in a loop without a host."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from kd_plugin import Distiller, GeneratorSpec, KDError
+from kd_plugin.attach import attach
+from kd_plugin.losses import build_terms, pixel_loss, semantic_relation_loss, wavelet_loss
+from kd_plugin.networks import Generator, build_generator
+from kd_plugin.taps import Recorder, Tap, default_taps, parse_taps, unwrap
+
+ALL = {"wavelet": 2.0, "srp": 30.0, "pixel": 0.5}
+
+
+def generator(ngf: int = 4, depth: int = 2, architecture: str = "resnet", seed: int = 0) -> Generator:
+    torch.manual_seed(seed)
+    spec = GeneratorSpec(architecture, 3, 3, ngf, depth, "instance", False, True)  # type: ignore[arg-type]
+    return build_generator(spec).double()
+
+
+def teacher(**settings: object) -> Generator:
+    network = generator(**{"ngf": 6, "depth": 3, "seed": 1, **settings})  # type: ignore[arg-type]
+    return network.requires_grad_(False).eval()
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.rand(2, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+class TestDistiller:
+    def test_terms_and_gradients_are_those_of_the_losses(self, x: torch.Tensor) -> None:
+        student, big = generator(), teacher()
+        result = Distiller(student, big, ALL)(x)
+        images, target = student(x), big(x)
+        features, wanted = student.model[:11](x), big.model[:12](x)  # through half of 2, and of 3, blocks
+        expected = {
+            "wavelet": 2.0 * wavelet_loss(images, target),
+            "srp": 30.0 * semantic_relation_loss(features, wanted),
+            "pixel": 0.5 * pixel_loss(images, target),
+        }
+        for name, value in expected.items():
+            torch.testing.assert_close(result.losses[name], value)
+        ours = torch.autograd.grad(result.total, list(student.parameters()))
+        theirs = torch.autograd.grad(sum(expected.values()), list(student.parameters()), allow_unused=True)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+    def test_a_student_equal_to_its_teacher_has_nothing_to_learn(self, x: torch.Tensor) -> None:
+        big = teacher()
+        student = generator(ngf=6, depth=3, seed=1)
+        assert Distiller(student, big, ALL)(x).total.item() == 0
+
+    def test_a_student_learns(self, x: torch.Tensor) -> None:
+        student, big = generator(), teacher()
+        distiller = Distiller(student, big, {"pixel": 1.0})
+        optimizer = torch.optim.Adam(student.parameters(), lr=2e-3)
+        first = distiller(x).total.item()
+        for _ in range(40):
+            optimizer.zero_grad()
+            distiller(x).total.backward()
+            optimizer.step()
+        assert distiller(x).total.item() < 0.5 * first
+
+    def test_options_reach_the_terms(self, x: torch.Tensor) -> None:
+        student, big = generator(), teacher()
+        result = Distiller(student, big, {"wavelet": 1.0}, options={"wavelet_levels": 1, "wavelet_basis": "db2"})(x)
+        torch.testing.assert_close(result.total, wavelet_loss(student(x), big(x), 1, "db2"))
+
+    def test_several_taps_are_averaged(self, x: torch.Tensor) -> None:
+        student, big = generator(), teacher()
+        taps = parse_taps("model.10,model.4=model.7")
+        with pytest.raises(KDError, match="one size"):
+            Distiller(student, big, ["srp"], taps=taps)(x)
+        taps = parse_taps("model.10, model.11=model.12")
+        losses = [Distiller(student, big, ["srp"], taps=[tap])(x).total for tap in taps]
+        torch.testing.assert_close(Distiller(student, big, ["srp"], taps=taps)(x).total, sum(losses) / 2)
+
+    def test_unets(self) -> None:
+        big = teacher(architecture="unet", depth=5)
+        images = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+        result = Distiller(generator(architecture="unet", depth=5), big, ALL)(images)
+        assert result.losses["srp"].item() > 0
+
+    def test_wrong_image_size(self, x: torch.Tensor) -> None:
+        big = teacher(architecture="unet", depth=5)
+        with pytest.raises(KDError, match="unet_32, takes images whose sides are multiples of 32, got 16x16"):
+            Distiller(generator(), big, ["pixel"])(x)
+
+    def test_wrong_channels(self, x: torch.Tensor) -> None:
+        spec = GeneratorSpec("resnet", 1, 3, 4, 1, "none", False, False)
+        big = build_generator(spec).requires_grad_(False)
+        with pytest.raises(KDError, match="takes 1 channels, got 3"):
+            Distiller(generator(), big, ["pixel"])(x)
+
+    def test_a_teacher_in_training_is_refused(self) -> None:
+        with pytest.raises(KDError, match="freeze it"):
+            Distiller(generator(), generator(), ["pixel"])
+
+    def test_unknown_module(self) -> None:
+        with pytest.raises(KDError, match=r"no module 'model\.99' in the ResnetGenerator; near it: model\.9"):
+            Distiller(generator(), teacher(), ["srp"], taps=[Tap("model.99", "model.9")])
+
+    def test_a_network_without_encoder_needs_taps(self) -> None:
+        plain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)).double()
+        with pytest.raises(KDError, match=r"--srp_layers, for instance one of 0, 1"):
+            Distiller(plain, teacher(), ["srp"])
+        Distiller(plain, teacher(), ["wavelet"])  # which reads no features
+
+    def test_no_hook_stays(self, x: torch.Tensor) -> None:
+        student, big = generator(), teacher()
+        Distiller(student, big, ALL)(x)
+        hooks = [m for n in (student, big) for m in n.modules() if m._forward_hooks or m._forward_pre_hooks]
+        assert hooks == []
+
+    def test_no_hook_stays_after_an_error(self) -> None:
+        student = generator()
+        with pytest.raises(RuntimeError):
+            Distiller(student, teacher(), ALL)(torch.zeros(1, 5, 16, 16, dtype=torch.float64))
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in student.modules())
+
+
+class TestTaps:
+    def test_defaults_are_where_the_encoder_ends(self) -> None:
+        for depth, index in ((9, 14), (6, 12), (1, 10)):
+            taps = default_taps(generator(depth=depth), teacher(architecture="unet", depth=7))
+            assert taps == [Tap(f"model.{index}", "model.model.1.model.3.model.2")]
+
+    def test_default_resolutions(self, x: torch.Tensor) -> None:
+        for network, fraction in ((generator(), 4), (generator(architecture="unet", depth=5), 8)):
+            name = default_taps(network, network)[0].student
+            with Recorder(network, [name]) as recorder:
+                network(torch.zeros(1, 3, 64, 64, dtype=torch.float64))
+            assert recorder.calls[0].features[name].shape[-1] == 64 // fraction
+
+    def test_calls_are_kept_apart(self, x: torch.Tensor) -> None:
+        network = generator()
+        with Recorder(network, ["model.3"]) as recorder:
+            outputs = [network(x), network(x.flip(0)), network(-x)]
+        for i, output in enumerate(outputs):
+            call = recorder.find(output)
+            assert call is recorder.calls[i]
+        assert recorder.find(outputs[0].clone()) is None
+        torch.testing.assert_close(recorder.calls[1].features["model.3"], network.model[:4](x.flip(0)))
+
+    def test_wrappers(self, x: torch.Tensor) -> None:
+        network = generator()
+        wrapped = nn.DataParallel(network)
+        assert unwrap(wrapped) is network
+        with Recorder(wrapped, ["model.3"]) as recorder:
+            output = wrapped(x)
+        assert recorder.find(output) is not None and "model.3" in recorder.calls[0].features
+
+    @pytest.mark.parametrize("text", ["", "a,,b", "=b", "a="])
+    def test_bad_lists(self, text: str) -> None:
+        with pytest.raises(KDError, match="no list of taps"):
+            parse_taps(text)
+
+
+class TestAttach:
+    def test_gradient_is_that_of_the_sum(self, x: torch.Tensor) -> None:
+        student = generator()
+        parameters = list(student.parameters())
+
+        def both(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return (images**2).mean() * 3, images.sin().mean()
+
+        host, aux = both(student(x))
+        expected = torch.autograd.grad(host + aux, parameters, allow_unused=True)
+        images = student(x)
+        attached, attachment = attach(images, both(images)[1])
+        assert torch.equal(attached, images) and attachment.passes == 0
+        ours = torch.autograd.grad(both(attached)[0], parameters, allow_unused=True)
+        assert attachment.passes == 1
+        for a, b in zip(ours, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)
+
+    def test_scale_of_the_host_loss_does_not_matter(self) -> None:
+        w = torch.tensor(2.0, requires_grad=True)
+        attached, _ = attach(w * 1, 5 * w)
+        (1000 * attached).backward()
+        assert w.grad is not None and w.grad.item() == 1005
+
+    def test_two_passes_warn(self) -> None:
+        w = torch.tensor(2.0, requires_grad=True)
+        attached, _ = attach(w * 1, 5 * w)
+        attached.backward(retain_graph=True)
+        with pytest.warns(UserWarning, match="count twice"):
+            attached.backward()
+
+    def test_a_detached_use_is_no_pass(self) -> None:
+        w = torch.tensor(2.0, requires_grad=True)
+        attached, attachment = attach(w * 1, 5 * w)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            (attached.detach() * w).backward()
+        assert attachment.passes == 0
+
+
+def test_built_terms_are_taken_as_they_are(x: torch.Tensor) -> None:
+    student, big = generator(), teacher()
+    built = Distiller(student, big, build_terms({"pixel": 2.0}))(x).total
+    torch.testing.assert_close(built, Distiller(student, big, {"pixel": 2.0})(x).total)

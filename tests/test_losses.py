@@ -1,0 +1,243 @@
+"""Losses against independent libraries, identities, closed forms and worked examples."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import pywt
+import torch
+from torch.autograd import gradcheck
+
+from kd_plugin import KDError
+from kd_plugin.losses import (
+    get_term,
+    pixel_loss,
+    semantic_relation_loss,
+    term_names,
+    wavelet_decompose,
+    wavelet_loss,
+)
+
+MODES = ("zero", "symmetric", "reflect", "constant", "periodic", "periodization")
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def pywt_loss(student: np.ndarray, teacher: np.ndarray, levels: int, wavelet: str, mode: str, bands: str) -> float:
+    """The equation, written with two PyWavelets transforms."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # many levels on small images: all boundary, still defined
+        s = pywt.wavedec2(student, wavelet, mode=mode, level=levels)
+        t = pywt.wavedec2(teacher, wavelet, mode=mode, level=levels)
+    low = np.abs(s[0] - t[0]).mean()
+    high = sum(np.abs(np.stack(a) - np.stack(b)).mean() for a, b in zip(s[1:], t[1:], strict=True))
+    return {"low": low, "high": high, "all": low + high}[bands]
+
+
+def dense_relation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """The equation, for a whole batch at once, row by row."""
+
+    def relations(f: torch.Tensor) -> torch.Tensor:
+        f = f.permute(0, 2, 3, 1).reshape(len(f), -1, f.shape[1])
+        a = torch.einsum("bic,bjc->bij", f, f)
+        return torch.nn.functional.normalize(a, dim=2)
+
+    return (relations(teacher) - relations(student)).abs().mean()
+
+
+class TestWavelet:
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize("size", [(32, 32), (17, 22), (5, 3)])
+    @pytest.mark.parametrize("wavelet", ["haar", "db4", "sym5", "bior2.4", "rbio3.3", "coif2", "dmey"])
+    def test_transform_equals_pywt(self, wavelet: str, size: tuple[int, int], mode: str) -> None:
+        levels = 2
+        x = random(2, 3, *size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            expected = pywt.wavedec2(x.numpy(), wavelet, mode=mode, level=levels)
+        approximation, details = wavelet_decompose(x, levels, wavelet, mode)  # type: ignore[arg-type]
+        np.testing.assert_allclose(approximation.numpy(), expected[0], atol=1e-11)
+        for ours, theirs in zip(reversed(details), expected[1:], strict=True):
+            np.testing.assert_allclose(ours.numpy(), np.stack(theirs, axis=2), atol=1e-11)
+
+    @pytest.mark.parametrize("bands", ["high", "low", "all"])
+    @pytest.mark.parametrize(("wavelet", "levels"), [("haar", 4), ("db3", 2)])
+    def test_value_and_gradient_equal_pywt(self, wavelet: str, levels: int, bands: str) -> None:
+        s, t = random(2, 3, 16, 16, seed=1).requires_grad_(), random(2, 3, 16, 16, seed=2)
+        loss = wavelet_loss(s, t, levels, wavelet, bands=bands)  # type: ignore[arg-type]
+        reference = pywt_loss(s.detach().numpy(), t.numpy(), levels, wavelet, "zero", bands)
+        assert loss.item() == pytest.approx(reference, rel=1e-12)
+        loss.backward()
+        # The gradient by central differences of the PyWavelets value, along random directions.
+        step = 1e-6
+        for seed in range(3):
+            direction = random(2, 3, 16, 16, seed=10 + seed)
+            ahead, behind = (
+                pywt_loss((s + sign * step * direction).detach().numpy(), t.numpy(), levels, wavelet, "zero", bands)
+                for sign in (1, -1)
+            )
+            slope = (ahead - behind) / (2 * step)
+            assert (s.grad * direction).sum().item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
+
+    def test_worked_example(self) -> None:
+        """A 2x2 image under Haar has the details (a+b-c-d)/2, (a-b+c-d)/2 and (a-b-c+d)/2."""
+        s, t = torch.tensor([[[[1.0, 2.0], [4.0, 9.0]]]]), torch.zeros(1, 1, 2, 2)
+        assert wavelet_loss(s, t, levels=1).item() == pytest.approx((5 + 3 + 2) / 3)
+        assert wavelet_loss(s, t, levels=1, bands="low").item() == pytest.approx(8.0)
+
+    def test_constant_offset_is_no_detail(self) -> None:
+        s = random(1, 3, 16, 16)
+        assert wavelet_loss(s, s + 0.5, levels=4).item() == pytest.approx(0.0, abs=1e-12)
+        assert wavelet_loss(s, s + 0.5, levels=4, bands="low").item() == pytest.approx(0.5 * 2**4)
+
+    def test_one_transform_of_the_difference_is_two_transforms(self) -> None:
+        s, t = random(2, 3, 32, 32, seed=1), random(2, 3, 32, 32, seed=2)
+        two = sum(
+            (a - b).abs().mean()
+            for a, b in zip(wavelet_decompose(s, 3, "db2")[1], wavelet_decompose(t, 3, "db2")[1], strict=True)
+        )
+        torch.testing.assert_close(wavelet_loss(s, t, 3, "db2"), two)
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"wavelet": "harr"}, "did you mean 'haar'"),
+            ({"wavelet": "morl"}, "'morl' is continuous"),
+            ({"levels": 0}, "levels is 0"),
+            ({"levels": 2.5}, "levels is 2.5"),
+            ({"mode": "zeros"}, "did you mean 'zero'"),
+            ({"bands": "hi"}, "unknown bands 'hi'"),
+            ({"mode": "reflect", "levels": 6}, "take fewer levels"),
+        ],
+    )
+    def test_bad_settings(self, settings: dict, message: str) -> None:
+        x = random(1, 1, 8, 8)
+        with pytest.raises(KDError, match=message):
+            wavelet_loss(x, x, **settings)
+
+
+class TestSemanticRelation:
+    def test_equals_dense_formula(self) -> None:
+        s, t = random(2, 3, 5, 4, seed=1).requires_grad_(), random(2, 7, 5, 4, seed=2)
+        loss, expected = semantic_relation_loss(s, t), dense_relation_loss(s, t)
+        torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+        ours, theirs = (torch.autograd.grad(value, s)[0] for value in (loss, expected))
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-14)
+
+    def test_worked_example(self) -> None:
+        """Orthogonal pixels relate to themselves alone; equal pixels to all alike: |1 - 1/sqrt 2|, |1/sqrt 2|."""
+        orthogonal = torch.eye(2).reshape(1, 2, 1, 2)
+        equal = torch.ones(1, 3, 1, 2)
+        root = 0.5**0.5
+        assert semantic_relation_loss(equal, orthogonal).item() == pytest.approx((1 - root + root) / 2)
+
+    def test_invariances(self) -> None:
+        """Relations do not change with the scale of the features, nor under a rotation of the channels."""
+        f = random(1, 6, 4, 4)
+        rotation = torch.linalg.qr(random(6, 6, seed=3))[0]
+        rotated = torch.einsum("dc,bchw->bdhw", rotation, 5 * f)
+        assert semantic_relation_loss(rotated, f).item() == pytest.approx(0.0, abs=1e-13)
+
+    def test_batch_is_the_mean_of_its_images(self) -> None:
+        s, t = random(3, 4, 4, 4, seed=1), random(3, 2, 4, 4, seed=2)
+        single = torch.stack([semantic_relation_loss(s[i : i + 1], t[i : i + 1]) for i in range(3)])
+        torch.testing.assert_close(semantic_relation_loss(s, t), single.mean())
+
+    def test_zero_pixels_relate_to_nothing(self) -> None:
+        s = random(1, 3, 4, 4)
+        s[..., 0, :] = 0
+        s.requires_grad_()
+        loss = semantic_relation_loss(s, random(1, 3, 4, 4, seed=2))
+        loss.backward()
+        assert s.grad is not None and s.grad.isfinite().all() and loss.item() > 0
+        silent = torch.zeros(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+        semantic_relation_loss(silent, silent.detach()).backward()
+        assert (silent.grad == 0).all()
+
+    def test_sizes_that_differ_are_refused_with_both_shapes(self) -> None:
+        with pytest.raises(KDError, match=r"\(1, 3, 4, 4\).*\(1, 3, 8, 8\).*--srp_layers"):
+            semantic_relation_loss(random(1, 3, 4, 4), random(1, 3, 8, 8))
+
+    def test_one_pixel_is_refused(self) -> None:
+        with pytest.raises(KDError, match="more than one pixel"):
+            semantic_relation_loss(random(2, 3, 1, 1), random(2, 3, 1, 1))
+
+
+def test_pixel_loss_is_l1() -> None:
+    s, t = random(2, 3, 4, 4, seed=1), random(2, 3, 4, 4, seed=2)
+    torch.testing.assert_close(pixel_loss(s, t), torch.nn.functional.l1_loss(s, t))
+
+
+@pytest.mark.parametrize("name", term_names())
+class TestEveryTerm:
+    """What every registered term must do; a new one gets all of it by being registered."""
+
+    @staticmethod
+    def pair(dtype: torch.dtype = torch.float64, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+        return random(batch, 3, 8, 8, seed=1, dtype=dtype), random(batch, 3, 8, 8, seed=2, dtype=dtype)
+
+    def test_zero_for_equal_inputs(self, name: str) -> None:
+        s, _ = self.pair()
+        assert get_term(name)()(s, s.clone()).item() == 0
+
+    def test_positive_otherwise(self, name: str) -> None:
+        assert get_term(name)()(*self.pair()).item() > 0
+
+    def test_gradcheck(self, name: str) -> None:
+        s, t = self.pair(batch=1)
+        assert gradcheck(lambda x: get_term(name)()(x, t), (s.requires_grad_(),))
+
+    def test_repeating_the_batch_changes_nothing(self, name: str) -> None:
+        s, t = self.pair(batch=1)
+        term = get_term(name)()
+        torch.testing.assert_close(term(s, t), term(s.repeat(4, 1, 1, 1), t.repeat(4, 1, 1, 1)))
+
+    def test_float32_agrees_with_float64(self, name: str) -> None:
+        s, t = self.pair()
+        term = get_term(name)()
+        torch.testing.assert_close(term(s.float(), t.float()).double(), term(s, t), rtol=1e-5, atol=0)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision_inputs_are_computed_in_float32(self, name: str, dtype: torch.dtype) -> None:
+        s, t = (x.to(dtype) for x in self.pair())
+        term = get_term(name)()
+        result = term(s, t)
+        assert result.dtype == torch.float32
+        torch.testing.assert_close(result, term(s.float(), t.float()), rtol=1e-2, atol=0)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(term(s.float(), t.float()), term(s, t).float(), rtol=1e-2, atol=0)
+
+    def test_memory_layout_does_not_matter(self, name: str) -> None:
+        s, t = self.pair()
+        term = get_term(name)()
+        expected = term(s, t)
+        torch.testing.assert_close(term(s.to(memory_format=torch.channels_last), t), expected)
+        strided = torch.stack((s, s), dim=-1)[..., 0]
+        torch.testing.assert_close(term(strided, t), expected)
+
+    def test_nan_is_passed_on(self, name: str) -> None:
+        s, t = self.pair()
+        s[0, 0, 0, 0] = float("nan")
+        assert get_term(name)()(s, t).isnan()
+
+    def test_pickles(self, name: str) -> None:
+        s, t = self.pair()
+        term = get_term(name)()
+        assert pickle.loads(pickle.dumps(term))(s, t) == term(s, t)  # noqa: S301 - our own bytes
+
+    @pytest.mark.parametrize(
+        ("shape", "message"), [((0, 3, 8, 8), "not empty"), ((3, 8, 8), r"\(B, C, H, W\)"), ((2, 3, 4, 4), "4, 4")]
+    )
+    def test_bad_shapes(self, name: str, shape: tuple[int, ...], message: str) -> None:
+        with pytest.raises(KDError, match=message):
+            get_term(name)()(torch.zeros(shape), torch.zeros((2, 3, 8, 8) if len(shape) == 4 and shape[0] else shape))
+
+    def test_integer_images_are_refused(self, name: str) -> None:
+        x = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        with pytest.raises(KDError, match="floating-point"):
+            get_term(name)()(x, x)

@@ -1,0 +1,315 @@
+"""``kd run`` against plain ``python``: on scripts of its own, on the embedded host and on real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FORMS, HOST, REPOSITORY, SMALL, imported_host, kd, real_hosts, run, succeed
+
+LAUNCH = str(Path(__file__).parent / "launch.py")
+HOSTS = [
+    *(pytest.param((HOST, form), id=f"embedded-{form}") for form in FORMS),
+    *(pytest.param((folder, ""), id=folder.name, marks=pytest.mark.hosts) for folder in real_hosts()),
+]
+DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}
+NETS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
+
+
+class Host:
+    """A host repository, and the folder that its runs write to."""
+
+    def __init__(self, folder: Path, form: str, images: Path, output: Path) -> None:
+        self.folder, self.form, self.images, self.output = folder, form or "2025", images, output
+        options = "".join(f.read_text() for f in (folder / "options").glob("*.py"))
+        old = form == "2020" if form else "--gpu_ids" in options
+        self.more = {"train": ["--gpu_ids", "-1"] if old else [], "test": ["--gpu_ids", "-1"] if old else []}
+        if "display_id" in options:
+            self.more["train"] += ["--display_id", "0"]
+
+    def start(self, how: str, script: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
+        phase = script.removesuffix(".py")
+        folders = [
+            "--dataroot",
+            str(self.images / DATA[model]),
+            "--checkpoints_dir",
+            str(self.output / "checkpoints"),
+        ]
+        if phase == "train":
+            more += " --n_epochs 1 --n_epochs_decay 0 --save_epoch_freq 1 --print_freq 1 --no_html --ndf 4 " + SMALL
+        else:
+            folders += ["--results_dir", str(self.output / "results")]
+            more += " --load_size 32 --crop_size 32"
+        arguments = [*folders, "--model", model, "--name", name, *self.more[phase], *more.split()]
+        return run([LAUNCH, *how.split(), script, *arguments], self.folder, self.form)
+
+    def train(self, how: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
+        return succeed(self.start(how, "train.py", model, name, more))
+
+    def checkpoint(self, name: str, net: str) -> dict[str, torch.Tensor]:
+        return torch.load(self.output / "checkpoints" / name / f"latest_net_{net}.pth", weights_only=True)
+
+    def losses(self, name: str) -> list[list[str]]:
+        """The logged losses, without the times."""
+        log = (self.output / "checkpoints" / name / "loss_log.txt").read_text()
+        lines = (re.sub(r".*data: [\d.]+\)", "", line) for line in log.splitlines() if "epoch: " in line)
+        return [re.findall(r"(\w+): (-?[\d.]+)", line) for line in lines]
+
+
+@pytest.fixture(scope="module", params=HOSTS)
+def host(request: pytest.FixtureRequest, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host in which a teacher of each model has been trained, by the host alone."""
+    host = Host(*request.param, images, tmp_path_factory.mktemp("runs"))
+    for model in DATA:
+        host.train("plain", model, f"big_{model}", "--ngf 6")
+    return host
+
+
+@pytest.mark.parametrize("model", DATA)
+class TestHosts:
+    def test_off_is_off_bit_for_bit(self, host: Host, model: str) -> None:
+        big, off = f"big_{model}", f"off_{model}"
+        host.train("kd run", model, off, "--ngf 6")
+        assert host.losses(off) == host.losses(big) != []
+        nets = sorted(f.name for f in (host.output / "checkpoints" / big).glob("latest_net_*.pth"))
+        assert sorted(f.name for f in (host.output / "checkpoints" / off).glob("latest_net_*.pth")) == nets != []
+        for file in nets:
+            net = file.removeprefix("latest_net_").removesuffix(".pth")
+            plain, ours = host.checkpoint(big, net), host.checkpoint(off, net)
+            assert plain.keys() == ours.keys() and all(torch.equal(plain[k], ours[k]) for k in plain)
+        assert not (host.output / "checkpoints" / off / "student.json").exists()
+
+    @pytest.mark.parametrize("terms", ["wavelet", "srp", "pixel", "wavelet,srp,pixel"])
+    def test_train_and_test(self, host: Host, model: str, terms: str) -> None:
+        name = f"small_{model}_{terms.count(',')}"
+        teacher = host.output / "checkpoints" / f"big_{model}"
+        trained = host.train(
+            "kd run", model, name, f"--distill {terms} --teacher {teacher} --student_ngf 4 --student_ndf 5"
+        )
+        assert trained.stdout.count("x fewer parameters") == len(NETS[model])
+        logged = {key for line in host.losses(name) for key, _ in line}
+        assert {f"{term}{net[1:]}" for term in terms.split(",") for net in NETS[model]} <= logged
+        folder = host.output / "checkpoints" / name
+        options = (folder / "train_opt.txt").read_text()
+        assert re.search(rf"distill: {terms}\s+\[default: \]", options) and re.search(r"student_ngf: 4\s", options)
+        record = json.loads((folder / "student.json").read_text())
+        assert sorted(record["students"]) == NETS[model] and record["host_options"]["ndf"] == 5
+        for net in NETS[model]:
+            assert host.checkpoint(name, net)["model.1.weight"].shape[0] == 4
+        if terms == "pixel":  # the student's test needs no option of its own, and no plugin
+            succeed(host.start("kd run", "test.py", model, name))
+            pictures = {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob("*fake*.png")}
+            assert len(pictures) == 4 * len(NETS[model])
+            (folder / "student.json").unlink()
+            succeed(host.start("plain", "test.py", model, name, "--ngf 4 --netG resnet_6blocks"))
+            assert pictures == {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob("*fake*.png")}
+
+
+class TestOptions:
+    def test_options_are_in_the_help(self, host: Host) -> None:
+        text = succeed(host.start("kd run", "train.py", "pix2pix", "help", "--help")).stdout
+        assert "distillation (kd_plugin):" in text and "--wavelet_bands {high,low,all}" in text
+        assert "--lambda_srp LAMBDA_SRP" in text and "--teacher_G_A" in text
+        assert "kd_plugin" not in succeed(host.start("plain", "train.py", "pix2pix", "help", "--help")).stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("--distill wavlet --teacher {}", "unknown term 'wavlet': did you mean 'wavelet'?"),
+            ("--distill wavelet", "--distill wavelet needs a teacher: add --teacher checkpoints/NAME"),
+            ("--teacher {}", "--teacher has no effect without --distill"),
+            ("--distill pixel,pixel --teacher {}", "names a term twice"),
+            ("--distill wavelet --teacher {} --wavelet_basis harr", "did you mean 'haar'?"),
+            ("--distill wavelet --teacher {} --student_ngf 0", "--student_ngf 0: give a width of 1 or more"),
+            ("--distill pixel --teacher {} --lambda_pixel -1", "lambda_pixel is -1.0"),
+            ("--distill wavelet --teacher nowhere", "--teacher nowhere: no such file or folder"),
+            ("--distill wavelet --teacher {} --direction BtoA", "translates A to B, but G"),
+            ("--distill srp --teacher {} --srp_layers nope", "there is no module 'nope'"),
+        ],
+    )
+    def test_misuse_is_one_line_and_status_2(self, host: Host, arguments: str, message: str) -> None:
+        teacher = host.output / "checkpoints" / "big_pix2pix"
+        result = host.start("kd run", "train.py", "pix2pix", "bad", "--ngf 4 " + arguments.format(teacher))
+        lines = [line for line in result.stderr.splitlines() if "error: " in line]
+        assert result.returncode == 2 and len(lines) == 1 and message in lines[0]
+        assert "Traceback" not in result.stderr and "End of epoch" not in result.stdout
+        assert not list((host.output / "checkpoints").glob("bad/*.pth"))
+
+
+class TestAfterwards:
+    def test_model_test_with_suffix(self, host: Host) -> None:
+        teacher = host.output / "checkpoints" / "big_cycle_gan" / "latest_net_G_B.pth"
+        more = f"--distill pixel --teacher_G_B {teacher} --student_ngf 4"
+        host.train("kd run", "cycle_gan", "one", more)
+        assert sorted(json.loads((host.output / "checkpoints/one/student.json").read_text())["students"]) == ["G_B"]
+        arguments = (
+            f"--model test --model_suffix _B --name one --load_size 32 --crop_size 32 --dataroot {host.images}"
+        )
+        folders = (
+            f"/unpaired/testB --checkpoints_dir {host.output / 'checkpoints'} --results_dir {host.output}/results"
+        )
+        command = [LAUNCH, "kd", "run", "test.py", *(arguments + folders).split(), *host.more["test"]]
+        succeed(run(command, host.folder, host.form))
+        assert len(list((host.output / "results" / "one").rglob("*_fake.png"))) == 4
+
+    def test_contradicting_the_record(self, host: Host) -> None:
+        teacher = host.output / "checkpoints" / "big_pix2pix"
+        host.train("kd run", "pix2pix", "kept", f"--distill pixel --teacher {teacher} --student_ngf 4")
+        result = host.start("kd run", "test.py", "pix2pix", "kept", "--ngf 64")
+        assert result.returncode == 2
+        assert re.search(r"--ngf 64 contradicts .*student.json: the student there was built with 4", result.stderr)
+
+    def test_a_record_of_another_training_is_not_used(self, host: Host) -> None:
+        teacher = host.output / "checkpoints" / "big_pix2pix"
+        host.train("kd run", "pix2pix", "again", f"--distill pixel --teacher {teacher} --student_ngf 4")
+        host.train("plain", "pix2pix", "again", "--ngf 6")
+        result = host.start("kd run", "test.py", "pix2pix", "again", "--ngf 6 --netG resnet_6blocks")
+        assert "is of another training" in succeed(result).stdout
+
+    def test_continue_train(self, host: Host) -> None:
+        teacher = host.output / "checkpoints" / "big_pix2pix"
+        more = f"--distill pixel --teacher {teacher} --student_ngf 4"
+        host.train("kd run", "pix2pix", "more", more)
+        before = host.checkpoint("more", "G")
+        host.train("kd run", "pix2pix", "more", more + " --continue_train --lr 0")
+        after = host.checkpoint("more", "G")
+        weights = [key for key in before if key.endswith(".weight")]
+        assert all(torch.equal(before[k], after[k]) for k in weights)  # a learning rate of 0 keeps what was loaded
+
+
+def test_hosts_variable_is_explained() -> None:
+    if not real_hosts():
+        pytest.skip("KD_HOSTS is not set: no real host repository was run")
+    assert all((folder / "train.py").is_file() for folder in real_hosts())
+
+
+SCRIPT = """
+import sys
+import models
+print(sys.argv, sys.path[0], __name__, __file__, __package__, __spec__, __doc__, sorted(globals()))
+print(sys.modules["__main__"].models is models, type(__loader__).__name__)
+"""
+SCRIPTS = {
+    "plain.py": SCRIPT,
+    "leaves.py": SCRIPT + "sys.exit(3)\n",
+    "leaves_with_text.py": "import sys\nsys.exit('so it is')\n",
+    "fails.py": "import models\ndef deeper():\n    models.find_model_using_name('x').nothing\ndeeper()\n",
+    "chained.py": "try:\n    {}[1]\nexcept KeyError as error:\n    raise ValueError('so') from error\n",
+    "imports_nothing.py": "import models\nimport models.missing\n",
+    "bad_syntax.py": "def f(:\n",
+}
+
+
+class TestScripts:
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("host")
+        (folder / "models").mkdir()
+        (folder / "models" / "__init__.py").write_text("def find_model_using_name(name):\n    return object\n")
+        for name, text in SCRIPTS.items():
+            (folder / name).write_text(text)
+        return folder
+
+    @pytest.mark.parametrize("name", SCRIPTS)
+    @pytest.mark.parametrize("below", [False, True])
+    def test_is_as_under_python(self, folder: Path, name: str, below: bool) -> None:
+        """Output, error output with traceback, and exit status, from the folder itself and from above it."""
+        script = f"{folder.name}/{name}" if below else name
+        cwd = folder.parent if below else folder
+        plain = run([script, "--lr", "1"], cwd)
+        ours = run(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
+        assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+
+    def test_console_script(self, folder: Path) -> None:
+        kd_script = Path(sys.executable).parent / "kd"
+        if not kd_script.exists():
+            pytest.skip("the package is not installed, so there is no kd command")
+        result = subprocess.run(
+            [kd_script, "run", "plain.py"], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert (result.returncode, result.stdout) == (0, run(["plain.py"], folder).stdout)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("run gone.py", "no script 'gone.py'"),
+            ("run", "kd run needs a script"),
+            ("run {}/lonely.py", "there is no models/ package beside"),
+            ("run {}/odd/train.py", "has no find_model_using_name"),
+        ],
+    )
+    def test_not_a_host(self, tmp_path: Path, arguments: str, message: str) -> None:
+        (tmp_path / "lonely.py").touch()
+        (tmp_path / "odd" / "models").mkdir(parents=True)
+        (tmp_path / "odd" / "models" / "__init__.py").touch()
+        (tmp_path / "odd" / "train.py").write_text("import models\n")
+        result = kd(arguments.format(tmp_path), tmp_path)
+        assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
+
+    def test_a_fault_of_the_plugin_keeps_its_traceback(self, folder: Path) -> None:
+        code = "import models\nmodels.find_model_using_name('x')\n"  # object is no model class
+        (folder / "fault.py").write_text(code.replace("('x')", "(1, 2, 3)"))
+        result = kd("run fault.py", folder)
+        assert result.returncode == 1 and "patches.py" in result.stderr
+
+
+class TestCommandLine:
+    def test_inspect(self, tmp_path: Path) -> None:
+        with imported_host(HOST, "2025") as models:
+            network = models.networks.define_G(3, 3, 24, "resnet_9blocks", "instance", False)
+        torch.save(network.state_dict(), tmp_path / "latest_net_G.pth")
+        text = succeed(kd("inspect latest_net_G.pth", tmp_path)).stdout
+        assert "resnet_9blocks" in text and "1.606 M" in text and "7.257 G at 256x256" in text
+        facts = json.loads(succeed(kd("inspect latest_net_G.pth --json --size 512", tmp_path)).stdout)
+        assert facts["parameters"] == sum(p.numel() for p in network.parameters())
+        assert (facts["netG"], facts["ngf"], facts["norm"], facts["dropout"]) == (
+            "resnet_9blocks",
+            24,
+            "instance",
+            False,
+        )
+        assert facts["height"] == 512 and facts["macs"] == pytest.approx(4 * 7.257e9, rel=1e-3)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("inspect gone.pth", "gone.pth: no such file"),
+            ("inspect .", "is a folder, give one file of it (latest_net_G.pth)"),
+            ("inspect latest_net_G.pth", "latest_net_G.pth: is empty"),
+        ],
+    )
+    def test_inspect_refuses(self, tmp_path: Path, arguments: str, message: str) -> None:
+        (tmp_path / "latest_net_G.pth").touch()
+        result = kd(arguments, tmp_path)
+        assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
+
+    def test_inspect_checks_the_size(self, tmp_path: Path) -> None:
+        with imported_host(HOST, "2025") as models:
+            torch.save(models.networks.define_G(3, 3, 2, "unet_128").state_dict(), tmp_path / "G.pth")
+        result = kd("inspect G.pth --size 64", tmp_path)
+        assert result.returncode == 2 and "--size 64: a unet_128 takes multiples of 128" in result.stderr
+
+    def test_version_and_help(self, tmp_path: Path) -> None:
+        from kd_plugin import __version__
+
+        assert __version__ in succeed(kd("--version", tmp_path)).stdout
+        for command in ("--help", "run --help", "inspect --help"):
+            assert "usage: kd" in succeed(kd(command, tmp_path)).stdout
+
+
+def test_the_package_imports_no_extra() -> None:
+    """scikit-image, visdom and torchvision stay out until something that needs them is called."""
+    code = (
+        "import sys, kd_plugin, kd_plugin.cli; "
+        "print([m for m in ('skimage', 'visdom', 'torchvision') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, env={**os.environ}
+    )
+    assert result.stdout.strip() == "[]"
