@@ -44,7 +44,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: list[str], cwd: Path, form: str = "2025") -> subprocess.CompletedProcess[str]:
     """Run a Python command line in a host's form, with the plugin importable and one thread."""
-    env = dict(os.environ, HOST_FORM=form, OMP_NUM_THREADS="1", PYTHONPATH=str(REPOSITORY), PYTHONHASHSEED="0")
+    env = dict(
+        os.environ, HOST_FORM=form or "2025", OMP_NUM_THREADS="1", PYTHONPATH=str(REPOSITORY), PYTHONHASHSEED="0"
+    )
     env.pop("PYTHONSTARTUP", None)
     return subprocess.run(
         [sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
@@ -68,6 +70,19 @@ def real_hosts() -> list[Path]:
     return sorted(f.parent.parent for f in Path(root).glob("*/models/__init__.py")) if root else []
 
 
+HOSTS = [
+    *(pytest.param((HOST, form), id=f"embedded-{form}") for form in FORMS),
+    *(pytest.param((folder, ""), id=folder.name, marks=pytest.mark.hosts) for folder in real_hosts()),
+]
+
+
+def host_arguments(folder: Path, form: str) -> dict[str, list[str]]:
+    """What a host's scripts need to run on a CPU, without visdom."""
+    options = "".join(f.read_text() for f in (folder / "options").glob("*.py"))
+    device = ["--gpu_ids", "-1"] if form == "2020" or (not form and "--gpu_ids" in options) else []
+    return {"train": [*device, *(["--display_id", "0"] if "display_id" in options else [])], "test": device}
+
+
 _HOST_PACKAGES = ("models", "data", "options", "util")
 
 
@@ -80,7 +95,7 @@ def imported_host(folder: Path, form: str) -> Iterator[ModuleType]:
             del sys.modules[name]
 
     before = os.environ.get("HOST_FORM")
-    os.environ["HOST_FORM"] = form
+    os.environ["HOST_FORM"] = form or "2025"
     sys.path.insert(0, str(folder))
     forget()
     try:

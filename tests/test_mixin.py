@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import FORMS, HOST, host_options, imported_host, real_hosts
+from conftest import HOSTS, host_options, imported_host
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import DistillMixin, GeneratorSpec, KDError
@@ -32,10 +32,6 @@ DISTILL = {
 }  # fmt: skip
 MODELS = ("pix2pix", "cycle_gan")
 GENERATORS = {"pix2pix": {"G": "fake_B"}, "cycle_gan": {"G_A": "fake_B", "G_B": "fake_A"}}
-HOSTS = [
-    *(pytest.param((HOST, form), id=f"embedded-{form}") for form in FORMS),
-    *(pytest.param((folder, ""), id=folder.name, marks=pytest.mark.hosts) for folder in real_hosts()),
-]
 
 
 @pytest.fixture(params=HOSTS)

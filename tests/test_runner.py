@@ -11,13 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOST, REPOSITORY, SMALL, imported_host, kd, real_hosts, run, succeed
+from conftest import HOST, HOSTS, REPOSITORY, SMALL, host_arguments, imported_host, kd, real_hosts, run, succeed
 
 LAUNCH = str(Path(__file__).parent / "launch.py")
-HOSTS = [
-    *(pytest.param((HOST, form), id=f"embedded-{form}") for form in FORMS),
-    *(pytest.param((folder, ""), id=folder.name, marks=pytest.mark.hosts) for folder in real_hosts()),
-]
 DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}
 NETS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
 
@@ -26,12 +22,8 @@ class Host:
     """A host repository, and the folder that its runs write to."""
 
     def __init__(self, folder: Path, form: str, images: Path, output: Path) -> None:
-        self.folder, self.form, self.images, self.output = folder, form or "2025", images, output
-        options = "".join(f.read_text() for f in (folder / "options").glob("*.py"))
-        old = form == "2020" if form else "--gpu_ids" in options
-        self.more = {"train": ["--gpu_ids", "-1"] if old else [], "test": ["--gpu_ids", "-1"] if old else []}
-        if "display_id" in options:
-            self.more["train"] += ["--display_id", "0"]
+        self.folder, self.form, self.images, self.output = folder, form, images, output
+        self.more = host_arguments(folder, form)
 
     def start(self, how: str, script: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
         phase = script.removesuffix(".py")

@@ -26,6 +26,7 @@ from ..students import StudentRecord, describe
 from ..teacher import load_teacher
 from ..version import __version__
 from .contract import Pair, find_pairs, is_main_process, network_of
+from .excepthook import report_in_one_line
 from .options import DistillConfig, add_options, apply_student_options
 from .record import use_record
 from .teachers import check_channels, find_teachers
@@ -62,6 +63,7 @@ class DistillMixin:
     def modify_commandline_options(cls, parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
         """Add the plugin's options, or at test time take the student's from its record, and check them."""
         parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
+        report_in_one_line()
         try:
             if is_train:
                 add_options(parser)

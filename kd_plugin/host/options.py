@@ -27,7 +27,7 @@ def _flag(default: Any, help: str, type: type = str, choices: tuple[str, ...] | 
 class DistillConfig:
     """The settings of a distillation; a field is an option of the same name."""
 
-    distill: str = _flag("", "distillation terms, comma-separated; nothing is distilled without")
+    distill: str = _flag("", f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty")
     teacher: str = _flag("", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file")
     teacher_epoch: str = _flag("latest", "which epoch of a teacher folder to load")
     teacher_G_A: str = _flag("", "CycleGAN: .pth file of the teacher of G_A alone (A to B)")
@@ -140,7 +140,7 @@ def add_options(parser: ArgumentParser) -> None:
     """
     if any(group.title == _TITLE for group in parser._action_groups):
         return
-    group = parser.add_argument_group(_TITLE, "; ".join(f"{n}: {get_term(n).summary}" for n in term_names()))
+    group = parser.add_argument_group(_TITLE, "train a small student generator from a large teacher")
     try:
         for f in _table():
             group.add_argument(
@@ -152,7 +152,9 @@ def add_options(parser: ArgumentParser) -> None:
             )
         for name in term_names():
             term = get_term(name)
-            group.add_argument(f"--lambda_{name}", type=float, default=term.default_weight, help=f"weight of {name}")
+            group.add_argument(
+                f"--lambda_{name}", type=float, default=term.default_weight, help=f"weight of {name}: {term.summary}"
+            )
             for option in term.options:
                 group.add_argument(
                     f"--{option.flag}",

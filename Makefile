@@ -1,0 +1,65 @@
+# `make` lists what there is to make. Everything installs itself into a virtual environment: the active one,
+# or .venv, made if there is none.
+
+PYTHON ?= python3
+# Installed only where there is no torch yet: a plain `torch` can pull gigabytes of CUDA libraries.
+TORCH ?= torch==2.13.0
+DEMO_MINUTES ?= 8
+VENV ?= $(or $(VIRTUAL_ENV),.venv)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test lint types unit hosts format clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo "  DEMO_MINUTES=2 make demo makes a shorter demo; KD_HOSTS=FOLDER make hosts tests real repositories."
+
+demo: $(BIN)/.kd_demo ## train a teacher and two students on real photographs, and show them side by side
+	$(BIN)/python examples/demo/demo.py --minutes $(DEMO_MINUTES)
+
+test: lint types unit ## all checks: lint, types, tests
+
+lint: $(BIN)/.kd_dev ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(BIN)/.kd_dev ## mypy
+	$(BIN)/mypy
+
+unit: $(BIN)/.kd_dev ## pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+hosts: $(BIN)/.kd_dev ## the tests that run on the real host repositories in the folder KD_HOSTS
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hosts
+
+format: $(BIN)/.kd_dev ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what was built, the environment aside
+	rm -rf build dist demo_output .mypy_cache .pytest_cache .ruff_cache *.egg-info
+
+# A torch that Python has already is used as it is, and seen from the new environment.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "make: Python 3.10 or newer is needed: make ... PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "make: Python's venv module is needed (Debian: python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $$($(PYTHON) -c 'import torch' 2>/dev/null && echo --system-site-packages) $(VENV)
+
+$(BIN)/.kd_torch: | $(BIN)/python
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install "$(TORCH)"
+	@touch $@
+
+$(BIN)/.kd_demo: pyproject.toml | $(BIN)/.kd_torch
+	$(PIP) install --quiet --editable '.[demo]'
+	@touch $@
+
+# visdom 0.2.4 needs pkg_resources to build, which setuptools dropped in 81; without build isolation it is built
+# with the older one installed here.
+$(BIN)/.kd_dev: pyproject.toml | $(BIN)/.kd_torch
+	$(PIP) install --quiet 'setuptools<81' wheel
+	$(PIP) install --quiet --no-build-isolation visdom==0.2.4
+	$(PIP) install --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,171 @@
+"""What the README and the examples say holds: commands run, tables are complete, code works."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FORMS, HOST, HOSTS, REPOSITORY, host_arguments, imported_host, kd, run, succeed
+
+from kd_plugin import Distiller, GeneratorSpec, load_teacher
+from kd_plugin.host.options import add_options
+from kd_plugin.networks import build_generator
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+LAUNCH = str(Path(__file__).parent / "launch.py")
+
+
+def block(name: str) -> str:
+    return re.search(rf"<!-- {name}:begin -->\n(.*?)<!-- {name}:end -->", README, re.DOTALL)[1]
+
+
+def options_table() -> str:
+    """The options of the parser, as the README shows them."""
+    parser = ArgumentParser(add_help=False)
+    add_options(parser)
+    rows = ["| option | default | |", "|---|---|---|"]
+    for action in parser._actions:
+        default = "" if action.default in (None, "") else f"`{action.default}`"
+        choices = f" ({', '.join(action.choices)})" if action.choices else ""
+        rows.append(f"| `{action.option_strings[0]}` | {default} | {action.help}{choices} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_option_table_is_complete() -> None:
+    assert block("options") == options_table(), "put this into README.md:\n" + options_table()
+
+
+def test_local_links_lead_somewhere() -> None:
+    for page in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "examples").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_map_of_the_code_is_complete() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = [REPOSITORY / path for path in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)]
+    assert all(path.exists() for path in named)
+    for module in (REPOSITORY / "kd_plugin").rglob("*.py"):
+        small = module.name.startswith("__") or module.name in ("errors.py", "version.py", "files.py", "cli.py")
+        assert small or any(module == path or path in module.parents for path in named), module
+
+
+def test_make_explains_itself() -> None:
+    text = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert "make demo" in text and "make test" in text
+
+
+def commands(begin: str) -> list[str]:
+    """The README's shell commands that start so, joined over continued lines."""
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+    return [" ".join(line.split()) for line in shell.splitlines() if line.startswith(begin)]
+
+
+def save_teacher(file: Path, spec: GeneratorSpec) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(build_generator(spec).state_dict(), file)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_readme_commands_run(images: Path, tmp_path: Path, form: str) -> None:
+    """All of them, in order, in a copy of the embedded host; smaller networks and pictures than a reader's."""
+    host = tmp_path / "host"
+    shutil.copytree(HOST, host, ignore=shutil.ignore_patterns("checkpoints", "results", "__pycache__"))
+    (host / "datasets").mkdir()
+    (host / "datasets" / "facades").symlink_to(images / "paired")
+    (host / "datasets" / "horse2zebra").symlink_to(images / "unpaired")
+    spec = GeneratorSpec("resnet", 3, 3, 6, 2, "instance", False, True)
+    facades = host / "checkpoints" / "facades_big"
+    save_teacher(facades / "latest_net_G.pth", spec)
+    (facades / "train_opt.txt").write_text("direction: BtoA\n")
+    for net in ("G_A", "G_B"):
+        save_teacher(host / "checkpoints" / "zebra_big" / f"latest_net_{net}.pth", spec)
+    small = " --load_size 32 --crop_size 32"
+    training = " --netG resnet_6blocks --n_epochs 1 --n_epochs_decay 0 --max_dataset_size 2 --num_threads 0 --ndf 4"
+    training += " --save_epoch_freq 1 --student_ngf 5"
+    found = commands("kd run")
+    assert len(found) == 4
+    for command in found:
+        more = small + (training if " train.py " in command else "")
+        succeed(kd(command.removeprefix("kd ") + more, host, form))
+
+
+def test_readme_inspect_output(tmp_path: Path) -> None:
+    session = re.search(r"\$ kd (inspect \S+)\n(.*?)```", README, re.DOTALL)
+    save_teacher(tmp_path / session[1].split()[1], GeneratorSpec("unet", 3, 3, 64, 8, "batch", None, False))
+    assert succeed(kd(session[1], tmp_path)).stdout == session[2]
+
+
+def test_readme_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks, with what they leave to the reader filled in."""
+    subclass, loop = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    with imported_host(HOST, "2025"):
+        scope: dict = {}
+        exec(subclass, scope)  # noqa: S102 - our own README
+        assert [cls.__name__ for cls in scope["DistillPix2PixModel"].__mro__][1:3] == ["DistillMixin", "Pix2PixModel"]
+    spec = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, True)
+    save_teacher(tmp_path / "checkpoints/facades_big/latest_net_G.pth", spec)
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(2, 3, 16, 16)
+    scope = {"student": build_generator(spec), "images": images, "target": images, "my_loss": torch.nn.L1Loss()}
+    exec(loop, scope)  # noqa: S102 - our own README
+    scope["loss"].backward()
+
+
+@pytest.fixture(params=HOSTS)
+def patched_host(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    """A copy of a host with the examples in its models/."""
+    folder, form = request.param
+    copy = tmp_path / "host"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoints", "results", "__pycache__"))
+    for example in (REPOSITORY / "examples").glob("distill_*_model.py"):
+        shutil.copy(example, copy / "models")
+    return copy, form
+
+
+@pytest.mark.parametrize(("model", "data"), [("pix2pix", "paired"), ("cycle_gan", "unpaired")])
+def test_example_models(patched_host: tuple[Path, str], images: Path, model: str, data: str) -> None:
+    """Dropped into models/, they train and test with plain python, and misuse is one line."""
+    folder, form = patched_host
+    for net in ("G", "G_A", "G_B"):
+        save_teacher(
+            folder / "checkpoints" / "big" / f"latest_net_{net}.pth",
+            GeneratorSpec("resnet", 3, 3, 6, 2, "instance", False, True),
+        )
+    more = host_arguments(folder, form)
+    common = [*f"--model distill_{model} --name small --load_size 32 --crop_size 32".split(), *more["test"]]
+    common += ["--dataroot", str(images / data)]
+    train = "--netG resnet_6blocks --n_epochs 1 --n_epochs_decay 0 --max_dataset_size 2 --num_threads 0 --no_html"
+    train += " ".join([" --ndf 4 --save_epoch_freq 1 --student_ngf 4", *more["train"]])
+    bad = run([LAUNCH, "plain", "train.py", *common, *train.split()], folder, form)
+    assert bad.returncode == 2 and "--distill wavelet,srp" in bad.stderr and "Traceback" not in bad.stderr
+    train += " --distill wavelet,srp --teacher checkpoints"
+    bad = run([LAUNCH, "plain", "train.py", *common, *train.split()], folder, form)
+    assert bad.returncode != 0 and "Traceback" not in bad.stderr
+    assert "there is no latest_net_G" in bad.stderr.splitlines()[-1]
+    succeed(run([LAUNCH, "plain", "train.py", *common, *(train + "/big").split()], folder, form))
+    succeed(run([LAUNCH, "plain", "test.py", *common], folder, form))
+    assert len(list((folder / "results").rglob("*_fake_B.png"))) == 4
+
+
+def test_example_loop(tmp_path: Path) -> None:
+    save_teacher(tmp_path / "G.pth", GeneratorSpec("resnet", 3, 3, 8, 2, "batch", True, False))
+    script = str(REPOSITORY / "examples" / "own_loop.py")
+    text = succeed(run([script, "G.pth"], tmp_path)).stdout
+    values = [float(v) for v in re.findall(r"pixel ([\d.]+)", text)]
+    assert len(values) == 5 and values[-1] < values[0]
+    assert run([script], tmp_path).returncode != 0
+
+
+def test_public_names() -> None:
+    import kd_plugin
+
+    for name in ("DistillMixin", "Distiller", "load_teacher", "inspect_checkpoint"):
+        assert name in kd_plugin.__all__
+    assert Distiller and load_teacher and sys.modules["kd_plugin"].__version__
