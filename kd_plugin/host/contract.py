@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import HostError
 
-__all__ = ["Pair", "find_pairs", "is_main_process", "network_of"]
+__all__ = ["Pair", "find_pairs", "is_main_process", "network_of", "say"]
 
 
 class Pair(NamedTuple):
@@ -72,3 +72,9 @@ def is_main_process() -> bool:
     """Return whether this process is the one that writes files."""
     distributed = torch.distributed
     return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def say(message: str) -> None:
+    """Print a line among the host's own, once however many processes there are."""
+    if is_main_process():
+        print(f"[distill] {message}")

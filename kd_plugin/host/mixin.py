@@ -25,7 +25,7 @@ from ..networks import Generator
 from ..students import StudentRecord, describe
 from ..teacher import load_teacher
 from ..version import __version__
-from .contract import Pair, find_pairs, is_main_process, network_of
+from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .excepthook import report_in_one_line
 from .options import DistillConfig, add_options, apply_student_options
 from .record import use_record
@@ -106,7 +106,7 @@ class DistillMixin:
         if self._config is None:
             return
         for flag in self._config.idle():
-            print(f"[distill] note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
+            say(f"note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
         dropout = not getattr(opt, "no_dropout", False)
         for pair, file in self._teacher_files.items():
             # Only now: the host may have wrapped the network for several GPUs in its setup.
@@ -116,10 +116,10 @@ class DistillMixin:
             distiller = Distiller(student, teacher, self._config.build_terms(), taps=self._config.taps())
             _refuse_replicas(distiller)
             self._distilled.append(_Distilled(pair, file, teacher, distiller))
-            print(f"[distill] {_summary(self._distilled[-1])}")
+            say(_summary(self._distilled[-1]))
         for pair in find_pairs(self):
             if pair not in self._teacher_files:
-                print(f"[distill] note: {pair.net} has no teacher and trains on the host's losses alone")
+                say(f"note: {pair.net} has no teacher and trains on the host's losses alone")
         if is_main_process():
             self._record(opt, self._config).write(Path(opt.checkpoints_dir) / opt.name)
 

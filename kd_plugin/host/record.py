@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from ..students import RECORD_NAME, StudentRecord
+from .contract import say
 
 __all__ = ["use_record"]
 
@@ -25,7 +26,7 @@ def use_record(parser: ArgumentParser) -> None:
         return
     epoch = f"iter_{opt.load_iter}" if getattr(opt, "load_iter", 0) > 0 else getattr(opt, "epoch", "latest")
     if not record.is_of(folder, epoch):
-        print(f"[distill] note: {folder / RECORD_NAME} is of another training than the checkpoint; not used")
+        say(f"note: {folder / RECORD_NAME} is of another training than the checkpoint; not used")
         return
     parser.set_defaults(**{name: value for name, value in record.host_options.items() if hasattr(opt, name)})
     record.check(parser.parse_known_args()[0], folder)
