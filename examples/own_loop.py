@@ -20,8 +20,9 @@ def main(checkpoint: str, steps: int = 5) -> None:
     )
     distiller = Distiller(student, teacher, {"wavelet": 100.0, "pixel": 10.0}, options={"wavelet_levels": 3})
     optimizer = torch.optim.Adam(student.parameters(), lr=2e-4)
+    size = max(spec.multiple, 64)  # a U-Net takes multiples of 2 to the power of its depth
     for step in range(steps):
-        images = torch.rand(2, spec.input_nc, spec.multiple * 8, spec.multiple * 8) * 2 - 1
+        images = torch.rand(2, spec.input_nc, size, size) * 2 - 1
         result = distiller(images)  # runs the student and the teacher
         loss = result.total  # + your own losses of result.output
         optimizer.zero_grad()

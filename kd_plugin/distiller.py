@@ -99,13 +99,14 @@ class Distiller:
             teacher_output = self.teacher(call.input)
         teacher_features = recorder.calls[-1].features
         losses = {}
-        for name, (term, weight) in ((n, (t.term, t.weight)) for n, t in self.terms.items()):
+        for name, weighted in self.terms.items():
+            term = weighted.term
             if term.reads == "output":
                 value = term(call.output, teacher_output)
             else:
                 values = [term(call.features[tap.student], teacher_features[tap.teacher]) for tap in self.taps]
                 value = torch.stack(values).mean()
-            losses[name] = weight * value
+            losses[name] = weighted.weight * value
         return Distillation(call.output, teacher_output, losses)
 
     def __call__(self, images: torch.Tensor) -> Distillation:
@@ -122,7 +123,7 @@ class Distiller:
         if height % spec.multiple or width % spec.multiple:
             raise ArgumentError(
                 f"the teacher, a {spec.netG}, takes images whose sides are multiples of {spec.multiple}, "
-                f"got {width}x{height}: choose --crop_size accordingly"
+                f"got {width}x{height}: choose the crop size accordingly"
             )
         if images.shape[1] != spec.input_nc:
             raise ArgumentError(f"the teacher takes {spec.input_nc} channels, got {images.shape[1]}")

@@ -59,8 +59,8 @@ class GeneratorSpec:
 
     @property
     def multiple(self) -> int:
-        """Height and width of an image must be multiples of this."""
-        return 4 if self.architecture == "resnet" else 2**self.depth
+        """Height and width of an image must be multiples of this; a ResNet rounds its output up to fours."""
+        return 1 if self.architecture == "resnet" else 2**self.depth
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and the family's name, for JSON."""
@@ -122,7 +122,7 @@ class Generator(nn.Module):
 class ResnetGenerator(Generator):
     """Two halvings, residual blocks at a quarter of the resolution, two doublings.
 
-    (B, input_nc, H, W) -> (B, output_nc, H, W) in [-1, 1], H and W multiples of 4.
+    (B, input_nc, H, W) -> (B, output_nc, H, W) in [-1, 1]; H and W are rounded up to multiples of 4.
     """
 
     def _build(self, spec: GeneratorSpec) -> nn.Module:

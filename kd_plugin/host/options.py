@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args
 
@@ -16,35 +15,49 @@ from ..losses import WeightedTerm, build_terms, get_term, term_names
 from ..taps import Tap, parse_taps
 from ..teacher import TeacherMode
 
-__all__ = ["DistillConfig", "add_options", "apply_student_options"]
+__all__ = ["DistillConfig", "Flag", "add_options", "apply_student_options", "flags"]
 
 
-def _flag(default: Any, help: str, type: type = str, choices: tuple[str, ...] | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "type": type, "choices": choices})
+@dataclass(frozen=True)
+class Flag:
+    """One command line option; ``term`` is the term it belongs to, if any."""
+
+    name: str
+    default: Any
+    help: str
+    type: type = str
+    choices: tuple[Any, ...] | None = None
+    term: str | None = None
+
+
+def _option(default: Any, help: str, **more: Any) -> Any:
+    """A dataclass field that is an option of the same name."""
+    return field(default=default, metadata={"help": help, **more})
 
 
 @dataclass(frozen=True)
 class DistillConfig:
     """The settings of a distillation; a field is an option of the same name."""
 
-    distill: str = _flag("", f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty")
-    teacher: str = _flag("", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file")
-    teacher_epoch: str = _flag("latest", "which epoch of a teacher folder to load")
-    teacher_G_A: str = _flag("", "CycleGAN: .pth file of the teacher of G_A alone (A to B)")
-    teacher_G_B: str = _flag("", "CycleGAN: .pth file of the teacher of G_B alone (B to A)")
-    teacher_mode: TeacherMode = _flag(
+    distill: str = _option("", f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty")
+    teacher: str = _option(
+        "", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file"
+    )
+    teacher_epoch: str = _option("latest", "which epoch of a teacher folder to load")
+    teacher_G_A: str = _option("", "CycleGAN: .pth file of the teacher of G_A alone (A to B)")
+    teacher_G_B: str = _option("", "CycleGAN: .pth file of the teacher of G_B alone (B to A)")
+    teacher_mode: TeacherMode = _option(
         "eval",
         "train: batch statistics and dropout, for teachers tested without --eval",
         choices=get_args(TeacherMode),
     )
-    student_ngf: int | None = _flag(None, "width of the student generator instead of --ngf", int)
-    student_netG: str | None = _flag(None, "architecture of the student generator instead of --netG")
-    student_ndf: int | None = _flag(None, "width of the discriminator instead of --ndf", int)
-    srp_layers: str = _flag(
+    student_ngf: int | None = _option(None, "width of the student generator instead of --ngf", type=int)
+    student_netG: str | None = _option(None, "architecture of the student generator instead of --netG")
+    student_ndf: int | None = _option(None, "width of the discriminator instead of --ndf", type=int)
+    srp_layers: str = _option(
         "", "modules srp reads, comma-separated, NAME or STUDENT=TEACHER; end of the encoder if empty"
     )
-    lambdas: tuple[tuple[str, float], ...] = ()
-    term_options: tuple[tuple[str, Any], ...] = ()
+    of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
 
     @classmethod
     def from_namespace(cls, opt: Namespace) -> DistillConfig | None:
@@ -53,17 +66,14 @@ class DistillConfig:
         Raises:
             OptionError: one line that says what is wrong and what to do instead.
         """
-        values = {f.name: getattr(opt, f.name) for f in _table() if hasattr(opt, f.name)}
-        if not values.get("distill"):
-            stray = [f.name for f in _table() if f.name in values and values[f.name] != f.default]
+        given = {flag: getattr(opt, flag.name) for flag in flags() if hasattr(opt, flag.name)}
+        if not getattr(opt, "distill", ""):
+            stray = [flag.name for flag, value in given.items() if value != flag.default]
             if stray:
                 raise OptionError(f"--{stray[0]} has no effect without --distill: add e.g. --distill wavelet,srp")
             return None
-        config = cls(
-            **values,
-            lambdas=tuple((name, getattr(opt, f"lambda_{name}")) for name in term_names()),
-            term_options=tuple((o.flag, getattr(opt, o.flag)) for n in term_names() for o in get_term(n).options),
-        )
+        own = {flag.name: value for flag, value in given.items() if flag.term is None}
+        config = cls(**own, of_terms=tuple((flag, value) for flag, value in given.items() if flag.term))
         config._check()
         return config
 
@@ -82,11 +92,7 @@ class DistillConfig:
         if len(set(names)) < len(names):
             raise OptionError(f"--distill {self.distill} names a term twice")
         try:
-            flags = {option.flag for name in names for option in get_term(name).options}
-            weights = dict(self.lambdas)
-            return build_terms(
-                {name: weights[name] for name in names}, {k: v for k, v in self.term_options if k in flags}
-            )
+            return build_terms({name: self._value(f"lambda_{name}") for name in names}, self._settings())
         except ArgumentError as error:
             raise OptionError(f"--distill {self.distill}: {error}") from error
 
@@ -96,23 +102,24 @@ class DistillConfig:
 
     def idle(self) -> list[str]:
         """Return the options that were set for terms that are not asked for."""
-        defaults = {f"lambda_{name}": get_term(name).default_weight for name in term_names()}
-        defaults |= {option.flag: option.default for name in term_names() for option in get_term(name).options}
-        owner = {f"lambda_{name}": name for name in term_names()}
-        owner |= {option.flag: name for name in term_names() for option in get_term(name).options}
-        given = {**{f"lambda_{name}": weight for name, weight in self.lambdas}, **dict(self.term_options)}
-        return [flag for flag, value in given.items() if value != defaults[flag] and owner[flag] not in self.names]
+        return [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
 
     def to_dict(self) -> dict[str, Any]:
         """Return terms with their weights and settings, for JSON."""
-        terms = self.build_terms()
-        chosen = {option.flag for name in terms for option in get_term(name).options}
         return {
-            "terms": {name: weighted.weight for name, weighted in terms.items()},
-            "options": {flag: value for flag, value in self.term_options if flag in chosen},
+            "terms": {name: weighted.weight for name, weighted in self.build_terms().items()},
+            "options": self._settings(),
             "srp_layers": self.srp_layers or None,
             "teacher_mode": self.teacher_mode,
         }
+
+    def _value(self, name: str) -> Any:
+        return next((value for flag, value in self.of_terms if flag.name == name), None)
+
+    def _settings(self) -> dict[str, Any]:
+        """The settings of the terms asked for, their weights aside."""
+        settings = {option.flag for name in self.names for option in get_term(name).options}
+        return {flag.name: value for flag, value in self.of_terms if flag.name in settings}
 
     def _check(self) -> None:
         self.build_terms()
@@ -127,9 +134,16 @@ class DistillConfig:
                 raise OptionError(f"--{name} {value}: give a width of 1 or more, e.g. 24")
 
 
-def _table() -> Iterator[Any]:
-    """Yield the dataclass fields that are options."""
-    return (f for f in fields(DistillConfig) if f.metadata)
+def flags() -> list[Flag]:
+    """Return all options: the fields of :class:`DistillConfig`, then weight and settings of each term."""
+    listed = [Flag(f.name, f.default, **f.metadata) for f in fields(DistillConfig) if f.metadata]
+    for name in term_names():
+        term = get_term(name)
+        listed.append(
+            Flag(f"lambda_{name}", term.default_weight, f"weight of {name}: {term.summary}", float, term=name)
+        )
+        listed += [Flag(o.flag, o.default, o.help, o.type, o.choices, name) for o in term.options]
+    return listed
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -141,30 +155,13 @@ def add_options(parser: ArgumentParser) -> None:
     if any(group.title == _TITLE for group in parser._action_groups):
         return
     group = parser.add_argument_group(_TITLE, "train a small student generator from a large teacher")
-    try:
-        for f in _table():
+    for flag in flags():
+        try:
             group.add_argument(
-                f"--{f.name}",
-                type=f.metadata["type"],
-                default=f.default,
-                choices=f.metadata["choices"],
-                help=f.metadata["help"],
+                f"--{flag.name}", type=flag.type, default=flag.default, choices=flag.choices, help=flag.help
             )
-        for name in term_names():
-            term = get_term(name)
-            group.add_argument(
-                f"--lambda_{name}", type=float, default=term.default_weight, help=f"weight of {name}: {term.summary}"
-            )
-            for option in term.options:
-                group.add_argument(
-                    f"--{option.flag}",
-                    type=option.type,
-                    default=option.default,
-                    choices=option.choices,
-                    help=option.help,
-                )
-    except argparse.ArgumentError as error:
-        raise HostError(f"this host has an option of its own that the plugin needs ({error})") from error
+        except argparse.ArgumentError as error:
+            raise HostError(f"this host has an option --{flag.name} of its own, which the plugin needs") from error
 
 
 _TITLE = "distillation (kd_plugin)"
