@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
 	@echo "  DEMO_MINUTES=2 make demo makes a shorter demo; KD_HOSTS=FOLDER make hosts tests real repositories."
 
 demo: $(BIN)/.kd_demo ## train a teacher and two students on real photographs, and show them side by side

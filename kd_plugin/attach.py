@@ -5,6 +5,9 @@ plugin attaches its loss to the student's output: forward changes nothing, backw
 gradient through and starts the attached loss with a gradient of one. The gradient that reaches the student is
 exactly that of the explicit sum of both losses, in one traversal of the generator. Mixture-of-experts code
 joins its balancing losses the same way.
+
+The gradient of one is not scaled by what the host multiplies its own loss with before the backward pass: under a
+loss scaler, or with ``(loss / steps).backward()``, the weights must be scaled alike.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ class _Attach(torch.autograd.Function):
     def forward(ctx: Any, output: torch.Tensor, loss: torch.Tensor, attachment: Attachment) -> torch.Tensor:
         ctx.attachment = attachment
         ctx.loss_like = loss.new_ones(())
-        return output.view_as(output)
+        return output.clone()  # not a view, which a host could not modify in place
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:

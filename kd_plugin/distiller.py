@@ -94,9 +94,8 @@ class Distiller:
         """
         if not isinstance(call.output, torch.Tensor):
             raise ArgumentError(f"the student gave a {type(call.output).__name__}, expected a batch of images")
-        self._check_size(call.input)
-        with torch.no_grad(), Recorder(self.teacher, [tap.teacher for tap in self.taps]) as recorder:
-            teacher_output = self.teacher(call.input)
+        with Recorder(self.teacher, [tap.teacher for tap in self.taps]) as recorder:
+            teacher_output = self.teach(call)
         teacher_features = recorder.calls[-1].features
         losses = {}
         for name, weighted in self.terms.items():
@@ -108,6 +107,17 @@ class Distiller:
                 value = torch.stack(values).mean()
             losses[name] = weighted.weight * value
         return Distillation(call.output, teacher_output, losses)
+
+    def teach(self, call: Call) -> torch.Tensor:
+        """Return the teacher's images for the input of a recorded call of the student.
+
+        Raises:
+            ArgumentError: the image size does not suit the teacher.
+        """
+        self._check_size(call.input)
+        with torch.no_grad():
+            output: torch.Tensor = self.teacher(call.input)
+        return output
 
     def __call__(self, images: torch.Tensor) -> Distillation:
         """Run the student on images (B, C, H, W) in [-1, 1] and distil the call."""
@@ -133,6 +143,6 @@ def _built(
     terms: Mapping[str, float | None] | Mapping[str, WeightedTerm] | Iterable[str],
     options: Mapping[str, Any] | None,
 ) -> dict[str, WeightedTerm]:
-    if isinstance(terms, Mapping) and any(isinstance(value, WeightedTerm) for value in terms.values()):
+    if isinstance(terms, Mapping) and terms and all(isinstance(value, WeightedTerm) for value in terms.values()):
         return dict(terms)
     return build_terms(terms, options)

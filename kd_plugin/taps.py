@@ -64,7 +64,7 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         self._handles = [
-            self._network.register_forward_pre_hook(self._begin),
+            self._network.register_forward_pre_hook(self._begin, with_kwargs=True),
             *(m.register_forward_hook(self._keep(name)) for name, m in self._modules.items()),
             self._network.register_forward_hook(self._end),
         ]
@@ -81,8 +81,8 @@ class Recorder:
         """Return the call that made this very tensor."""
         return next((call for call in self.calls if call.output is output), None)
 
-    def _begin(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.calls.append(Call(inputs[0]))
+    def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.calls.append(Call(next(iter((*inputs, *named.values())))))
 
     def _keep(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -92,6 +92,11 @@ class Recorder:
 
     def _end(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.calls[-1].output = output
+        if missed := self._modules.keys() - self.calls[-1].features.keys():
+            raise ArgumentError(
+                f"module '{sorted(missed)[0]}' took no part in the pass, so nothing can be read there: name another, "
+                f"or, if the network is compiled, make the Distiller before its first pass"
+            )
 
 
 def _module(network: nn.Module, name: str) -> nn.Module:
@@ -125,22 +130,33 @@ def default_taps(student: nn.Module, teacher: nn.Module) -> list[Tap]:
     """Return the tap at the end of the encoder of each network.
 
     The papers say the encoder is the downsampling and the first blocks; we read a ResNet after the first half
-    of its residual blocks (rounded up), a U-Net after its third halving, where pixels are still many.
+    of its residual blocks (rounded up), a U-Net after its third halving, where pixels are still many. Beside a
+    ResNet, which halves twice, the U-Net is read after its second, so that the two have the same pixels.
 
     Raises:
         ArgumentError: a network is neither; the message lists names that could be tapped.
     """
-    return [Tap(_encoder(unwrap(student), "student"), _encoder(unwrap(teacher), "teacher"))]
+    networks = {"student": unwrap(student), "teacher": unwrap(teacher)}
+    mixed = len({_third_level(network) for network in networks.values()}) > 1
+    return [Tap(*(_encoder(network, role, 2 if mixed else 3) for role, network in networks.items()))]
 
 
-def _encoder(network: nn.Module, role: str) -> str:
+def _level(number: int) -> str:
+    """Name of the norm after a U-Net's second or third halving."""
+    return "model.model.1." + "model.3." * (number - 2) + "model.2"
+
+
+def _third_level(network: nn.Module) -> bool:
+    return any(name == _level(3) for name, _ in network.named_modules())
+
+
+def _encoder(network: nn.Module, role: str, level: int) -> str:
     names: list[str] = [name for name, _ in network.named_modules()]
     blocks = [name for name in names if re.fullmatch(r"model\.\d+", name) and f"{name}.conv_block" in names]
     if blocks:
         return blocks[(len(blocks) + 1) // 2 - 1]
-    third_level = "model.model.1.model.3.model.2"
-    if third_level in names:
-        return third_level
+    if _third_level(network):
+        return _level(level)
     some = ", ".join(name for name in names if name and "." not in name.replace("model.", "", 1))
     raise ArgumentError(
         f"cannot tell where the encoder of the {role} ends ({type(network).__name__}): name a module with "

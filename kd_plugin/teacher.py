@@ -26,8 +26,8 @@ def load_teacher(
 ) -> Generator:
     """Load a teacher generator from a checkpoint; its architecture is read from the file.
 
-    The network is frozen: no parameter requires grad, and its buffers never change. Loading draws no random
-    numbers, so a run with a teacher initialises its student as the same run without one does.
+    The network is frozen: no parameter requires grad, and its running statistics never change. Loading draws no
+    random numbers, so a run with a teacher initialises its student as the same run without one does.
 
     Args:
         path: a ``.pth`` file as the hosts write it.

@@ -87,6 +87,29 @@ class TestDistiller:
         result = Distiller(generator(architecture="unet", depth=5), big, ALL)(images)
         assert result.losses["srp"].item() > 0
 
+    def test_unet_and_resnet_have_the_same_pixels(self) -> None:
+        images = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+        unet = {"architecture": "unet", "depth": 5}
+        for student, big in ((generator(), teacher(**unet)), (generator(**unet), teacher())):
+            assert Distiller(student, big, ["srp"])(images).total.item() > 0
+
+    def test_named_arguments(self, x: torch.Tensor) -> None:
+        student, big = generator(), teacher()
+        distiller = Distiller(student, big, "pixel")
+        with distiller.record() as recorder:
+            output = student(x=x)
+        torch.testing.assert_close(distiller.distill(recorder.find(output)).total, distiller(x).total)
+
+    def test_a_tap_outside_the_pass(self, x: torch.Tensor) -> None:
+        student = generator()
+        student.unused = nn.Conv2d(1, 1, 1)
+        with pytest.raises(KDError, match="'unused' took no part in the pass"):
+            Distiller(student, teacher(), ["srp"], taps=[Tap("unused", "model.9")])(x)
+
+    def test_terms_may_be_one_string(self, x: torch.Tensor) -> None:
+        distiller = Distiller(generator(), teacher(), "wavelet, pixel")
+        assert list(distiller.terms) == ["wavelet", "pixel"]
+
     def test_wrong_image_size(self, x: torch.Tensor) -> None:
         big = teacher(architecture="unet", depth=5)
         with pytest.raises(KDError, match="unet_32, takes images whose sides are multiples of 32, got 16x16"):
@@ -128,8 +151,11 @@ class TestDistiller:
 class TestTaps:
     def test_defaults_are_where_the_encoder_ends(self) -> None:
         for depth, index in ((9, 14), (6, 12), (1, 10)):
-            taps = default_taps(generator(depth=depth), teacher(architecture="unet", depth=7))
-            assert taps == [Tap(f"model.{index}", "model.model.1.model.3.model.2")]
+            assert default_taps(generator(depth=depth), teacher()) == [Tap(f"model.{index}", "model.11")]
+            mixed = default_taps(generator(depth=depth), teacher(architecture="unet", depth=7))
+            assert mixed == [Tap(f"model.{index}", "model.model.1.model.2")]
+        unet = teacher(architecture="unet", depth=6)
+        assert default_taps(unet, unet) == [Tap(*2 * ["model.model.1.model.3.model.2"])]
 
     def test_default_resolutions(self, x: torch.Tensor) -> None:
         for network, fraction in ((generator(), 4), (generator(architecture="unet", depth=5), 8)):
@@ -192,6 +218,12 @@ class TestAttach:
         attached.backward(retain_graph=True)
         with pytest.warns(UserWarning, match="count twice"):
             attached.backward()
+
+    def test_the_host_may_write_into_the_output(self) -> None:
+        w = torch.ones(3, requires_grad=True)
+        attached, _ = attach(w * 2, (5 * w).sum())
+        attached.mul_(10).sum().backward()
+        assert w.grad is not None and w.grad.tolist() == [25.0] * 3
 
     def test_a_detached_use_is_no_pass(self) -> None:
         w = torch.tensor(2.0, requires_grad=True)

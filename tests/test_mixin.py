@@ -19,7 +19,8 @@ import torch
 from conftest import HOSTS, host_options, imported_host
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kd_plugin import DistillMixin, GeneratorSpec, KDError
+from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
+from kd_plugin.host.mixin import _refuse_replicas
 from kd_plugin.host.patches import _switch
 from kd_plugin.losses import pixel_loss, semantic_relation_loss, wavelet_loss
 from kd_plugin.networks import build_generator
@@ -187,6 +188,78 @@ def _without(mapping: dict, key: str) -> dict:
     return {k: v for k, v in mapping.items() if k != key}
 
 
+class TestOptions:
+    """Every option that must change a number does."""
+
+    def losses(self, models: ModuleType, teachers: Path, steps: int = 1, **changes: object) -> list[dict[str, float]]:
+        options = host_options(teachers.parent, **{**DISTILL, "teacher": str(teachers), **changes})
+        model = build(distilling(class_of(models, "pix2pix")), options)
+        values = []
+        for _ in range(steps):
+            model.set_input(batch())
+            model.forward()
+            values.append({name: getattr(model, f"loss_{name}").item() for name in ("wavelet", "srp", "pixel")})
+        return values
+
+    @pytest.mark.parametrize(
+        ("changes", "moved"),
+        [
+            ({"srp_layers": "model.10"}, {"srp"}),
+            ({"srp_layers": "model.13=model.10"}, {"srp"}),
+            ({"wavelet_levels": 1}, {"wavelet"}),
+            ({"wavelet_basis": "db2"}, {"wavelet"}),
+            ({"wavelet_bands": "all"}, {"wavelet"}),
+            ({"lambda_srp": 150.0}, {"srp"}),
+            ({"lambda_pixel": 1.0}, {"pixel"}),
+        ],
+    )
+    def test_moves_its_term_alone(self, models: ModuleType, teachers: Path, changes: dict, moved: set) -> None:
+        (before,), (after,) = self.losses(models, teachers), self.losses(models, teachers, **changes)
+        assert {name for name in before if before[name] != after[name]} == moved
+
+    def test_teacher_epoch(self, models: ModuleType, teachers: Path) -> None:
+        torch.manual_seed(99)
+        spec = GeneratorSpec("resnet", 3, 3, 6, 3, "instance", False, True)
+        torch.save(build_generator(spec).state_dict(), teachers / "7_net_G.pth")
+        assert self.losses(models, teachers) != self.losses(models, teachers, teacher_epoch="7")
+
+    def test_teacher_mode(self, models: ModuleType, teachers: Path) -> None:
+        spec = GeneratorSpec("resnet", 3, 3, 4, 3, "batch", False, False)
+        torch.save(build_generator(spec).state_dict(), teachers / "latest_net_G.pth")
+        assert self.losses(models, teachers) != self.losses(models, teachers, teacher_mode="train")
+
+    @pytest.mark.parametrize("no_dropout", [True, False])
+    def test_dropout_of_a_unet_teacher_is_the_hosts(
+        self, models: ModuleType, teachers: Path, no_dropout: bool
+    ) -> None:
+        spec = GeneratorSpec("unet", 3, 3, 4, 6, "none", None, False)
+        torch.save(build_generator(spec).state_dict(), teachers / "latest_net_G.pth")
+        options = host_options(
+            teachers.parent,
+            no_dropout=no_dropout,
+            **{**DISTILL, "distill": "pixel", "teacher": str(teachers), "teacher_mode": "train"},
+        )
+        model = build(distilling(class_of(models, "pix2pix")), options)
+        x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+        teacher = model._distilled[0].teacher
+        assert torch.equal(teacher(x), teacher(x)) == no_dropout
+
+    def test_what_has_no_effect_is_noted(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        extra = {
+            **DISTILL,
+            "distill": "pixel",
+            "teacher": str(teachers),
+            "wavelet_levels": 2,
+            "srp_layers": "model.9",
+        }
+        build(distilling(class_of(models, "pix2pix")), host_options(teachers.parent, ngf=32, **extra))
+        text = capsys.readouterr().out
+        assert "--wavelet_levels has no effect" in text and "--srp_layers has no effect" in text
+        assert "not smaller than its teacher" in text
+
+
 class TestPairs:
     def test_one_direction_alone(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
@@ -222,6 +295,39 @@ class TestPairs:
             model.set_input(batch())
             model.forward()
 
+    def test_named_after_the_host_class_is_refused(self, models: ModuleType) -> None:
+        host_class = class_of(models, "pix2pix")
+        with pytest.raises(KDError, match=r"class Late\(DistillMixin, Pix2PixModel\)"):
+            type("Late", (host_class, DistillMixin), {})
+
+    def test_validation_shows_the_teacher_on_the_same_images(self, models: ModuleType, teachers: Path) -> None:
+        options = host_options(teachers.parent, **{**DISTILL, "teacher": str(teachers)})
+        model = build(distilling(class_of(models, "pix2pix")), options)
+        for seed in (1, 2):
+            model.set_input(batch(seed))
+            model.test()
+            expected = model._distilled[0].teacher(model.real_A)
+            torch.testing.assert_close(model.get_current_visuals()["teacher_fake_B"], expected)
+
+    def test_output_that_is_not_shown(self, models: ModuleType, teachers: Path) -> None:
+        """Colorization shows fake_B in another form, so the teacher's would not fit beside it."""
+
+        class Hidden(class_of(models, "pix2pix")):  # type: ignore[misc]
+            def __init__(self, opt: Namespace) -> None:
+                super().__init__(opt)
+                self.visual_names = ["real_A"]
+
+        model = build(distilling(Hidden), host_options(teachers.parent, **{**DISTILL, "teacher": str(teachers)}))
+        assert model.visual_names == ["real_A"]
+
+    def test_srp_on_replicas_is_refused(self, models: ModuleType, teachers: Path) -> None:
+        student = torch.nn.DataParallel(build_generator(GeneratorSpec("resnet", 3, 3, 4, 2, "none", False, False)))
+        teacher = load_teacher(teachers / "latest_net_G.pth")
+        student.device_ids = [0, 1]
+        with pytest.raises(KDError, match="DataParallel splits over 2 GPUs"):
+            _refuse_replicas(Distiller(student, teacher, ["srp"]))
+        _refuse_replicas(Distiller(student, teacher, ["wavelet"]))
+
     def test_output_outside_the_loss_is_noticed(self, models: ModuleType, teachers: Path) -> None:
         class Blind(distilling(class_of(models, "pix2pix"))):  # type: ignore[misc]
             def optimize_parameters(self) -> None:
@@ -248,20 +354,31 @@ class TestRecord:
         cls = distilling(class_of(models, "pix2pix"))
         build(cls, host_options(teachers.parent, **extra))
         extra = {**extra, "student_ngf": 7, "continue_train": True}
-        with pytest.raises(KDError, match=r"--ngf 7 contradicts .*student\.json: the student there was built with 5"):
+        with pytest.raises(KDError, match=r"--student_ngf 7 contradicts .*student\.json: .* built with 5; leave"):
             build(cls, host_options(teachers.parent, **extra))
 
 
 class TestRefuse:
-    def attempt(self, models: ModuleType, teachers: Path, name: str = "pix2pix", **changes: object) -> None:
+    def attempt(self, models: ModuleType, teachers: Path, model: str = "pix2pix", **changes: object) -> None:
         extra = {**DISTILL, "teacher": str(teachers), **changes}
-        build(distilling(class_of(models, name)), host_options(teachers.parent, model=name, **extra))
+        build(distilling(class_of(models, model)), host_options(teachers.parent, model=model, **extra))
 
     @pytest.mark.parametrize(
         ("name", "changes", "message"),
         [
             ("pix2pix", {"teacher_epoch": "7"}, r"there is no 7_net_G\.pth; it holds latest_net_G\.pth"),
             ("pix2pix", {"teacher": "nowhere"}, "--teacher nowhere: no such file or folder"),
+            ("pix2pix", {"teacher": "teacher"}, "no such file or folder, did you mean .*/teacher"),
+            ("pix2pix", {"teacher": "{}/latest_net_G.pth", "teacher_epoch": "7"}, "--teacher_epoch 7 has no effect"),
+            ("pix2pix", {"name": "teacher"}, "would save its student, over the teacher"),
+            ("pix2pix", {"name": "teacher", "teacher": "{}/latest_net_G.pth"}, "over the teacher"),
+            (
+                "cycle_gan",
+                {"teacher_G_A": "{}/latest_net_G_A.pth", "teacher_G_B": "{}/latest_net_G_B.pth"},
+                "--teacher .* has no effect",
+            ),
+            ("pix2pix", {"teacher_mode": "evall"}, "unknown --teacher_mode 'evall': did you mean 'eval'"),
+            ("pix2pix", {"wavelet_bands": "hi"}, "unknown bands 'hi'"),
             ("pix2pix", {"teacher_G_A": "x.pth"}, "no generator G_A, give --teacher"),
             ("cycle_gan", {"teacher": "{}/latest_net_G_A.pth"}, "one file, but this model has 2 generators"),
             ("cycle_gan", {"teacher_G_A": "gone.pth"}, "no teacher for G_A: gone.pth is not a file"),
@@ -270,7 +387,7 @@ class TestRefuse:
                 {"teacher_G_A": "{}/latest_net_G_B.pth"},
                 "translates B to A, but G_A .* translates A to B",
             ),
-            ("pix2pix", {"student_netG": "resnet_7blocks"}, "the host cannot build the student"),
+            ("pix2pix", {"student_netG": "resnet_7blocks"}, "the host cannot build its networks"),
             ("pix2pix", {"input_nc": 1}, "translates 3 to 3 channels, but G translates 1 to 3"),
             ("pix2pix", {"srp_layers": "model.99"}, r"no module 'model\.99'"),
         ],

@@ -53,6 +53,7 @@ def test_build_terms_reads_weights_and_options() -> None:
         ({}, {}, "no distillation term"),
         ({"wavelet": -1}, {}, "lambda_wavelet is -1"),
         ({"wavelet": float("nan")}, {}, "lambda_wavelet is nan"),
+        ({"wavelet": "x"}, {}, "lambda_wavelet is 'x'"),
         ({"wavelet": 1}, {"wavelet_level": 2}, "did you mean 'wavelet_levels'"),
         ({"srp": 1}, {"wavelet_levels": 2}, "unknown option 'wavelet_levels'"),
     ],

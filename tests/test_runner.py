@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import HOST, HOSTS, REPOSITORY, SMALL, host_arguments, imported_host, kd, real_hosts, run, succeed
+
+from kd_plugin import GeneratorSpec
+from kd_plugin.networks import build_generator
 
 LAUNCH = str(Path(__file__).parent / "launch.py")
 DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}
@@ -117,6 +121,7 @@ class TestOptions:
             ("--distill wavelet", "--distill wavelet needs a teacher: add --teacher checkpoints/NAME"),
             ("--teacher {}", "--teacher has no effect without --distill"),
             ("--distill pixel,pixel --teacher {}", "names a term twice"),
+            ("--distill wavelet --teacher {} --wavelet_bands hi", "unknown bands 'hi' (known: all, high, low)"),
             ("--distill wavelet --teacher {} --wavelet_basis harr", "did you mean 'haar'?"),
             ("--distill wavelet --teacher {} --student_ngf 0", "--student_ngf 0: give a width of 1 or more"),
             ("--distill pixel --teacher {} --lambda_pixel -1", "lambda_pixel is -1.0"),
@@ -135,10 +140,23 @@ class TestOptions:
 
 
 class TestAfterwards:
+    """What follows a training: tests, more training, and the record that serves them."""
+
+    def small(self, host: Host, name: str, more: str = "", model: str = "pix2pix") -> str:
+        """Train a student, and return the options that did it, for another run like it."""
+        options = f"--distill pixel --teacher {host.output / 'checkpoints' / f'big_{model}'} --student_ngf 4"
+        host.train("kd run", model, name, f"{options} {more}")
+        return options
+
+    def pictures(self, host: Host, name: str, pattern: str = "*_fake_B.png") -> dict[str, bytes]:
+        return {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob(pattern)}
+
     def test_model_test_with_suffix(self, host: Host) -> None:
-        teacher = host.output / "checkpoints" / "big_cycle_gan" / "latest_net_G_B.pth"
-        more = f"--distill pixel --teacher_G_B {teacher} --student_ngf 4"
-        host.train("kd run", "cycle_gan", "one", more)
+        """One direction alone, whose channels are the other way round, tested alone."""
+        spec = GeneratorSpec("resnet", 1, 3, 6, 2, "instance", False, True)
+        torch.save(build_generator(spec).state_dict(), host.output / "grey_net_G_B.pth")
+        more = f"--distill pixel --teacher_G_B {host.output}/grey_net_G_B.pth --student_ngf 4 --student_ndf 4"
+        host.train("kd run", "cycle_gan", "one", more + " --input_nc 3 --output_nc 1 --lambda_identity 0")
         assert sorted(json.loads((host.output / "checkpoints/one/student.json").read_text())["students"]) == ["G_B"]
         arguments = (
             f"--model test --model_suffix _B --name one --load_size 32 --crop_size 32 --dataroot {host.images}"
@@ -148,31 +166,109 @@ class TestAfterwards:
         )
         command = [LAUNCH, "kd", "run", "test.py", *(arguments + folders).split(), *host.more["test"]]
         succeed(run(command, host.folder, host.form))
-        assert len(list((host.output / "results" / "one").rglob("*_fake.png"))) == 4
+        assert len(self.pictures(host, "one", "*_fake.png")) == 4
 
     def test_contradicting_the_record(self, host: Host) -> None:
-        teacher = host.output / "checkpoints" / "big_pix2pix"
-        host.train("kd run", "pix2pix", "kept", f"--distill pixel --teacher {teacher} --student_ngf 4")
-        result = host.start("kd run", "test.py", "pix2pix", "kept", "--ngf 64")
-        assert result.returncode == 2
-        assert re.search(r"--ngf 64 contradicts .*student.json: the student there was built with 4", result.stderr)
+        self.small(host, "kept", "--no_dropout")
+        for option in ("--ngf 64", "--netG resnet_9blocks", "--norm none"):
+            result = host.start("kd run", "test.py", "pix2pix", "kept", option)
+            assert result.returncode == 2
+            assert re.search(rf"{option} contradicts .*student.json: the student there was built with", result.stderr)
 
     def test_a_record_of_another_training_is_not_used(self, host: Host) -> None:
-        teacher = host.output / "checkpoints" / "big_pix2pix"
-        host.train("kd run", "pix2pix", "again", f"--distill pixel --teacher {teacher} --student_ngf 4")
+        options = self.small(host, "again")
         host.train("plain", "pix2pix", "again", "--ngf 6")
         result = host.start("kd run", "test.py", "pix2pix", "again", "--ngf 6 --netG resnet_6blocks")
         assert "is of another training" in succeed(result).stdout
+        more = options.replace("--student_ngf 4", "--student_ngf 6") + " --continue_train"
+        assert "is of another training" in host.train("kd run", "pix2pix", "again", more).stdout
+
+    def test_a_damaged_record(self, host: Host) -> None:
+        options = self.small(host, "damaged")
+        file = host.output / "checkpoints" / "damaged" / "student.json"
+        for text in ("{", '{"format": 1, "host_options": []}', "[]", '{"format": 99}'):
+            file.write_text(text)
+            result = host.start("kd run", "test.py", "pix2pix", "damaged")
+            assert result.returncode == 2 and str(file) in result.stderr and "Traceback" not in result.stderr
+        host.train("kd run", "pix2pix", "damaged", options)  # a new training writes a new one
+        succeed(host.start("kd run", "test.py", "pix2pix", "damaged"))
+
+    def test_suffix(self, host: Host) -> None:
+        """A name made of options that the record then changes is still the name of the folder."""
+        suffix = "--suffix {model}_{ngf}"
+        self.small(host, "suf", suffix)
+        folder = host.output / "checkpoints" / "suf_pix2pix_64"
+        assert (folder / "student.json").is_file()
+        succeed(host.start("kd run", "test.py", "pix2pix", "suf", suffix))
+        assert len(self.pictures(host, "suf_pix2pix_64")) == 4
+
+    def test_load_iter_and_epoch(self, host: Host) -> None:
+        self.small(host, "often", "--save_by_iter --save_latest_freq 2 --lr 0.01")
+        shown = []
+        for which in ("--load_iter 2", "--epoch 1"):
+            shutil.rmtree(host.output / "results" / "often", ignore_errors=True)
+            succeed(host.start("kd run", "test.py", "pix2pix", "often", which))
+            shown.append(self.pictures(host, "often"))
+        assert shown[0].keys() == shown[1].keys() and shown[0] != shown[1]
+        (host.output / "checkpoints" / "often" / "latest_net_G.pth").write_bytes(b"")  # neither run needs it
+        succeed(host.start("kd run", "test.py", "pix2pix", "often", "--load_iter 2"))
 
     def test_continue_train(self, host: Host) -> None:
-        teacher = host.output / "checkpoints" / "big_pix2pix"
-        more = f"--distill pixel --teacher {teacher} --student_ngf 4"
-        host.train("kd run", "pix2pix", "more", more)
+        """It needs no option of the student, goes on from what was saved, and refuses another student."""
+        options = self.small(host, "more", "--ngf 64")
         before = host.checkpoint("more", "G")
-        host.train("kd run", "pix2pix", "more", more + " --continue_train --lr 0")
-        after = host.checkpoint("more", "G")
-        weights = [key for key in before if key.endswith(".weight")]
-        assert all(torch.equal(before[k], after[k]) for k in weights)  # a learning rate of 0 keeps what was loaded
+        less = options.removesuffix("--student_ngf 4") + " --continue_train"
+        for more in (less, options + " --ngf 64 --continue_train"):  # or all of the first command again
+            host.train("kd run", "pix2pix", "more", more + " --lr 0")
+            after = host.checkpoint("more", "G")
+            weights = [key for key in before if key.endswith(".weight")]
+            assert all(
+                torch.equal(before[k], after[k]) for k in weights
+            )  # a learning rate of 0 keeps what was loaded
+        for option in ("--student_ngf 5", "--student_ndf 6"):
+            result = host.start("kd run", "train.py", "pix2pix", "more", f"{less} {option}")
+            assert result.returncode == 2 and f"{option} contradicts" in result.stderr
+
+    def test_never_over_the_teacher(self, host: Host) -> None:
+        folder = host.output / "checkpoints" / "big_pix2pix"
+        files = {f: f.read_bytes() for f in folder.iterdir() if f.is_file()}
+        for teacher in (folder, folder / "latest_net_G.pth", f"{folder}/../big_pix2pix/"):
+            more = f"--distill pixel --teacher {teacher} --student_ngf 4"
+            result = host.start("kd run", "train.py", "pix2pix", "big_pix2pix", more)
+            assert result.returncode == 2 and "another --name than big_pix2pix" in result.stderr
+        assert files == {f: f.read_bytes() for f in folder.iterdir() if f.is_file()}
+
+    def test_direction_is_remembered(self, host: Host) -> None:
+        host.train("plain", "pix2pix", "big_b", "--ngf 6 --direction BtoA")
+        more = f"--distill pixel --teacher {host.output}/checkpoints/big_b --student_ngf 4 --direction BtoA"
+        host.train("kd run", "pix2pix", "back", more)
+        succeed(host.start("kd run", "test.py", "pix2pix", "back"))
+        shown = self.pictures(host, "back")
+        succeed(host.start("kd run", "test.py", "pix2pix", "back", "--direction BtoA"))
+        assert shown == self.pictures(host, "back") != {}
+
+    def test_abbreviations_work_as_before(self, host: Host) -> None:
+        """With --lambda_wavelet about, the host's --lambda would be ambiguous; off, the parser is the host's own."""
+        for how in ("plain", "kd run"):
+            host.train(how, "pix2pix", "short", "--lambda 50")
+        assert "distill" not in (host.output / "checkpoints" / "short" / "train_opt.txt").read_text()
+
+
+def test_two_processes_under_torchrun(images: Path, tmp_path: Path) -> None:
+    """Each sees half of the batches; the gradients are averaged, and one of them writes and speaks."""
+    for net in ("G_A", "G_B"):
+        (tmp_path / "big").mkdir(exist_ok=True)
+        spec = GeneratorSpec("resnet", 3, 3, 6, 2, "instance", False, True)
+        torch.save(build_generator(spec).state_dict(), tmp_path / "big" / f"latest_net_{net}.pth")
+    arguments = f"--dataroot {images}/unpaired --checkpoints_dir {tmp_path} --name small --model cycle_gan --ndf 4"
+    arguments += f" --n_epochs 1 --n_epochs_decay 0 --save_epoch_freq 1 --print_freq 1 --no_html {SMALL}"
+    arguments += f" --distill wavelet,srp,pixel --teacher {tmp_path}/big --student_ngf 4"
+    command = "-m torch.distributed.run --nproc_per_node 2 --master_port 29533 -m kd_plugin run train.py"
+    text = succeed(run([*command.split(), *arguments.split()], HOST)).stdout
+    assert text.count("x fewer parameters") == 2
+    assert json.loads((tmp_path / "small" / "student.json").read_text())["students"].keys() == {"G_A", "G_B"}
+    state = torch.load(tmp_path / "small" / "latest_net_G_A.pth", weights_only=True)
+    assert not any(key.startswith("module.") for key in state)
 
 
 def test_hosts_variable_is_explained() -> None:
@@ -207,6 +303,13 @@ class TestScripts:
         for name, text in SCRIPTS.items():
             (folder / name).write_text(text)
         return folder
+
+    def test_interrupted(self, folder: Path) -> None:
+        """Ctrl-C: the script's own frames, and death by the signal."""
+        (folder / "waits.py").write_text("import models, signal\ndef wait():\n    signal.raise_signal(2)\nwait()\n")
+        plain, ours = run(["waits.py"], folder), run(["-m", "kd_plugin", "run", "waits.py"], folder)
+        assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+        assert plain.returncode == -2 and "KeyboardInterrupt" in plain.stderr
 
     @pytest.mark.parametrize("name", SCRIPTS)
     @pytest.mark.parametrize("below", [False, True])

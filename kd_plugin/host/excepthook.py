@@ -11,7 +11,7 @@ __all__ = ["report_in_one_line"]
 
 
 def report_in_one_line() -> None:
-    """Make an uncaught :class:`KDError` end the program with its message; the exit status stays Python's 1."""
+    """Make an uncaught :class:`KDError` end the program with its message and exit status 2."""
     if getattr(sys.excepthook, "_of_kd_plugin", False):
         return
     previous = sys.excepthook
@@ -19,6 +19,7 @@ def report_in_one_line() -> None:
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, KDError):
             print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2)
         else:
             previous(kind, error, traceback)
 

@@ -7,6 +7,7 @@ nothing of how the host computes its losses and steps its optimizers.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from argparse import ArgumentParser
 from contextlib import ExitStack
@@ -27,9 +28,9 @@ from ..teacher import load_teacher
 from ..version import __version__
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .excepthook import report_in_one_line
-from .options import DistillConfig, add_options, apply_student_options
-from .record import use_record
-from .teachers import check_channels, find_teachers
+from .options import DistillConfig, add_options, apply_student_options, are_in, experiment_folder
+from .record import current_record, use_record
+from .teachers import check_channels, check_not_overwritten, find_teachers
 
 __all__ = ["DistillMixin"]
 
@@ -59,19 +60,32 @@ class DistillMixin:
     visual_names: list[str]
     device: torch.device
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        ahead = cls.__mro__[: cls.__mro__.index(DistillMixin)]
+        if other := next((base for base in ahead if not issubclass(base, DistillMixin)), None):
+            raise HostError(
+                f"{cls.__name__} names DistillMixin after {other.__name__}, where it has no effect: "
+                f"class {cls.__name__}(DistillMixin, {other.__name__})"
+            )
+
     @classmethod
     def modify_commandline_options(cls, parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
         """Add the plugin's options, or at test time take the student's from its record, and check them."""
         parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
         report_in_one_line()
         try:
-            if is_train:
-                add_options(parser)
-                config = DistillConfig.from_namespace(parser.parse_known_args()[0])
-                if config is None and not cls.distill_optional:
-                    raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
-            else:
+            opt = parser.parse_known_args()[0]
+            if not is_train or getattr(opt, "continue_train", False):
                 use_record(parser)
+            if is_train and not (cls.distill_optional and not are_in(sys.argv[1:])):
+                add_options(parser)
+                opt = parser.parse_known_args()[0]
+                config = DistillConfig.from_namespace(opt)
+                if config is not None:
+                    check_not_overwritten(config, experiment_folder(opt))
+                elif not cls.distill_optional:
+                    raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
         except KDError as error:
             # argparse's way to end on a bad option, less the usage text: the host's runs over many screens.
             parser.exit(2, f"{parser.prog}: error: {error}\n")
@@ -86,19 +100,19 @@ class DistillMixin:
             return
         apply_student_options(opt, self._config)
         folder = Path(opt.checkpoints_dir) / opt.name
-        record = StudentRecord.read(folder)
-        if record and getattr(opt, "continue_train", False):
+        if getattr(opt, "continue_train", False) and (record := current_record(opt, folder)):
             record.check(opt, folder)
         try:
             super().__init__(opt)  # type: ignore[call-arg]
         except NotImplementedError as error:  # what the family raises for a name it does not know
-            raise OptionError(
-                f"the host cannot build the student: {error} (--student_netG, --netG, --norm)"
-            ) from error
-        self._teacher_files = find_teachers(self._config, find_pairs(self), getattr(opt, "direction", "AtoB"))
+            raise OptionError(f"the host cannot build its networks: {error}") from error
+        check_not_overwritten(self._config, folder)
+        direction, beside = getattr(opt, "direction", "AtoB"), Path(opt.checkpoints_dir)
+        self._teacher_files = find_teachers(self._config, find_pairs(self), direction, beside)
         for pair in self._teacher_files:
             self.loss_names = [*self.loss_names, *(f"{name}{pair.suffix}" for name in self._config.names)]
-            self.visual_names = [*self.visual_names, f"teacher_{pair.output}"]
+            if pair.output in self.visual_names:  # colorization shows another form of its output
+                self.visual_names = [*self.visual_names, f"teacher_{pair.output}"]
 
     def setup(self, opt: Any) -> None:
         """Let the host set up its networks, then load the teachers and write the student's record."""
@@ -117,6 +131,8 @@ class DistillMixin:
             _refuse_replicas(distiller)
             self._distilled.append(_Distilled(pair, file, teacher, distiller))
             say(_summary(self._distilled[-1]))
+            if _size(student) >= _size(teacher):
+                say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
         for pair in find_pairs(self):
             if pair not in self._teacher_files:
                 say(f"note: {pair.net} has no teacher and trains on the host's losses alone")
@@ -125,10 +141,9 @@ class DistillMixin:
 
     def forward(self) -> None:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
-        if not self._distilled or not torch.is_grad_enabled():
-            super().forward()  # type: ignore[misc]
-            return
-        self._warn_if_unused()
+        training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
+        if training:
+            self._warn_if_unused()
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
             super().forward()  # type: ignore[misc]
@@ -141,6 +156,9 @@ class DistillMixin:
                     f"forward() of {type(self).__name__} leaves no output of net{pair.net} in '{pair.output}': "
                     f'declare the attribute that holds its output, distill_pairs = [("{pair.net}", "...")]'
                 )
+            if not training:
+                setattr(self, f"teacher_{pair.output}", distilled.distiller.teach(call))
+                continue
             result = distilled.distiller.distill(call)
             attached, attachment = attach(result.output, result.total)
             setattr(self, pair.output, attached)
@@ -184,10 +202,14 @@ def _refuse_replicas(distiller: Distiller) -> None:
 
 def _summary(distilled: _Distilled) -> str:
     spec, distiller = distilled.teacher.spec, distilled.distiller
-    large, small = describe(distilled.teacher)["parameters"], describe(distiller.student)["parameters"]
+    large, small = _size(distilled.teacher), _size(distiller.student)
     terms = ", ".join(f"{name} x {weighted.weight:g}" for name, weighted in distiller.terms.items())
     taps = "".join(f", srp reads {tap.student} (teacher: {tap.teacher})" for tap in distiller.taps)
     return (
         f"{distilled.pair.net}: teacher {distilled.file} ({spec.netG}, ngf {spec.ngf}, {large / 1e6:.3f} M) -> "
         f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; {terms}{taps}"
     )
+
+
+def _size(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

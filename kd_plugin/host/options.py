@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, get_args
 
-from ..errors import ArgumentError, HostError, OptionError
-from ..losses import WeightedTerm, build_terms, get_term, term_names
+from ..errors import ArgumentError, HostError, OptionError, unknown_name
+from ..losses import WeightedTerm, build_terms, get_term, split_names, term_names
 from ..taps import Tap, parse_taps
 from ..teacher import TeacherMode
 
-__all__ = ["DistillConfig", "Flag", "add_options", "apply_student_options", "flags"]
+__all__ = ["DistillConfig", "Flag", "add_options", "apply_student_options", "are_in", "experiment_folder", "flags"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class DistillConfig:
     @property
     def names(self) -> list[str]:
         """The terms asked for, in the order given."""
-        return [name.strip() for name in self.distill.split(",")]
+        return split_names(self.distill)
 
     def build_terms(self) -> dict[str, WeightedTerm]:
         """Construct the terms with their weights and settings.
@@ -102,7 +104,8 @@ class DistillConfig:
 
     def idle(self) -> list[str]:
         """Return the options that were set for terms that are not asked for."""
-        return [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
+        idle = [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
+        return [*idle, *(["srp_layers"] if self.srp_layers and "srp" not in self.names else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """Return terms with their weights and settings, for JSON."""
@@ -128,6 +131,8 @@ class DistillConfig:
             raise OptionError(
                 f"--distill {self.distill} needs a teacher: add --teacher checkpoints/NAME, or a .pth file"
             )
+        if self.teacher_mode not in get_args(TeacherMode):
+            raise OptionError(unknown_name("--teacher_mode", self.teacher_mode, get_args(TeacherMode)))
         for name in ("student_ngf", "student_ndf"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -146,6 +151,12 @@ def flags() -> list[Flag]:
     return listed
 
 
+def are_in(arguments: Sequence[str]) -> bool:
+    """Return whether a command line has an option of the plugin, or asks for help."""
+    names = {"-h", "--help", *(f"--{flag.name}" for flag in flags())}
+    return any(argument.partition("=")[0] in names for argument in arguments)
+
+
 def add_options(parser: ArgumentParser) -> None:
     """Add the plugin's options to a host's training parser, in a group of their own; once only.
 
@@ -157,8 +168,10 @@ def add_options(parser: ArgumentParser) -> None:
     group = parser.add_argument_group(_TITLE, "train a small student generator from a large teacher")
     for flag in flags():
         try:
+            # Choices are checked with everything else: argparse would print all of the host's usage before its line.
+            metavar = f"{{{','.join(flag.choices)}}}" if flag.choices else None
             group.add_argument(
-                f"--{flag.name}", type=flag.type, default=flag.default, choices=flag.choices, help=flag.help
+                f"--{flag.name}", type=flag.type, default=flag.default, metavar=metavar, help=flag.help
             )
         except argparse.ArgumentError as error:
             raise HostError(f"this host has an option --{flag.name} of its own, which the plugin needs") from error
@@ -173,3 +186,10 @@ def apply_student_options(opt: Namespace, config: DistillConfig) -> None:
         value = getattr(config, f"student_{name}")
         if value is not None:
             setattr(opt, name, value)
+
+
+def experiment_folder(opt: Namespace) -> Path:
+    """Return the folder of the run's checkpoints, ``--suffix`` included, before the host has resolved it."""
+    suffix: str = getattr(opt, "suffix", "")
+    name: str = opt.name + (f"_{suffix.format(**vars(opt))}" if suffix else "")
+    return Path(opt.checkpoints_dir, name)

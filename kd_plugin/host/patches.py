@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import HostError
 from .mixin import DistillMixin
-from .options import add_options
+from .options import add_options, are_in
 
 __all__ = ["install"]
 
@@ -102,7 +102,8 @@ def _with_options(original: Callable[..., ArgumentParser]) -> Callable[..., Argu
     @functools.wraps(original)
     def initialize(self: Any, parser: ArgumentParser) -> ArgumentParser:
         parser = original(self, parser)
-        add_options(parser)
+        if are_in(sys.argv[1:]):  # else leave the parser alone: more options would make abbreviations ambiguous
+            add_options(parser)
         return parser
 
     return initialize

@@ -1,14 +1,15 @@
-"""Give a test run the options of the student that was trained."""
+"""Give a run that goes on with a student, to test it or to train it further, the options it was built with."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..students import RECORD_NAME, StudentRecord
 from .contract import say
+from .options import experiment_folder
 
-__all__ = ["use_record"]
+__all__ = ["current_record", "use_record"]
 
 
 def use_record(parser: ArgumentParser) -> None:
@@ -19,14 +20,28 @@ def use_record(parser: ArgumentParser) -> None:
         CheckpointError: the record, or the checkpoint it describes, cannot be read.
     """
     opt = parser.parse_known_args()[0]
-    suffix = getattr(opt, "suffix", "")  # the host appends it to the name after parsing
-    folder = Path(opt.checkpoints_dir) / (opt.name + (f"_{suffix.format(**vars(opt))}" if suffix else ""))
-    record = StudentRecord.read(folder)
+    folder = experiment_folder(opt)
+    record = current_record(opt, folder)
     if record is None:
         return
+    recorded = {"direction": record.direction, **record.options_for(opt)}
+    parser.set_defaults(**{name: value for name, value in recorded.items() if hasattr(opt, name)})
+    filled = parser.parse_known_args()[0]
+    if not getattr(opt, "continue_train", False):  # there, --student_ngf may still override --ngf; checked later
+        record.check(filled, folder)
+    if experiment_folder(filled) != folder:
+        # The name was made of options that are now filled in: keep it as it was found.
+        action = next(a for a in parser._actions if a.dest == "suffix")
+        action.type = lambda text: text.format(**vars(opt))
+
+
+def current_record(opt: Namespace, folder: Path) -> StudentRecord | None:
+    """Return the record of the checkpoint in a folder that a run loads; None, with a note, if it is of another."""
+    record = StudentRecord.read(folder)
+    if record is None:
+        return None
     epoch = f"iter_{opt.load_iter}" if getattr(opt, "load_iter", 0) > 0 else getattr(opt, "epoch", "latest")
-    if not record.is_of(folder, epoch):
-        say(f"note: {folder / RECORD_NAME} is of another training than the checkpoint; not used")
-        return
-    parser.set_defaults(**{name: value for name, value in record.host_options.items() if hasattr(opt, name)})
-    record.check(parser.parse_known_args()[0], folder)
+    if record.is_of(folder, epoch):
+        return record
+    say(f"note: {folder / RECORD_NAME} is of another training than the checkpoint; not used")
+    return None

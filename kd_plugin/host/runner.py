@@ -14,7 +14,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from ..errors import HostError, KDError
+from ..errors import HostError
 from .patches import install
 
 __all__ = ["run_script"]
@@ -29,8 +29,7 @@ def run_script(arguments: Sequence[str]) -> int:
         arguments: the script's path and its own arguments.
 
     Returns:
-        The exit status: 0, or 1 after an exception, whose traceback has then been printed. ``SystemExit``,
-        ``KeyboardInterrupt`` and the plugin's own errors pass through.
+        The exit status 0. Whatever the script raises passes through; uncaught, it is reported as under ``python``.
 
     Raises:
         HostError: there is no such script, or its folder is not a host.
@@ -52,25 +51,23 @@ def run_script(arguments: Sequence[str]) -> int:
     )
     sys.modules["__main__"] = main
     install()
-    try:
-        exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - what a runner is for
-    except KDError:
-        raise
-    except Exception as error:
-        _print_traceback(error)
-        return 1
+    sys.excepthook = _report
+    exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - what a runner is for
     return 0
 
 
-def _print_traceback(error: Exception) -> None:
-    """Print a traceback without the runner's frames, unless the plugin itself failed."""
-    frames = _frames(error.__traceback__)[1:]  # the first is run_script; there are no others if compiling failed
-    if not frames or not frames[-1].tb_frame.f_code.co_filename.startswith(_PACKAGE):
-        chained: BaseException | None = error
+def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print an uncaught exception as plain Python would: from the script's first frame on, without ours."""
+    frames = _frames(traceback)
+    ours = [i for i, frame in enumerate(frames) if frame.tb_frame.f_code is run_script.__code__]
+    inside = frames[ours[-1] + 1 :] if ours else frames
+    if not inside or not _in_package(inside[-1]):  # a fault of the plugin itself keeps all of them
+        traceback = _linked(inside)
+        chained = error.__cause__ or error.__context__
         while chained is not None:
-            chained.__traceback__ = _without_package(chained.__traceback__)
+            chained.__traceback__ = _linked(_frames(chained.__traceback__))
             chained = chained.__cause__ or chained.__context__
-    sys.excepthook(type(error), error, error.__traceback__)
+    sys.__excepthook__(kind, error.with_traceback(traceback), traceback)
 
 
 def _frames(traceback: TracebackType | None) -> list[TracebackType]:
@@ -81,9 +78,14 @@ def _frames(traceback: TracebackType | None) -> list[TracebackType]:
     return frames
 
 
-def _without_package(traceback: TracebackType | None) -> TracebackType | None:
+def _in_package(frame: TracebackType) -> bool:
+    return frame.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def _linked(frames: list[TracebackType]) -> TracebackType | None:
+    """Return a traceback of the frames that are not the plugin's."""
     kept: TracebackType | None = None
-    for frame in reversed(_frames(traceback)):
-        if not frame.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    for frame in reversed(frames):
+        if not _in_package(frame):
             kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     return kept

@@ -14,19 +14,36 @@ from ..students import describe
 from .contract import Pair
 from .options import DistillConfig
 
-__all__ = ["check_channels", "find_teachers"]
+__all__ = ["check_channels", "check_not_overwritten", "find_teachers"]
 
 _NAME = re.compile(r"_net_(G\w*)\.pth$")
 _DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
 
 
-def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str) -> dict[Pair, Path]:
+def check_not_overwritten(config: DistillConfig, folder: Path) -> None:
+    """Check that the run does not write its checkpoints over its teacher.
+
+    Raises:
+        OptionError: a teacher is in the experiment's own folder.
+    """
+    given = {"teacher": config.teacher, "teacher_G_A": config.teacher_G_A, "teacher_G_B": config.teacher_G_B}
+    for option, text in given.items():
+        path = _path(text)
+        if text and folder.resolve() in (path.resolve(), path.resolve().parent):
+            raise OptionError(
+                f"--{option} {text} is where this run would save its student, over the teacher: "
+                f"give the student another --name than {folder.name}"
+            )
+
+
+def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, beside: Path) -> dict[Pair, Path]:
     """Return the checkpoint file of each pair that has a teacher; a CycleGAN may have one for one pair only.
 
     Args:
         config: the options.
         pairs: the pairs of the model.
         direction: the host's ``--direction``, "AtoB" or "BtoA".
+        beside: the host's ``--checkpoints_dir``, where a mistyped teacher may be.
 
     Raises:
         OptionError: no file is found, an option does not fit the model, or the teacher of a pair was trained
@@ -37,10 +54,12 @@ def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str) 
     for net, given in single.items():
         if given and net not in nets:
             raise OptionError(f"--teacher_{net} {given}: this model has no generator {net}, give --teacher instead")
-    found = {pair: Path(single[pair.net]) for pair in pairs if single.get(pair.net)}
-    rest = [pair for pair in pairs if pair not in found]
-    if config.teacher and rest:
-        found |= _from_teacher(Path(config.teacher), config.teacher_epoch, rest)
+    found = {pair: _path(single[pair.net]) for pair in pairs if single.get(pair.net)}
+    if config.teacher:
+        rest = [pair for pair in pairs if pair not in found]
+        if not rest:
+            raise OptionError(f"--teacher {config.teacher} has no effect, every generator has a teacher of its own")
+        found |= _from_teacher(_path(config.teacher), config.teacher_epoch, rest, beside)
     for pair, file in found.items():
         if not file.is_file():
             raise OptionError(f"no teacher for {pair.net}: {file} is not a file")
@@ -64,8 +83,14 @@ def check_channels(pair: Pair, file: Path, teacher: GeneratorSpec, student: nn.M
         )
 
 
-def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair]) -> dict[Pair, Path]:
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair], beside: Path) -> dict[Pair, Path]:
     if teacher.is_file():
+        if epoch != "latest":
+            raise OptionError(f"--teacher_epoch {epoch} has no effect on a file: give --teacher {teacher.parent}")
         if len(pairs) > 1:
             nets = " and ".join(f"--teacher_{pair.net}" for pair in pairs)
             raise OptionError(
@@ -74,7 +99,8 @@ def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair]) -> dict[Pair
             )
         return {pairs[0]: teacher}
     if not teacher.is_dir():
-        raise OptionError(f"--teacher {teacher}: no such file or folder")
+        hint = f", did you mean {beside / teacher}?" if (beside / teacher).exists() else ""
+        raise OptionError(f"--teacher {teacher}: no such file or folder{hint}")
     found = {pair: teacher / f"{epoch}_net_{pair.net}.pth" for pair in pairs}
     found = {pair: file for pair, file in found.items() if file.is_file()}
     if not found:
@@ -90,13 +116,12 @@ def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair]) -> dict[Pair
 
 def _check_direction(pair: Pair, file: Path, direction: str) -> None:
     """Compare what the teacher's file name and its ``train_opt.txt`` say with what the pair does."""
-    named = _NAME.search(file.name)
-    if not named:
-        return
+    named = _NAME.search(file.name)  # a file of another name is taken for what it is given as
+    net = named[1] if named else pair.net
     options = file.parent / "train_opt.txt"
     recorded = _DIRECTION.search(options.read_text(errors="replace")) if options.is_file() else None
     trained = recorded[1] if recorded else direction
-    teacher_way = _way(trained, swapped=Pair(named[1], "").swaps)
+    teacher_way = _way(trained, swapped=Pair(net, "").swaps)
     student_way = _way(direction, swapped=pair.swaps)
     if teacher_way != student_way:
         source = f" (trained with --direction {trained})" if recorded else ""

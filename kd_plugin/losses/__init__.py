@@ -5,7 +5,7 @@ names.
 """
 
 from .pixel import PixelLoss, pixel_loss
-from .registry import Term, TermOption, WeightedTerm, build_terms, get_term, register, term_names
+from .registry import Term, TermOption, WeightedTerm, build_terms, get_term, register, split_names, term_names
 from .semantic_relation import SemanticRelationLoss, semantic_relation_loss
 from .wavelet import WaveletLoss, wavelet_decompose, wavelet_loss
 
@@ -21,6 +21,7 @@ __all__ = [
     "pixel_loss",
     "register",
     "semantic_relation_loss",
+    "split_names",
     "term_names",
     "wavelet_decompose",
     "wavelet_loss",

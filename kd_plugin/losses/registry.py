@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import ArgumentError, unknown_name
 
-__all__ = ["Term", "TermOption", "WeightedTerm", "build_terms", "get_term", "register", "term_names"]
+__all__ = ["Term", "TermOption", "WeightedTerm", "build_terms", "get_term", "register", "split_names", "term_names"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Term(nn.Module):
     """One distillation loss: compares what the student made with what the teacher made.
 
     ``forward(student, teacher)`` takes two tensors (B, C, H, W) and returns a scalar mean, so that a weight
-    means the same at any batch size and resolution. A term that reads ``"output"`` is given the two images,
+    means the same at any batch size and number of GPUs. A term that reads ``"output"`` is given the two images,
     one that reads ``"features"`` the two tapped feature maps.
     """
 
@@ -123,6 +123,8 @@ def build_terms(
         ArgumentError: unknown term or option, an option of a term that is not asked for, a weight that is
             negative or not finite.
     """
+    if isinstance(terms, str):  # as on the command line; letters would be a strange list
+        terms = split_names(terms)
     weights = dict(terms) if isinstance(terms, Mapping) else dict.fromkeys(terms)
     if not weights:
         raise ArgumentError(f"no distillation term given (known: {', '.join(sorted(_TERMS))})")
@@ -134,9 +136,19 @@ def build_terms(
             raise ArgumentError(unknown_name("option", flag, known))
     built = {}
     for name, cls in classes.items():
-        weight = cls.default_weight if weights[name] is None else float(weights[name])  # type: ignore[arg-type]
-        if not 0 <= weight < float("inf"):
-            raise ArgumentError(f"lambda_{name} is {weight}: give a finite weight of 0 or more")
+        given = weights[name]
+        weight = cls.default_weight if given is None else given
+        if not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
+            raise ArgumentError(f"lambda_{name} is {weight!r}: give a finite weight of 0 or more")
         arguments = {o.argument: values[o.flag] for o in cls.options if o.flag in values}
-        built[name] = WeightedTerm(cls(**arguments), weight)
+        built[name] = WeightedTerm(cls(**arguments), float(weight))
     return built
+
+
+def split_names(text: str) -> list[str]:
+    """Read a list of names, separated by commas or spaces.
+
+    >>> split_names("wavelet, srp pixel,")
+    ['wavelet', 'srp', 'pixel']
+    """
+    return text.replace(",", " ").split()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 from ..errors import ArgumentError
 
-__all__ = ["check_images"]
+__all__ = ["check_images", "without_autocast"]
 
 
 def check_images(*tensors: torch.Tensor) -> None:
@@ -25,3 +27,10 @@ def check_images(*tensors: torch.Tensor) -> None:
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if len(set(shapes)) > 1:
         raise ArgumentError(f"the student's shape {shapes[0]} and the teacher's {shapes[1]} differ")
+
+
+def without_autocast(tensor: torch.Tensor) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which operations on the tensor's device keep the precision of their inputs."""
+    kind = tensor.device.type
+    # Older PyTorch refuses to construct an autocast for other devices, even one that is off.
+    return torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else contextlib.nullcontext()

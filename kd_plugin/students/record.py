@@ -22,9 +22,9 @@ __all__ = ["RECORD_NAME", "StudentRecord", "describe"]
 
 RECORD_NAME = "student.json"
 _FORMAT = 1
-# The host's options that decide which tensors a generator has.
-_SHAPING = ("input_nc", "output_nc", "ngf", "netG", "norm")
-_HOST_OPTIONS = (*_SHAPING, "no_dropout", "ndf", "netD", "n_layers_D")
+# The host's options that decide which tensors its generators and discriminators have.
+_GENERATOR = ("input_nc", "output_nc", "ngf", "netG", "norm", "no_dropout")
+_DISCRIMINATOR = ("ndf", "netD", "n_layers_D")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class StudentRecord:
     @staticmethod
     def options_of(opt: Namespace) -> dict[str, Any]:
         """Return those of the host's options that build the networks."""
-        return {name: getattr(opt, name) for name in _HOST_OPTIONS if hasattr(opt, name)}
+        return {name: getattr(opt, name) for name in (*_GENERATOR, *_DISCRIMINATOR) if hasattr(opt, name)}
 
     def write(self, folder: Path) -> Path:
         """Write the record into an experiment's folder, making the folder if needed; return the file."""
@@ -77,7 +77,11 @@ class StudentRecord:
                 raise CheckpointError(
                     f"{file}: format {version} is of another version of kd_plugin, this reads {_FORMAT}"
                 )
-            return cls(**content)
+            record = cls(**content)
+            for part in (record.host_options, record.distillation, record.students, record.teachers):
+                if not isinstance(part, dict):
+                    raise TypeError(f"expected an object, found {part!r}")
+            return record
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{file}: not a student record ({error}); delete it to go without") from error
 
@@ -87,12 +91,23 @@ class StudentRecord:
         Raises:
             OptionError: naming the option, both values and the file.
         """
-        for name in _SHAPING:
-            if hasattr(opt, name) and name in self.host_options and getattr(opt, name) != self.host_options[name]:
+        expected = self.options_for(opt)
+        for name in (*_GENERATOR, *(_DISCRIMINATOR if getattr(opt, "continue_train", False) else ())):
+            if hasattr(opt, name) and name in expected and getattr(opt, name) != expected[name]:
+                option = f"student_{name}" if getattr(opt, f"student_{name}", None) is not None else name
                 raise OptionError(
-                    f"--{name} {getattr(opt, name)} contradicts {folder / RECORD_NAME}: the student there was built "
-                    f"with {self.host_options[name]}"
+                    f"--{option} {getattr(opt, name)} contradicts {folder / RECORD_NAME}: the student there was "
+                    f"built with {expected[name]}; leave the option out"
                 )
+
+    def options_for(self, opt: Namespace) -> dict[str, Any]:
+        """Return the host's options that rebuild the networks of a run, by name.
+
+        ``--model test`` has one generator, which may be a CycleGAN's second with its channels the other way round.
+        """
+        student = self.students.get(f"G{getattr(opt, 'model_suffix', '')}", {})
+        own = ("input_nc", "output_nc") if getattr(opt, "model", "") == "test" else ()
+        return {**self.host_options, **{name: student[name] for name in own if name in student}}
 
     def is_of(self, folder: Path, epoch: str) -> bool:
         """Return False if a checkpoint in the folder is of another network than the one recorded.
