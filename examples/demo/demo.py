@@ -1,0 +1,235 @@
+"""Distil a generator on real photographs, from nothing to a page of results, in a few minutes on a CPU.
+
+``python examples/demo/demo.py --minutes 8`` makes a paired task of the photographs inside the scikit-image
+wheel, trains a teacher, a seven times smaller student alone and the same student distilled, all through the
+runner in ``examples/host``, tests the three on photographs that were held out, and writes
+``demo_output/index.html``. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+try:
+    from dataset import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS, Task, make_pairs, photograph_folder
+    from measuring import choose_samples, measure_checkpoint, measure_images, versions
+    from page import write_page
+    from pictures import draw_bands, draw_samples
+    from process import ChildError
+    from progress import Phase, Progress
+    from results import Results, Row
+    from table import table
+    from training import (
+        ALONE,
+        DISTILLED,
+        NAMES,
+        TEACHER,
+        Recipe,
+        Speed,
+        Workshop,
+        choose_threads,
+        plan_epochs,
+        shown,
+    )
+
+    from kd_plugin.errors import KDError
+    from kd_plugin.files import write_text_atomically
+except ModuleNotFoundError as error:
+    print(f"demo: error: no module '{error.name}': run make demo, or pip install -e '.[demo]'", file=sys.stderr)
+    raise SystemExit(2) from None
+
+LABELS = {TEACHER: "teacher", ALONE: "student alone", DISTILLED: "distilled student"}
+_OURS = ("data", "checkpoints", "speed", "results", "logs", "images")
+_MARK = ".kd_demo"
+_PREPARE, _SPEED, _PAGE = "making the pairs", "measuring the speed", "writing the page"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status: 2 for what the user can mend, 1 for a child that failed."""
+    signal.signal(signal.SIGTERM, _on_terminate)
+    options = _parser().parse_args(arguments)
+    try:
+        if not 0 < options.minutes < math.inf:
+            raise KDError(f"--minutes {options.minutes:g}: give a number above 0, e.g. 8")
+        if options.epochs is not None and options.epochs < 1:
+            raise KDError(f"--epochs {options.epochs}: give a whole number of 1 or more")
+        run(Path(options.output), options.minutes, options.epochs, options.seed)
+    except KDError as error:
+        print(f"demo: error: {error}", file=sys.stderr)
+        return 2
+    except ChildError as error:
+        print(f"demo: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(output: Path, minutes: float, epochs: int | None, seed: int) -> Results:
+    """Do everything, print the path of the page and the table.
+
+    Args:
+        output: folder for all that is made; what an earlier run left in it is replaced.
+        minutes: how long it may take, unless ``epochs`` says how long each training is.
+        seed: of data and trainings.
+    """
+    begun = time.monotonic()
+    source, task = photograph_folder(), Task()
+    _clear(output)
+    progress = Progress(_phases(60 * minutes))
+    try:
+        progress.begin(_PREPARE)
+        pairs = make_pairs(source, output / "data", task, seed)
+        counts = {phase: len(files) for phase, files in pairs.items()}
+        shop = Workshop(
+            output.resolve(), Recipe(), seed, counts["train"], counts["test"], task.tile_size, task.crop_size
+        )
+        progress.begin(_SPEED)
+        shop, speed = choose_threads(shop)
+        speeds = {TEACHER: speed}
+        for name in (ALONE, DISTILLED):
+            progress.update((1 + len(speeds)) / 4)
+            speeds[name] = shop.measure_speed(name)
+        trained, commands = _train_all(shop, speeds, progress, begun + 60 * minutes, epochs)
+        for name in NAMES:
+            progress.begin(_testing(name))
+            shop.test(name, progress.update)
+            commands.append(shown(shop.test_command(name)))
+        progress.begin(_PAGE)
+        stems = sorted(Path(file).stem for file in pairs["test"])
+        results = Results(
+            rows=_measure(shop, stems, trained),
+            students=(ALONE, DISTILLED),
+            photographs={"train": TRAIN_PHOTOGRAPHS, "test": TEST_PHOTOGRAPHS},
+            task=asdict(task),
+            pairs=counts,
+            distillation=shop.distillation(),
+            seed=seed,
+            minutes=minutes,
+            seconds=time.monotonic() - begun,
+            commands=tuple(commands),
+            versions=versions(),
+            threads=shop.threads,
+            samples=choose_samples(shop.results(TEACHER), stems),
+        )
+        _write(results, shop, output)
+    finally:
+        progress.clear()
+    print(table(results))
+    print(f"\n* the better student; page: {output / 'index.html'}")
+    return results
+
+
+def _train_all(
+    shop: Workshop, speeds: dict[str, Speed], progress: Progress, deadline: float, epochs: int | None
+) -> tuple[dict[str, tuple[int, float]], list[str]]:
+    """Train the three; return the epochs and seconds of each, and the commands.
+
+    The time is planned twice: before the teacher, and again before the students, when the teacher's is known.
+    """
+    testing = sum(2 * speed.start for speed in speeds.values()) + 2  # a test is a start and a little more
+    done: dict[str, tuple[int, float]] = {}
+    commands = []
+    for names in ((TEACHER,), (ALONE, DISTILLED)):
+        left = [speeds[name] for name in NAMES if name not in done]
+        count = epochs or plan_epochs(0.95 * (deadline - time.monotonic() - testing), left, shop.train_images)
+        for phase in progress.phases:
+            for name in NAMES:
+                if phase.name == _training(name) and name not in done:
+                    phase.seconds = speeds[name].seconds(count * shop.train_images)
+                elif phase.name == _testing(name):
+                    phase.seconds = 2 * speeds[name].start
+        for name in names:
+            progress.begin(_training(name))
+            done[name] = count, shop.train(name, count, progress.update)
+            commands.append(shown(shop.train_command(name, count)))
+    return done, commands
+
+
+def _measure(shop: Workshop, stems: Sequence[str], trained: dict[str, tuple[int, float]]) -> tuple[Row, ...]:
+    rows = [Row("input", "degraded input", measure_images(shop.results(TEACHER), stems, "real_A"))]
+    for name, (epochs, seconds) in trained.items():
+        cost = measure_checkpoint(shop.checkpoint(name), shop.crop_size)
+        rows.append(Row(name, LABELS[name], measure_images(shop.results(name), stems), cost, epochs, seconds))
+    return tuple(rows)
+
+
+def _write(results: Results, shop: Workshop, output: Path) -> None:
+    """Write the numbers, the images, the page and the two pictures."""
+    images = output / "images"
+    images.mkdir(exist_ok=True)
+    roles = [
+        ("input", TEACHER, "real_A"),
+        ("truth", TEACHER, "real_B"),
+        *((name, name, "fake_B") for name in NAMES),
+    ]
+    for sample in results.samples:
+        for role, name, visual in roles:
+            shutil.copyfile(shop.results(name) / f"{sample}_{visual}.png", images / f"{sample}_{role}.png")
+    write_text_atomically(output / "results.json", json.dumps(results.to_dict(), indent=2) + "\n")
+    draw_samples(results, images, output / "samples.png")
+    draw_bands(results, output / "bands.png")
+    write_page(results, output / "index.html")
+
+
+def _clear(output: Path) -> None:
+    """Make the output folder, and remove what an earlier demo left in it; never what is somebody else's."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if any(output.iterdir()) and not (output / _MARK).is_file():
+            raise KDError(f"--output {output}: holds files that are not the demo's, name a new or an empty folder")
+        (output / _MARK).touch()
+        for folder in _OURS:
+            if (output / folder).is_dir():
+                shutil.rmtree(output / folder)
+    except OSError as error:
+        raise KDError(f"--output {output}: {error.strerror or error}") from error
+
+
+def _phases(seconds: float) -> list[Phase]:
+    """Return the phases with a first guess of their seconds, corrected once the speed is measured."""
+    training = seconds * 0.88
+    shares = {TEACHER: 0.5, ALONE: 0.18, DISTILLED: 0.32}
+    return [
+        Phase(_PREPARE, 1),
+        Phase(_SPEED, 16),
+        *(Phase(_training(name), training * share) for name, share in shares.items()),
+        *(Phase(_testing(name), 4) for name in NAMES),
+        Phase(_PAGE, 1),
+    ]
+
+
+def _training(name: str) -> str:
+    return f"training the {LABELS[name]}"
+
+
+def _testing(name: str) -> str:
+    return f"testing the {LABELS[name]}"
+
+
+def _on_terminate(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)  # unwinds, so that the child is ended
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="demo", description="Distil a generator on real photographs, in minutes.")
+    parser.add_argument("--minutes", type=float, default=8.0, help="how long it may take (default: 8)")
+    parser.add_argument("--output", default="demo_output", help="folder for all that is made (default: demo_output)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of data and trainings (default: 0)")
+    parser.add_argument("--epochs", type=int, help="train this many epochs, however long it takes")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

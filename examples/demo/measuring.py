@@ -1,0 +1,58 @@
+"""Measure what is on disk: the images of the host's tests, and the checkpoints."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from kd_plugin import __version__, inspect_checkpoint
+from kd_plugin.report.cost import Cost, generator_cost
+from kd_plugin.report.quality import Quality, measure_quality
+
+
+def load_images(folder: Path, stems: Sequence[str], role: str) -> torch.Tensor:
+    """Read ``<stem>_<role>.png`` of a host's test; returns (B, 3, H, W) in [0, 1]."""
+    arrays = []
+    for stem in stems:
+        with Image.open(folder / f"{stem}_{role}.png") as image:
+            arrays.append(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+
+def measure_images(folder: Path, stems: Sequence[str], role: str = "fake_B") -> Quality:
+    """Compare the images of one role in a host's test with the truth beside them."""
+    return measure_quality(load_images(folder, stems, role), load_images(folder, stems, "real_B"))
+
+
+def measure_checkpoint(file: Path, size: int) -> Cost:
+    """Return parameters and operations of a generator on disk, for a square image."""
+    return generator_cost(inspect_checkpoint(file), size, size)
+
+
+def choose_samples(folder: Path, stems: Sequence[str], each: int = 3) -> tuple[str, ...]:
+    """Return of each photograph the crops whose truth has most detail, whatever came out of them."""
+    truth = load_images(folder, stems, "real_B")
+    detail = truth.diff(dim=2).abs().mean((1, 2, 3)) + truth.diff(dim=3).abs().mean((1, 2, 3))
+    by_detail = sorted(range(len(stems)), key=lambda i: -float(detail[i]))
+    chosen: list[str] = []
+    for photograph in dict.fromkeys(stem.rsplit("_", 1)[0] for stem in stems):
+        own = [stems[i] for i in by_detail if stems[i].rsplit("_", 1)[0] == photograph]
+        chosen += own[:each]
+    return tuple(chosen)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the numbers depend on."""
+    return {
+        "kd_plugin": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scikit-image": metadata.version("scikit-image"),
+        "python": platform.python_version(),
+    }

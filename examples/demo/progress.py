@@ -1,0 +1,93 @@
+"""One line of progress over the whole demo: phase, per cent, time left."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from typing import TextIO
+
+_BAR = 24
+
+
+@dataclass
+class Phase:
+    """A part of the demo: its name and how many seconds it is expected to take."""
+
+    name: str
+    seconds: float
+
+
+class Progress:
+    """Draws the line on a terminal; elsewhere (a file, a CI log) prints a plain line now and then.
+
+    Args:
+        phases: the parts of the demo in order. Their seconds may be corrected at any time.
+        stream: where to draw.
+    """
+
+    def __init__(self, phases: list[Phase], stream: TextIO | None = None) -> None:
+        self.phases = phases
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._current = -1
+        self._begun = time.monotonic()
+        self._printed = 0.0
+        self._fraction = 0.0
+        self._drawn = False
+
+    def begin(self, name: str) -> None:
+        """Begin the phase of this name; all before it are done."""
+        self._current = next(i for i, phase in enumerate(self.phases) if phase.name == name)
+        self._begun = time.monotonic()
+        self._printed = 0.0
+        self._draw(0.0)
+
+    def update(self, done: float) -> None:
+        """Report that this part (0 to 1) of the current phase is done."""
+        self._draw(min(max(done, 0.0), 1.0))
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self.clear()
+        print(text, file=self._stream, flush=True)
+
+    def clear(self) -> None:
+        """Wipe the line off a terminal, before something else is printed."""
+        if self._drawn:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+            self._drawn = False
+
+    def _draw(self, done: float) -> None:
+        fraction, left = self._estimate(done)
+        name = self.phases[self._current].name
+        if self._terminal:
+            full = round(fraction * _BAR)
+            line = f"[{'#' * full}{'.' * (_BAR - full)}] {fraction:4.0%}  ETA {_clock(left)}  {name}"
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r{line[:width]}\x1b[K", end="", file=self._stream, flush=True)
+            self._drawn = True
+        elif done == 0 or done - self._printed >= 0.25:
+            self._printed = done
+            print(f"{fraction:4.0%}  ETA {_clock(left)}  {name}", file=self._stream, flush=True)
+
+    def _estimate(self, done: float) -> tuple[float, float]:
+        """Return the part of the whole that is done, and the seconds left."""
+        phase = self.phases[self._current]
+        elapsed = time.monotonic() - self._begun
+        expected = max(phase.seconds, 1e-3)
+        # What is left of a phase: what its pace so far says, more so the more of it is done.
+        by_plan = max(expected * (1 - done), 0.0)
+        by_pace = elapsed * (1 - done) / done if done > 0 else by_plan
+        later = sum(p.seconds for p in self.phases[self._current + 1 :])
+        left = (1 - done) * by_plan + done * by_pace + later
+        before = sum(p.seconds for p in self.phases[: self._current])
+        total = before + expected + later
+        self._fraction = max(self._fraction, min((before + expected * done) / total, 1.0))  # never backwards
+        return self._fraction, left
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

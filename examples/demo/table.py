@@ -1,0 +1,35 @@
+"""The table of results as plain text."""
+
+from __future__ import annotations
+
+from results import COLUMNS, Results, Row, best_student, gaps
+
+
+def ratio(results: Results, row: Row) -> str:
+    """Return how many times fewer parameters than the teacher's a generator has."""
+    largest = max(r.cost.parameters for r in results.rows if r.cost)
+    return f"{largest / row.cost.parameters:.1f}x" if row.cost else ""
+
+
+def table(results: Results) -> str:
+    """Return the table as aligned text; a star marks the better student."""
+    heads = ["", "parameters", "smaller", "MACs", *(column.title + " " for column in COLUMNS)]
+    lines = [heads]
+    for row in results.rows:
+        cost = row.cost
+        line = [row.label]
+        line += [f"{cost.parameters:,}", ratio(results, row), f"{cost.macs / 1e6:.0f} M"] if cost else ["", "", ""]
+        for column in COLUMNS:
+            star = "*" if best_student(results, column) == row.name else " "
+            line.append(column.text(row.quality) + star)
+        lines.append(line)
+    closed = gaps(results)
+    lines.append(["gap closed", "", "", "", *(gap_text(closed[column.title]) + " " for column in COLUMNS)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
+    return "\n".join(form.format(*line).rstrip() for line in lines)
+
+
+def gap_text(closed: float | None) -> str:
+    """Return a share of a gap as per cent."""
+    return "no gap" if closed is None else f"{closed:.0%}"

@@ -1,0 +1,231 @@
+"""The demo's three generators, trained and tested through the runner, as a user would.
+
+Every command is built here, so that the page can show what was run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from process import run_logged
+
+import kd_plugin
+
+HOST = Path(__file__).resolve().parent.parent / "host"
+TEACHER, ALONE, DISTILLED = "teacher", "student_alone", "student_distilled"
+NAMES = (TEACHER, ALONE, DISTILLED)
+
+_LOSSES = re.compile(r"\(epoch: (\d+), iters: (\d+), time: ([\d.]+), data: ([\d.]+)\)")
+_TESTED = re.compile(r"image (\d+)")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the generators are built and trained: alike, but for the width and the distillation."""
+
+    netG: str = "resnet_6blocks"
+    teacher_ngf: int = 16
+    student_ngf: int = 6
+    ndf: int = 16
+    batch_size: int = 16
+    lr: float = 0.001
+    gan_mode: str = "lsgan"
+    distill: tuple[str, ...] = ("--distill", "wavelet,srp")
+
+    def ngf(self, name: str) -> int:
+        """Return the width of the generator of this name."""
+        return self.teacher_ngf if name == TEACHER else self.student_ngf
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a demo keeps its files, and what all of its runs share.
+
+    Attributes:
+        output: the demo's folder; ``data/``, ``checkpoints/``, ``results/`` and ``logs/`` are in it.
+        recipe: how the generators are built and trained.
+        seed: of every training.
+        train_images, test_images: how many pairs there are.
+        tile_size, crop_size: sides of a training file and of what the host cuts out of it.
+        threads: that PyTorch computes with; None leaves the choice to it, or to OMP_NUM_THREADS.
+    """
+
+    output: Path
+    recipe: Recipe
+    seed: int
+    train_images: int
+    test_images: int
+    tile_size: int
+    crop_size: int
+    threads: int | None = None
+
+    def train_command(self, name: str, epochs: int) -> list[str]:
+        """Return the command that trains one generator; over the second half the rate falls to zero."""
+        recipe = self.recipe
+        options = {
+            **self._shared(name, "checkpoints"),
+            "netG": recipe.netG,
+            "ngf": recipe.ngf(name),
+            "ndf": recipe.ndf,
+            "gan_mode": recipe.gan_mode,
+            "lr": recipe.lr,
+            "batch_size": recipe.batch_size,
+            "n_epochs": epochs - epochs // 2,
+            "n_epochs_decay": epochs // 2,
+            "save_epoch_freq": epochs,
+            "save_latest_freq": 10**9,  # only at the end
+            "print_freq": 2 * recipe.batch_size,
+            "load_size": self.tile_size,
+            "seed": self.seed,
+        }
+        distill = ["--teacher", self._path("checkpoints") + f"/{TEACHER}"] if name == DISTILLED else []
+        more = [*recipe.distill, *distill] if distill else []
+        return _command("train.py", options, "--no_dropout", "--no_html", *more)
+
+    def test_command(self, name: str) -> list[str]:
+        """Return the command that runs a trained generator on the held-out crops."""
+        options = {
+            **self._shared(name, "checkpoints"),
+            "results_dir": self._path("results"),
+            "num_test": self.test_images,
+            "load_size": self.crop_size,
+        }
+        if name != DISTILLED:  # the student's record, beside its checkpoint, tells the runner
+            options |= {"netG": self.recipe.netG, "ngf": self.recipe.ngf(name)}
+        return _command("test.py", options, "--eval", *(["--no_dropout"] if name != DISTILLED else []))
+
+    def measure_speed(self, name: str, steps: int = 6) -> Speed:
+        """Train for a few steps in another folder, and time them; the teacher comes first."""
+        batch = self.recipe.batch_size
+        command = self.train_command(name, 1)
+        replaced = {
+            self._path("checkpoints"): self._path("speed"),
+            self._path("checkpoints") + f"/{TEACHER}": self._path("speed") + f"/{TEACHER}",
+        }
+        command = [replaced.get(argument, argument) for argument in command]
+        command += ["--max_dataset_size", str(steps * batch), "--print_freq", str(batch)]
+        times: list[float] = []
+
+        def note(line: str) -> None:
+            if found := _LOSSES.match(line):
+                times.append(float(found[3]) + float(found[4]) / batch)
+
+        begun = time.monotonic()
+        self._run(command, f"speed_{name}", note)
+        wall = time.monotonic() - begun
+        per_image = statistics.median(times[2:])  # the first steps warm up
+        return Speed(per_image, max(wall - batch * sum(times), 0.0))
+
+    def train(self, name: str, epochs: int, progress: Callable[[float], None]) -> float:
+        """Train a generator; report the part done to ``progress`` and return the seconds it took."""
+
+        def note(line: str) -> None:
+            if found := _LOSSES.match(line):
+                images = (int(found[1]) - 1) * self.train_images + int(found[2])
+                progress(images / (epochs * self.train_images))
+
+        begun = time.monotonic()
+        self._run(self.train_command(name, epochs), f"train_{name}", note)
+        return time.monotonic() - begun
+
+    def test(self, name: str, progress: Callable[[float], None]) -> None:
+        """Run a trained generator on the held-out crops."""
+
+        def note(line: str) -> None:
+            if found := _TESTED.match(line):
+                progress(int(found[1]) / self.test_images)
+
+        self._run(self.test_command(name), f"test_{name}", note)
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the file of a trained generator."""
+        return self.output / "checkpoints" / name / "latest_net_G.pth"
+
+    def results(self, name: str) -> Path:
+        """Return the folder of the images a generator made in its test."""
+        return self.output / "results" / name / "test_latest" / "images"
+
+    def distillation(self) -> dict[str, Any]:
+        """Return the terms with their weights and settings, from the record beside the distilled student."""
+        record: dict[str, Any] = json.loads((self.checkpoint(DISTILLED).parent / "student.json").read_text())
+        distillation: dict[str, Any] = record["distillation"]
+        return distillation
+
+    def _shared(self, name: str, checkpoints: str) -> dict[str, object]:
+        return {
+            "dataroot": self._path("data"),
+            "checkpoints_dir": self._path(checkpoints),
+            "name": name,
+            "model": "pix2pix",
+            "norm": "batch",
+            "num_threads": 0,
+            "preprocess": "crop",
+            "crop_size": self.crop_size,
+        }
+
+    def _path(self, folder: str) -> str:
+        return os.path.relpath(self.output / folder, HOST)
+
+    def _run(self, command: Sequence[str], log: str, on_line: Callable[[str], None]) -> None:
+        run_logged(command, HOST, _environment(self.threads), self.output / "logs" / f"{log}.txt", on_line)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a generator trains: seconds for an image, and for starting and ending a process."""
+
+    per_image: float
+    start: float
+
+    def seconds(self, images: int) -> float:
+        """Return how long a training on this many images takes."""
+        return self.start + self.per_image * images
+
+
+def choose_threads(shop: Workshop) -> tuple[Workshop, Speed]:
+    """Return the workshop with the faster number of threads, and the teacher's speed with it.
+
+    Threads wait for each other busily. On idle cores PyTorch's own choice is the fastest; where other programs
+    want the cores as well it can be ten times slower than a single thread.
+    """
+    speed = shop.measure_speed(TEACHER)
+    if "OMP_NUM_THREADS" in os.environ or (os.cpu_count() or 1) == 1:
+        return shop, speed
+    single = replace(shop, threads=1)
+    alone = single.measure_speed(TEACHER)
+    return (single, alone) if alone.per_image < speed.per_image else (shop, speed)
+
+
+def plan_epochs(seconds: float, speeds: Sequence[Speed], images: int) -> int:
+    """Return how many epochs, of so many images, there is time for; 2 at least."""
+    starts = sum(speed.start for speed in speeds)
+    one = sum(speed.per_image for speed in speeds) * images
+    return max(2, int((seconds - starts) / one))
+
+
+def shown(command: Sequence[str]) -> str:
+    """Return a command as a user would type it in the host's folder."""
+    return shlex.join(["python", *command[1:]])
+
+
+def _command(script: str, options: dict[str, object], *more: str) -> list[str]:
+    flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "kd_plugin", "run", script, *flags, *more]
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    """Return the environment of the children: this kd_plugin, installed or not, and the number of threads."""
+    package = str(Path(kd_plugin.__file__).resolve().parent.parent)
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    chosen = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    return {**os.environ, **chosen, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
