@@ -121,7 +121,7 @@ class TestOptions:
             ("--distill wavelet", "--distill wavelet needs a teacher: add --teacher checkpoints/NAME"),
             ("--teacher {}", "--teacher has no effect without --distill"),
             ("--distill pixel,pixel --teacher {}", "names a term twice"),
-            ("--distill wavelet --teacher {} --wavelet_bands hi", "unknown bands 'hi' (known: all, high, low)"),
+            ("--distill wavelet --teacher {} --wavelet_bands hi", "unknown bands 'hi': did you mean 'high'?"),
             ("--distill wavelet --teacher {} --wavelet_basis harr", "did you mean 'haar'?"),
             ("--distill wavelet --teacher {} --student_ngf 0", "--student_ngf 0: give a width of 1 or more"),
             ("--distill pixel --teacher {} --lambda_pixel -1", "lambda_pixel is -1.0"),
@@ -203,7 +203,7 @@ class TestAfterwards:
         assert len(self.pictures(host, "suf_pix2pix_64")) == 4
 
     def test_load_iter_and_epoch(self, host: Host) -> None:
-        self.small(host, "often", "--save_by_iter --save_latest_freq 2 --lr 0.01")
+        self.small(host, "often", "--save_by_iter --save_latest_freq 2 --lr 0.002")
         shown = []
         for which in ("--load_iter 2", "--epoch 1"):
             shutil.rmtree(host.output / "results" / "often", ignore_errors=True)

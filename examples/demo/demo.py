@@ -138,7 +138,7 @@ def _train_all(
 
     The time is planned twice: before the teacher, and again before the students, when the teacher's is known.
     """
-    testing = sum(2 * speed.start for speed in speeds.values()) + 2  # a test is a start and a little more
+    testing = sum(1.5 * speed.start for speed in speeds.values()) + 2  # a test is a start and a little more
     done: dict[str, tuple[int, float]] = {}
     commands = []
     for names in ((TEACHER,), (ALONE, DISTILLED)):
@@ -149,7 +149,7 @@ def _train_all(
                 if phase.name == _training(name) and name not in done:
                     phase.seconds = speeds[name].seconds(count * shop.train_images)
                 elif phase.name == _testing(name):
-                    phase.seconds = 2 * speeds[name].start
+                    phase.seconds = 1.5 * speeds[name].start
         for name in names:
             progress.begin(_training(name))
             done[name] = count, shop.train(name, count, progress.update)

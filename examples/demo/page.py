@@ -107,8 +107,9 @@ def _chart(results: Results) -> None:
     with tags.div(cls="card"):
         with tags.p(cls="soft"):
             for row in results.rows:
-                tags.span(cls="dot", style=f"background:var(--{row.name})")
-                tags.span(f"{row.label}\u2003")
+                with tags.span(cls="key"):
+                    tags.span(cls="dot", style=f"background:var(--{row.name})")
+                    tags.span(row.label)
         chart = svg.svg(viewBox=f"0 0 {len(BANDS) * group} {bottom + 30}", role="img")
         chart["aria-label"] = "error of each wavelet band, by generator"
         with chart:
