@@ -27,7 +27,7 @@ def save_png(image: Image.Image, file: Path) -> None:
 
 
 def draw_samples(results: Results, images: Path, file: Path) -> None:
-    """Draw the sample grid, a row for each crop, enlarged without smoothing; 256 colours keep it small."""
+    """Draw the sample grid, a row for each crop, enlarged without smoothing."""
     scale, gap, head = 3, 10, 34
     size = results.task["crop_size"] * scale
     width = len(ROLES) * size + (len(ROLES) - 1) * gap
@@ -40,7 +40,7 @@ def draw_samples(results: Results, images: Path, file: Path) -> None:
             with Image.open(images / f"{sample}_{role}.png") as image:
                 enlarged = image.convert("RGB").resize((size, size), Image.Resampling.NEAREST)
             picture.paste(enlarged, (left, head + line * (size + gap)))
-    save_png(picture.quantize(256, dither=Image.Dither.NONE), file)
+    save_png(picture, file)
 
 
 def draw_bands(results: Results, file: Path) -> None:
