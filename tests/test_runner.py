@@ -294,16 +294,17 @@ SCRIPTS = {
 }
 
 
-class TestScripts:
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("host")
-        (folder / "models").mkdir()
-        (folder / "models" / "__init__.py").write_text("def find_model_using_name(name):\n    return object\n")
-        for name, text in SCRIPTS.items():
-            (folder / name).write_text(text)
-        return folder
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("host")
+    (folder / "models").mkdir()
+    (folder / "models" / "__init__.py").write_text("def find_model_using_name(name):\n    return object\n")
+    for name, text in SCRIPTS.items():
+        (folder / name).write_text(text)
+    return folder
 
+
+class TestScripts:
     def test_interrupted(self, folder: Path) -> None:
         """Ctrl-C: the script's own frames, and death by the signal."""
         (folder / "waits.py").write_text("import models, signal\ndef wait():\n    signal.raise_signal(2)\nwait()\n")
