@@ -38,7 +38,9 @@ class Host:
             str(self.output / "checkpoints"),
         ]
         if phase == "train":
-            more += " --n_epochs 1 --n_epochs_decay 0 --save_epoch_freq 1 --print_freq 1 --no_html --ndf 4 " + SMALL
+            # Some hosts step a linear schedule before the first epoch, and would train one epoch at a rate of zero.
+            more += " --n_epochs 1 --n_epochs_decay 0 --lr_policy step"
+            more += " --save_epoch_freq 1 --print_freq 1 --no_html --ndf 4 " + SMALL
         else:
             folders += ["--results_dir", str(self.output / "results")]
             more += " --load_size 32 --crop_size 32"
