@@ -20,8 +20,7 @@ def report_in_one_line() -> None:
         if isinstance(error, KDError):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2)
-        else:
-            previous(kind, error, traceback)
+        previous(kind, error, traceback)
 
     hook._of_kd_plugin = True  # type: ignore[attr-defined]
     sys.excepthook = hook

@@ -23,6 +23,7 @@ from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
 from ..files import sha256
 from ..networks import Generator
+from ..report.cost import count_parameters
 from ..students import StudentRecord, describe
 from ..teacher import load_teacher
 from ..version import __version__
@@ -131,7 +132,7 @@ class DistillMixin:
             _refuse_replicas(distiller)
             self._distilled.append(_Distilled(pair, file, teacher, distiller))
             say(_summary(self._distilled[-1]))
-            if _size(student) >= _size(teacher):
+            if count_parameters(student) >= count_parameters(teacher):
                 say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
         for pair in find_pairs(self):
             if pair not in self._teacher_files:
@@ -202,14 +203,10 @@ def _refuse_replicas(distiller: Distiller) -> None:
 
 def _summary(distilled: _Distilled) -> str:
     spec, distiller = distilled.teacher.spec, distilled.distiller
-    large, small = _size(distilled.teacher), _size(distiller.student)
+    large, small = count_parameters(distilled.teacher), count_parameters(distiller.student)
     terms = ", ".join(f"{name} x {weighted.weight:g}" for name, weighted in distiller.terms.items())
     taps = "".join(f", srp reads {tap.student} (teacher: {tap.teacher})" for tap in distiller.taps)
     return (
         f"{distilled.pair.net}: teacher {distilled.file} ({spec.netG}, ngf {spec.ngf}, {large / 1e6:.3f} M) -> "
         f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; {terms}{taps}"
     )
-
-
-def _size(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -57,7 +57,7 @@ class DistillConfig:
     student_netG: str | None = _option(None, "architecture of the student generator instead of --netG")
     student_ndf: int | None = _option(None, "width of the discriminator instead of --ndf", type=int)
     srp_layers: str = _option(
-        "", "modules srp reads, comma-separated, NAME or STUDENT=TEACHER; end of the encoder if empty"
+        "", "modules srp reads, comma-separated, NAME or STUDENT=TEACHER; end of the encoder if empty", term="srp"
     )
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
 
@@ -74,7 +74,8 @@ class DistillConfig:
             if stray:
                 raise OptionError(f"--{stray[0]} has no effect without --distill: add e.g. --distill wavelet,srp")
             return None
-        own = {flag.name: value for flag, value in given.items() if flag.term is None}
+        names = {f.name for f in fields(cls)}
+        own = {flag.name: value for flag, value in given.items() if flag.name in names}
         config = cls(**own, of_terms=tuple((flag, value) for flag, value in given.items() if flag.term))
         config._check()
         return config
@@ -104,8 +105,7 @@ class DistillConfig:
 
     def idle(self) -> list[str]:
         """Return the options that were set for terms that are not asked for."""
-        idle = [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
-        return [*idle, *(["srp_layers"] if self.srp_layers and "srp" not in self.names else [])]
+        return [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
 
     def to_dict(self) -> dict[str, Any]:
         """Return terms with their weights and settings, for JSON."""

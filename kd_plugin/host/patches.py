@@ -67,7 +67,9 @@ def _patch_models(module: ModuleType) -> None:
         found: type = original(*args, **kwargs)
         if issubclass(found, DistillMixin):
             return found
-        return switches.setdefault(found, _switch(found))
+        if found not in switches:
+            switches[found] = _switch(found)
+        return switches[found]
 
     module.find_model_using_name = find_model_using_name  # type: ignore[attr-defined]
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..networks import GeneratorSpec, build_generator
 
-__all__ = ["Cost", "generator_cost", "measure_cost"]
+__all__ = ["Cost", "count_parameters", "generator_cost", "measure_cost"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class Cost:
     width: int
 
 
+def count_parameters(network: nn.Module) -> int:
+    """Return how many values the parameters of a network hold."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def measure_cost(network: nn.Module, channels: int, height: int, width: int) -> Cost:
     """Count the parameters of a network and its operations for one image (1, channels, height, width)."""
     parameter = next(network.parameters())
@@ -37,8 +42,7 @@ def measure_cost(network: nn.Module, channels: int, height: int, width: int) -> 
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         network(images)
-    parameters = sum(p.numel() for p in network.parameters())
-    return Cost(parameters, counter.get_total_flops() // 2, height, width)
+    return Cost(count_parameters(network), counter.get_total_flops() // 2, height, width)
 
 
 def generator_cost(spec: GeneratorSpec, height: int, width: int) -> Cost:

@@ -16,6 +16,7 @@ from torch import nn
 from ..checkpoint import inspect_checkpoint, inspect_state_dict
 from ..errors import CheckpointError, OptionError
 from ..files import write_text_atomically
+from ..report.cost import count_parameters
 from ..taps import unwrap
 
 __all__ = ["RECORD_NAME", "StudentRecord", "describe"]
@@ -126,7 +127,7 @@ class StudentRecord:
 def describe(network: nn.Module) -> dict[str, Any]:
     """Return what a generator is, for JSON; one outside the family is known by its class alone."""
     inner = unwrap(network)
-    described: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in inner.parameters())}
+    described: dict[str, Any] = {"parameters": count_parameters(inner)}
     try:
         return {**inspect_state_dict(inner.state_dict()).to_dict(), **described}
     except CheckpointError:
