@@ -28,7 +28,8 @@ def main(checkpoint: str, steps: int = 5) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        print(f"step {step}: " + ", ".join(f"{name} {value.item():.3f}" for name, value in result.losses.items()))
+        terms = ", ".join(f"{name} {value.item():.3f}" for name, value in result.losses.items())
+        print(f"step {step}: total {loss.item():.3f} ({terms})")
 
 
 if __name__ == "__main__":

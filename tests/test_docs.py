@@ -155,17 +155,12 @@ def test_example_models(patched_host: tuple[Path, str], images: Path, model: str
 
 
 def test_example_loop(tmp_path: Path) -> None:
+    """It runs as its first line says, and what it minimises falls; one term alone may rise for the others."""
     save_teacher(tmp_path / "G.pth", GeneratorSpec("resnet", 3, 3, 8, 2, "batch", True, False))
     script = str(REPOSITORY / "examples" / "own_loop.py")
-    text = succeed(run([script, "G.pth"], tmp_path)).stdout
-    values = [float(v) for v in re.findall(r"pixel ([\d.]+)", text)]
-    assert len(values) == 5 and values[-1] < values[0]
+    assert len(succeed(run([script, "G.pth"], tmp_path)).stdout.splitlines()) == 5
+    longer = f"import runpy; runpy.run_path({script!r})['main']('G.pth', steps=30)"
+    text = succeed(run(["-c", longer], tmp_path)).stdout
+    values = [float(v) for v in re.findall(r"total ([\d.]+)", text)]
+    assert len(values) == 30 and values[-1] < 0.95 * values[0]
     assert run([script], tmp_path).returncode != 0
-
-
-def test_public_names() -> None:
-    import kd_plugin
-
-    for name in ("DistillMixin", "Distiller", "load_teacher", "inspect_checkpoint"):
-        assert name in kd_plugin.__all__
-    assert Distiller and load_teacher and sys.modules["kd_plugin"].__version__
