@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from .adapters import make_adapters
 from .errors import ArgumentError
-from .losses import WeightedTerm, build_terms
-from .taps import Call, Recorder, Tap, default_taps
+from .losses import Schedule, WeightedTerm, build_terms
+from .taps import Call, Recorder, Tap, default_taps, resolve_taps
 
 __all__ = ["Distillation", "Distiller"]
 
@@ -56,8 +57,14 @@ class Distiller:
         terms: term names, or names with weights, or terms built by
             :func:`~kd_plugin.losses.build_terms`.
         options: settings of the terms by flag, e.g. ``{"wavelet_levels": 3}``.
-        taps: where terms on features read student and teacher; the end of the encoder by default. With
-            several taps, a term is the mean over them.
+        taps: where terms on features read student and teacher, for all of them or by the name of the term; names
+            may be patterns. By default the places a term is made for. With several taps, a term is the mean over
+            them.
+
+    Attributes:
+        epoch: what the schedules of the weights go by; to be set by the loop, from 1 on, where a weight changes.
+        adapters: the learnt 1x1 convolutions of terms that need them (``feature``, ``gram``). Give their parameters
+            to the optimizer of the student; they are no part of it.
 
     Raises:
         ArgumentError: unknown terms, options or modules; a teacher that requires grad.
@@ -67,24 +74,35 @@ class Distiller:
         self,
         student: nn.Module,
         teacher: nn.Module,
-        terms: Mapping[str, float | None] | Mapping[str, WeightedTerm] | Iterable[str],
+        terms: Mapping[str, str | float | Schedule | None] | Mapping[str, WeightedTerm] | Iterable[str],
         *,
         options: Mapping[str, Any] | None = None,
-        taps: Sequence[Tap] | None = None,
+        taps: Sequence[Tap] | Mapping[str, Sequence[Tap]] | None = None,
     ) -> None:
         if any(parameter.requires_grad for parameter in teacher.parameters()):
             raise ArgumentError("the teacher requires grad: freeze it with teacher.requires_grad_(False)")
         self.student = student
         self.teacher = teacher
         self.terms = _built(terms, options)
-        needs_taps = any(term.term.reads == "features" for term in self.terms.values())
-        self.taps = (list(taps) if taps else default_taps(student, teacher)) if needs_taps else []
-        self.record()  # resolves the names of the taps, so that a wrong one fails now
-        Recorder(teacher, [tap.teacher for tap in self.taps])
+        self.epoch = 1.0
+        self.taps = {
+            name: self._taps_of(name, taps)
+            for name, weighted in self.terms.items()
+            if weighted.term.reads == "features"
+        }
+        for weighted in self.terms.values():
+            weighted.term.load()
+        self.adapters = nn.ModuleDict(
+            {
+                name: nn.ModuleList(make_adapters(student, teacher, taps))
+                for name, taps in self.taps.items()
+                if self.terms[name].term.adapts
+            }
+        )
 
     def record(self) -> Recorder:
         """Return a context manager; calls of the student inside it can be distilled afterwards."""
-        return Recorder(self.student, [tap.student for tap in self.taps])
+        return Recorder(self.student, [tap.student for tap in self._all_taps()])
 
     def distill(self, call: Call) -> Distillation:
         """Run the teacher on the input of a recorded call of the student, and compute the terms.
@@ -94,19 +112,32 @@ class Distiller:
         """
         if not isinstance(call.output, torch.Tensor):
             raise ArgumentError(f"the student gave a {type(call.output).__name__}, expected a batch of images")
-        with Recorder(self.teacher, [tap.teacher for tap in self.taps]) as recorder:
+        with Recorder(self.teacher, [tap.teacher for tap in self._all_taps()]) as recorder:
             teacher_output = self.teach(call)
         teacher_features = recorder.calls[-1].features
         losses = {}
         for name, weighted in self.terms.items():
-            term = weighted.term
-            if term.reads == "output":
-                value = term(call.output, teacher_output)
-            else:
-                values = [term(call.features[tap.student], teacher_features[tap.teacher]) for tap in self.taps]
-                value = torch.stack(values).mean()
-            losses[name] = weighted.weight * value
+            weight = weighted.weight(self.epoch)
+            # A term of weight 0 is not computed: neither its time nor a value that is not finite is wanted.
+            value = self._value(name, call, teacher_output, teacher_features) if weight else call.output.new_zeros(())
+            losses[name] = weight * value
         return Distillation(call.output, teacher_output, losses)
+
+    def _value(
+        self, name: str, call: Call, teacher_output: torch.Tensor, teacher_features: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        term = self.terms[name].term
+        if term.reads == "features":
+            values = []
+            for i, tap in enumerate(self.taps[name]):
+                features = call.features[tap.student]
+                if term.adapts:
+                    features = cast(nn.ModuleList, self.adapters[name])[i](features)
+                values.append(term(features, teacher_features[tap.teacher]))
+            return torch.stack(values).mean()
+        source = (call.input,) if term.reads == "translation" else ()
+        value: torch.Tensor = term(call.output, teacher_output, *source)
+        return value
 
     def teach(self, call: Call) -> torch.Tensor:
         """Return the teacher's images for the input of a recorded call of the student.
@@ -118,6 +149,14 @@ class Distiller:
         with torch.no_grad():
             output: torch.Tensor = self.teacher(call.input)
         return output
+
+    def _taps_of(self, name: str, given: Sequence[Tap] | Mapping[str, Sequence[Tap]] | None) -> list[Tap]:
+        taps = given.get(name) if isinstance(given, Mapping) else given
+        taps = taps or default_taps(self.student, self.teacher, self.terms[name].term.places)
+        return resolve_taps(taps, self.student, self.teacher)
+
+    def _all_taps(self) -> set[Tap]:
+        return {tap for taps in self.taps.values() for tap in taps}
 
     def __call__(self, images: torch.Tensor) -> Distillation:
         """Run the student on images (B, C, H, W) in [-1, 1] and distil the call."""
@@ -140,7 +179,7 @@ class Distiller:
 
 
 def _built(
-    terms: Mapping[str, float | None] | Mapping[str, WeightedTerm] | Iterable[str],
+    terms: Mapping[str, str | float | Schedule | None] | Mapping[str, WeightedTerm] | Iterable[str],
     options: Mapping[str, Any] | None,
 ) -> dict[str, WeightedTerm]:
     if isinstance(terms, Mapping) and terms and all(isinstance(value, WeightedTerm) for value in terms.values()):

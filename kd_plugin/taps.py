@@ -7,23 +7,36 @@ keeps the calls apart, and the caller picks the one whose output it holds.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from .errors import ArgumentError
 
-__all__ = ["Call", "Recorder", "Tap", "default_taps", "parse_taps", "unwrap"]
+__all__ = [
+    "Call",
+    "Place",
+    "Recorder",
+    "Tap",
+    "default_taps",
+    "parse_taps",
+    "place_names",
+    "resolve_taps",
+    "unwrap",
+]
+
+Place = Literal["encoder", "middle", "decoder"]
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A place to compare features: the name of a module of the student and of one of the teacher."""
+    """A place to compare features: a module of the student and one of the teacher, by name or pattern."""
 
     student: str
     teacher: str
@@ -126,39 +139,88 @@ def parse_taps(text: str) -> list[Tap]:
     return taps
 
 
-def default_taps(student: nn.Module, teacher: nn.Module) -> list[Tap]:
-    """Return the tap at the end of the encoder of each network.
+def default_taps(student: nn.Module, teacher: nn.Module, places: Sequence[Place] = ("middle",)) -> list[Tap]:
+    """Return taps at the same places of two networks, matched by depth where they have more or fewer blocks.
 
-    The papers say the encoder is the downsampling and the first blocks; we read a ResNet after the first half
-    of its residual blocks (rounded up), a U-Net after its third halving, where pixels are still many. Beside a
-    ResNet, which halves twice, the U-Net is read after its second, so that the two have the same pixels.
+    A ResNet is read at the end of its downsampling (encoder), after the first half of its residual blocks, rounded
+    up (middle), and after its first upsampling (decoder); a U-Net after its second halving, after its third, where
+    pixels are still many, and where it comes back to half the resolution. Beside a ResNet, which halves twice, a
+    U-Net's middle is its second halving too, so that the two have the same pixels.
 
     Raises:
         ArgumentError: a network is neither; the message lists names that could be tapped.
     """
     networks = {"student": unwrap(student), "teacher": unwrap(teacher)}
-    mixed = len({_third_level(network) for network in networks.values()}) > 1
-    return [Tap(*(_encoder(network, role, 2 if mixed else 3) for role, network in networks.items()))]
+    mixed = len({_is_unet(network) for network in networks.values()}) > 1
+    names = [place_names(network, role, mixed) for role, network in networks.items()]
+    return [Tap(names[0][place], names[1][place]) for place in places]
 
 
-def _level(number: int) -> str:
-    """Name of the norm after a U-Net's second or third halving."""
-    return "model.model.1." + "model.3." * (number - 2) + "model.2"
+def place_names(network: nn.Module, role: str = "network", beside_resnet: bool = False) -> dict[Place, str]:
+    """Return the names of the modules that :func:`default_taps` reads in a generator of the family.
 
-
-def _third_level(network: nn.Module) -> bool:
-    return any(name == _level(3) for name, _ in network.named_modules())
-
-
-def _encoder(network: nn.Module, role: str, level: int) -> str:
+    Raises:
+        ArgumentError: it is none; ``role`` says which network that is.
+    """
     names: list[str] = [name for name, _ in network.named_modules()]
     blocks = [name for name in names if re.fullmatch(r"model\.\d+", name) and f"{name}.conv_block" in names]
     if blocks:
-        return blocks[(len(blocks) + 1) // 2 - 1]
-    if _third_level(network):
-        return _level(level)
+        first, last = (int(name.removeprefix("model.")) for name in (blocks[0], blocks[-1]))
+        middle = blocks[(len(blocks) + 1) // 2 - 1]
+        return {"encoder": f"model.{first - 1}", "middle": middle, "decoder": f"model.{last + 3}"}
+    if _is_unet(network):
+        level = "model.model.1.model."  # the second of them, from the outside; .2 is its norm down, .6 its norm up
+        return {
+            "encoder": f"{level}2",
+            "middle": f"{level}2" if beside_resnet else f"{level}3.model.2",
+            "decoder": f"{level}6",
+        }
     some = ", ".join(name for name in names if name and "." not in name.replace("model.", "", 1))
     raise ArgumentError(
-        f"cannot tell where the encoder of the {role} ends ({type(network).__name__}): name a module with "
-        f"--srp_layers, for instance one of {some or ', '.join(names[1:6])}"
+        f"cannot tell encoder and decoder of the {role} apart ({type(network).__name__}): name modules with "
+        f"--distill_taps, or --srp_layers for srp, for instance {some or ', '.join(names[1:6])}"
     )
+
+
+def _is_unet(network: nn.Module) -> bool:
+    return any(name == "model.model.1.model.3.model.2" for name, _ in network.named_modules())
+
+
+def resolve_taps(taps: Sequence[Tap], student: nn.Module, teacher: nn.Module) -> list[Tap]:
+    """Return taps with their patterns replaced by the modules they match.
+
+    ``*``, ``?`` and ``[...]`` match within one part of a dotted name. The modules that a pattern matches in the
+    student are paired with those it matches in the teacher in order; where the teacher has more or fewer, by depth:
+    the *i*-th of *n* with that at the same fraction of the way.
+
+    Raises:
+        ArgumentError: nothing has the name, or matches the pattern.
+    """
+    resolved = []
+    for tap in taps:
+        own, other = _matches(unwrap(student), tap.student), _matches(unwrap(teacher), tap.teacher)
+        if len(own) == 1 < len(other):
+            raise ArgumentError(
+                f"'{tap.teacher}' matches {len(other)} modules of the teacher, '{tap.student}' one of the student: "
+                f"name one of {', '.join(other[:4])}{', ...' if len(other) > 4 else ''}"
+            )
+        for i, name in enumerate(own, 1):
+            # Rounded up, so that the last is paired with the last.
+            resolved.append(Tap(name, other[-(-i * len(other) // len(own)) - 1]))
+    return resolved
+
+
+def _matches(network: nn.Module, pattern: str) -> list[str]:
+    if not any(character in pattern for character in "*?["):
+        _module(network, pattern)
+        return [pattern]
+    parts = pattern.split(".")
+    found = [
+        name
+        for name, _ in network.named_modules()
+        if name.count(".") == len(parts) - 1
+        and all(fnmatch.fnmatchcase(part, wanted) for part, wanted in zip(name.split("."), parts, strict=True))
+    ]
+    if not found:
+        raise ArgumentError(f"no module of the {type(network).__name__} matches '{pattern}'")
+    return found

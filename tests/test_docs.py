@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 from conftest import FORMS, HOST, HOSTS, REPOSITORY, host_arguments, imported_host, kd, run, succeed
 
-from kd_plugin import Distiller, GeneratorSpec, load_teacher
+from kd_plugin import GeneratorSpec
 from kd_plugin.host.options import add_options
 from kd_plugin.networks import build_generator
 

@@ -28,7 +28,7 @@ from kd_plugin.networks import build_generator
 DISTILL = {
     "distill": "wavelet,srp,pixel", "teacher": "", "teacher_epoch": "latest", "teacher_G_A": "", "teacher_G_B": "",
     "teacher_mode": "eval", "student_ngf": None, "student_netG": None, "student_ndf": None, "srp_layers": "",
-    "lambda_wavelet": 20.0, "lambda_srp": 300.0, "lambda_pixel": 5.0,
+    "lambda_wavelet": "20", "lambda_srp": "300", "lambda_pixel": 5.0,
     "wavelet_levels": 3, "wavelet_basis": "haar", "wavelet_bands": "high",
 }  # fmt: skip
 MODELS = ("pix2pix", "cycle_gan")
@@ -379,7 +379,7 @@ class TestRefuse:
             ),
             ("pix2pix", {"teacher_mode": "evall"}, "unknown --teacher_mode 'evall': did you mean 'eval'"),
             ("pix2pix", {"wavelet_bands": "hi"}, "unknown bands 'hi'"),
-            ("pix2pix", {"teacher_G_A": "x.pth"}, "no generator G_A, give --teacher"),
+            ("pix2pix", {"teacher_G_A": "x.pth"}, "no generator G_A is distilled here, but G$"),
             ("cycle_gan", {"teacher": "{}/latest_net_G_A.pth"}, "one file, but this model has 2 generators"),
             ("cycle_gan", {"teacher_G_A": "gone.pth"}, "no teacher for G_A: gone.pth is not a file"),
             (

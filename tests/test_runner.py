@@ -126,7 +126,7 @@ class TestOptions:
             ("--distill wavelet --teacher {} --wavelet_bands hi", "unknown bands 'hi': did you mean 'high'?"),
             ("--distill wavelet --teacher {} --wavelet_basis harr", "did you mean 'haar'?"),
             ("--distill wavelet --teacher {} --student_ngf 0", "--student_ngf 0: give a width of 1 or more"),
-            ("--distill pixel --teacher {} --lambda_pixel -1", "lambda_pixel is -1.0"),
+            ("--distill pixel --teacher {} --lambda_pixel -1", "lambda_pixel is .-1."),
             ("--distill wavelet --teacher nowhere", "--teacher nowhere: no such file or folder"),
             ("--distill wavelet --teacher {} --direction BtoA", "translates A to B, but G"),
             ("--distill srp --teacher {} --srp_layers nope", "there is no module 'nope'"),

@@ -27,6 +27,7 @@ from ..report.cost import count_parameters
 from ..students import StudentRecord, describe
 from ..teacher import load_teacher
 from ..version import __version__
+from .adapters import load_adapters, save_adapters, train_adapters
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .excepthook import report_in_one_line
 from .options import DistillConfig, add_options, apply_student_options, are_in, experiment_folder
@@ -59,7 +60,9 @@ class DistillMixin:
     # What the mixin uses of the host's BaseModel.
     loss_names: list[str]
     visual_names: list[str]
+    optimizers: list[torch.optim.Optimizer]
     device: torch.device
+    opt: Any
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -95,6 +98,8 @@ class DistillMixin:
     def __init__(self, opt: Any) -> None:
         self._distilled: list[_Distilled] = []
         self._attached: list[Attachment] = []
+        self._epoch: int | None = None
+        self._between_epochs = False
         self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
         if self._config is None:
             super().__init__(opt)  # type: ignore[call-arg]
@@ -108,10 +113,13 @@ class DistillMixin:
         except NotImplementedError as error:  # what the family raises for a name it does not know
             raise OptionError(f"the host cannot build its networks: {error}") from error
         check_not_overwritten(self._config, folder)
+        pairs = find_pairs(self)
+        self._config.check_nets([pair.net for pair in pairs])
         direction, beside = getattr(opt, "direction", "AtoB"), Path(opt.checkpoints_dir)
-        self._teacher_files = find_teachers(self._config, find_pairs(self), direction, beside)
+        wanted = [pair for pair in pairs if self._config.names_for(pair.net)]
+        self._teacher_files = find_teachers(self._config, wanted, direction, beside)
         for pair in self._teacher_files:
-            self.loss_names = [*self.loss_names, *(f"{name}{pair.suffix}" for name in self._config.names)]
+            self.loss_names = [*self.loss_names, *(f"{n}{pair.suffix}" for n in self._config.names_for(pair.net))]
             if pair.output in self.visual_names:  # colorization shows another form of its output
                 self.visual_names = [*self.visual_names, f"teacher_{pair.output}"]
 
@@ -128,7 +136,8 @@ class DistillMixin:
             student = network_of(self, pair)
             teacher = load_teacher(file, self._config.teacher_mode, self.device, dropout)
             check_channels(pair, file, teacher.spec, student)
-            distiller = Distiller(student, teacher, self._config.build_terms(), taps=self._config.taps())
+            terms = self._config.build_terms(pair.net, file)
+            distiller = Distiller(student, teacher, terms, taps=self._config.taps())
             _refuse_replicas(distiller)
             self._distilled.append(_Distilled(pair, file, teacher, distiller))
             say(_summary(self._distilled[-1]))
@@ -136,15 +145,32 @@ class DistillMixin:
                 say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
         for pair in find_pairs(self):
             if pair not in self._teacher_files:
-                say(f"note: {pair.net} has no teacher and trains on the host's losses alone")
+                say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone")
+        for distilled in self._distilled:
+            train_adapters(distilled.distiller, self.optimizers, distilled.pair.net)
+        if getattr(opt, "continue_train", False):
+            suffix = f"iter_{opt.load_iter}" if getattr(opt, "load_iter", 0) > 0 else opt.epoch
+            load_adapters(self._adapters(), Path(opt.checkpoints_dir) / opt.name, suffix)
         if is_main_process():
             self._record(opt, self._config).write(Path(opt.checkpoints_dir) / opt.name)
+
+    def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
+        """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
+        super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
+        self._between_epochs = True
+
+    def save_networks(self, epoch: int | str) -> None:
+        """Let the host save its networks, then save the adapters beside them."""
+        super().save_networks(epoch)  # type: ignore[misc]
+        if is_main_process():
+            save_adapters(self._adapters(), Path(self.opt.checkpoints_dir) / self.opt.name, epoch)
 
     def forward(self) -> None:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
         training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
         if training:
             self._warn_if_unused()
+            self._count_epoch()
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
             super().forward()  # type: ignore[misc]
@@ -167,6 +193,22 @@ class DistillMixin:
             self._attached.append(attachment)
             for name, value in result.losses.items():
                 setattr(self, f"loss_{name}{pair.suffix}", value.detach())
+
+    def _adapters(self) -> dict[str, nn.ModuleDict]:
+        return {d.pair.net: d.distiller.adapters for d in self._distilled if len(d.distiller.adapters)}
+
+    def _count_epoch(self) -> None:
+        """Go on to the next epoch with the first step after the host's call that lies between two.
+
+        Hosts of some years make that call before the first epoch too, where it counts for nothing.
+        """
+        if self._epoch is None:
+            self._epoch = getattr(self.opt, "epoch_count", 1)
+        elif self._between_epochs:
+            self._epoch += 1
+        self._between_epochs = False
+        for distilled in self._distilled:
+            distilled.distiller.epoch = self._epoch
 
     def _warn_if_unused(self) -> None:
         if any(attachment.passes == 0 for attachment in self._attached):
@@ -195,17 +237,21 @@ class DistillMixin:
 def _refuse_replicas(distiller: Distiller) -> None:
     student = distiller.student
     if distiller.taps and isinstance(student, nn.DataParallel) and len(student.device_ids) > 1:
+        names = ", ".join(distiller.taps)
         raise OptionError(
-            f"--distill srp cannot read the layers of a generator that DataParallel splits over "
-            f"{len(student.device_ids)} GPUs: give one of --gpu_ids, or leave srp out"
+            f"--distill {names} cannot read the layers of a generator that DataParallel splits over "
+            f"{len(student.device_ids)} GPUs: give one of --gpu_ids, or leave {names} out"
         )
 
 
 def _summary(distilled: _Distilled) -> str:
     spec, distiller = distilled.teacher.spec, distilled.distiller
     large, small = count_parameters(distilled.teacher), count_parameters(distiller.student)
-    terms = ", ".join(f"{name} x {weighted.weight:g}" for name, weighted in distiller.terms.items())
-    taps = "".join(f", srp reads {tap.student} (teacher: {tap.teacher})" for tap in distiller.taps)
+    terms = ", ".join(f"{name} x {weighted.weight}" for name, weighted in distiller.terms.items())
+    taps = "".join(
+        f"; {name} reads {', '.join(f'{tap.student} (teacher: {tap.teacher})' for tap in read)}"
+        for name, read in distiller.taps.items()
+    )
     return (
         f"{distilled.pair.net}: teacher {distilled.file} ({spec.netG}, ngf {spec.ngf}, {large / 1e6:.3f} M) -> "
         f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; {terms}{taps}"

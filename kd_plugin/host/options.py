@@ -41,7 +41,11 @@ def _option(default: Any, help: str, **more: Any) -> Any:
 class DistillConfig:
     """The settings of a distillation; a field is an option of the same name."""
 
-    distill: str = _option("", f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty")
+    distill: str = _option(
+        "",
+        f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty; NAME:G_A is for one "
+        f"direction of a CycleGAN",
+    )
     teacher: str = _option(
         "", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file"
     )
@@ -56,8 +60,13 @@ class DistillConfig:
     student_ngf: int | None = _option(None, "width of the student generator instead of --ngf", type=int)
     student_netG: str | None = _option(None, "architecture of the student generator instead of --netG")
     student_ndf: int | None = _option(None, "width of the discriminator instead of --ndf", type=int)
+    distill_taps: str = _option(
+        "",
+        "modules that terms on features read, comma-separated, NAME or STUDENT=TEACHER, with patterns such as "
+        "model.1?; encoder, middle and decoder if empty",
+    )
     srp_layers: str = _option(
-        "", "modules srp reads, comma-separated, NAME or STUDENT=TEACHER; end of the encoder if empty", term="srp"
+        "", "modules srp reads, as --distill_taps; the end of the encoder if both are empty", term="srp"
     )
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
 
@@ -83,25 +92,54 @@ class DistillConfig:
     @property
     def names(self) -> list[str]:
         """The terms asked for, in the order given."""
-        return split_names(self.distill)
+        return list(self._nets())
 
-    def build_terms(self) -> dict[str, WeightedTerm]:
+    def names_for(self, net: str) -> list[str]:
+        """The terms asked for a generator: those for all, and those that name it."""
+        return [name for name, nets in self._nets().items() if not nets or net in nets]
+
+    def check_nets(self, nets: Sequence[str]) -> None:
+        """Check that what names generators, or belongs to one alone, fits a model's generators.
+
+        Raises:
+            OptionError: naming the entry and the generators there are.
+        """
+        for name, wanted in self._nets().items():
+            if strange := [net for net in wanted if net not in nets]:
+                raise OptionError(
+                    f"--distill {name}:{strange[0]}: this model has the generators {', '.join(nets)}, no {strange[0]}"
+                )
+            served = [net for net in nets if name in self.names_for(net)]
+            for flag in get_term(name).beside(Path("latest_net_G.pth")):
+                if len(served) > 1 and self._value(flag):
+                    raise OptionError(
+                        f"--{flag} is one file for {' and '.join(served)}: leave it out to take those beside the "
+                        f"teachers, or distil with {name}:{served[0]}"
+                    )
+
+    def build_terms(self, net: str | None = None, teacher: Path | None = None) -> dict[str, WeightedTerm]:
         """Construct the terms with their weights and settings.
+
+        Args:
+            net: the generator they are for; all terms if None.
+            teacher: file of its teacher, for settings it implies.
 
         Raises:
             OptionError: an unknown name, or a value a term refuses.
         """
-        names = self.names
-        if len(set(names)) < len(names):
-            raise OptionError(f"--distill {self.distill} names a term twice")
+        names = self.names if net is None else self.names_for(net)
+        settings = self._settings(names)
         try:
-            return build_terms({name: self._value(f"lambda_{name}") for name in names}, self._settings())
+            for flag, value in self._implied(names, teacher).items():
+                settings[flag] = settings.get(flag) or value
+            return build_terms({name: self._value(f"lambda_{name}") for name in names}, settings)
         except ArgumentError as error:
             raise OptionError(f"--distill {self.distill}: {error}") from error
 
-    def taps(self) -> list[Tap] | None:
-        """Return the taps that were named, or None for the default."""
-        return parse_taps(self.srp_layers) if self.srp_layers else None
+    def taps(self) -> dict[str, list[Tap]]:
+        """Return the taps that were named, by term."""
+        taps = {name: parse_taps(self.distill_taps) for name in self.names if self.distill_taps}
+        return {**taps, "srp": parse_taps(self.srp_layers)} if self.srp_layers else taps
 
     def idle(self) -> list[str]:
         """Return the options that were set for terms that are not asked for."""
@@ -110,8 +148,10 @@ class DistillConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return terms with their weights and settings, for JSON."""
         return {
-            "terms": {name: weighted.weight for name, weighted in self.build_terms().items()},
-            "options": self._settings(),
+            "distill": self.distill,
+            "terms": {name: str(weighted.weight) for name, weighted in self.build_terms().items()},
+            "options": self._settings(self.names),
+            "distill_taps": self.distill_taps or None,
             "srp_layers": self.srp_layers or None,
             "teacher_mode": self.teacher_mode,
         }
@@ -119,10 +159,26 @@ class DistillConfig:
     def _value(self, name: str) -> Any:
         return next((value for flag, value in self.of_terms if flag.name == name), None)
 
-    def _settings(self) -> dict[str, Any]:
-        """The settings of the terms asked for, their weights aside."""
-        settings = {option.flag for name in self.names for option in get_term(name).options}
+    def _nets(self) -> dict[str, list[str]]:
+        """Read ``--distill``: the terms, each with the generators it is for, or none for all."""
+        nets: dict[str, list[str]] = {}
+        for entry in split_names(self.distill):
+            name, colon, given = entry.partition(":")
+            if name in nets:
+                raise OptionError(f"--distill {self.distill} names a term twice")
+            if colon and not all(given.split("+")):
+                raise OptionError(f"--distill {entry}: name a generator after the colon, such as {name}:G_A")
+            nets[name] = given.split("+") if given else []
+        return nets
+
+    def _settings(self, names: Sequence[str]) -> dict[str, Any]:
+        """The settings of terms, their weights aside."""
+        settings = {option.flag for name in names for option in get_term(name).options}
         return {flag.name: value for flag, value in self.of_terms if flag.name in settings}
+
+    def _implied(self, names: Sequence[str], teacher: Path | None) -> dict[str, str]:
+        """The settings that a teacher's file implies."""
+        return {k: v for name in names for k, v in get_term(name).beside(teacher).items()} if teacher else {}
 
     def _check(self) -> None:
         self.build_terms()
@@ -140,12 +196,15 @@ class DistillConfig:
 
 
 def flags() -> list[Flag]:
-    """Return all options: the fields of :class:`DistillConfig`, then weight and settings of each term."""
+    """Return all options: the fields of :class:`DistillConfig`, then weight and settings of each term.
+
+    A weight is text, as it may be a schedule.
+    """
     listed = [Flag(f.name, f.default, **f.metadata) for f in fields(DistillConfig) if f.metadata]
     for name in term_names():
         term = get_term(name)
         listed.append(
-            Flag(f"lambda_{name}", term.default_weight, f"weight of {name}: {term.summary}", float, term=name)
+            Flag(f"lambda_{name}", f"{term.default_weight:g}", f"weight of {name}: {term.summary}", term=name)
         )
         listed += [Flag(o.flag, o.default, o.help, o.type, o.choices, name) for o in term.options]
     return listed

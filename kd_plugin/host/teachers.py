@@ -53,7 +53,9 @@ def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, 
     nets = [pair.net for pair in pairs]
     for net, given in single.items():
         if given and net not in nets:
-            raise OptionError(f"--teacher_{net} {given}: this model has no generator {net}, give --teacher instead")
+            raise OptionError(
+                f"--teacher_{net} {given}: no generator {net} is distilled here, but {' and '.join(nets)}"
+            )
     found = {pair: _path(single[pair.net]) for pair in pairs if single.get(pair.net)}
     if config.teacher:
         rest = [pair for pair in pairs if pair not in found]

@@ -9,14 +9,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
-import torch
 from torch import nn
 
 from ..errors import ArgumentError, unknown_name
+from ..taps import Place
+from .schedule import Schedule
 
 __all__ = ["Term", "TermOption", "WeightedTerm", "build_terms", "get_term", "register", "split_names", "term_names"]
+
+Reads = Literal["output", "features", "translation"]
 
 
 @dataclass(frozen=True)
@@ -35,26 +39,48 @@ class Term(nn.Module):
     """One distillation loss: compares what the student made with what the teacher made.
 
     ``forward(student, teacher)`` takes two tensors (B, C, H, W) and returns a scalar mean, so that a weight
-    means the same at any batch size and number of GPUs. A term that reads ``"output"`` is given the two images,
-    one that reads ``"features"`` the two tapped feature maps.
+    means the same at any batch size and number of GPUs.
+
+    Attributes:
+        name: what ``--distill`` calls it.
+        summary: one line for ``--help``.
+        reads: what forward is given: the two ``"output"`` images, two tapped ``"features"``, or, for a
+            ``"translation"``, the two images and the one they were made from.
+        default_weight: the weight without ``--lambda_<name>``.
+        options: its settings, one for every argument of the constructor.
+        adapts: for features, whether the student's first pass a learnt 1x1 convolution to the teacher's channels.
+        places: for features, where they are read by default: ``"encoder"``, ``"middle"``, ``"decoder"``.
+        compares: False for a prior on the student's output that does not look at the teacher's.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    reads: ClassVar[Literal["output", "features"]]
+    reads: ClassVar[Reads]
     default_weight: ClassVar[float]
     options: ClassVar[tuple[TermOption, ...]] = ()
+    adapts: ClassVar[bool] = False
+    places: ClassVar[tuple[Place, ...]] = get_args(Place)
+    compares: ClassVar[bool] = True
 
-    def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        raise TypeError(f"{type(self).__name__} does not define forward(student, teacher)")
+    @classmethod
+    def beside(cls, teacher: Path) -> dict[str, str]:
+        """Return settings by flag that a teacher's checkpoint file implies; they stand where none are given."""
+        return {}
+
+    def load(self) -> None:
+        """Load what the term needs besides its settings, such as a network; called before training.
+
+        Raises:
+            KDError: it is missing or does not fit.
+        """
 
 
 @dataclass(frozen=True)
 class WeightedTerm:
-    """A term and the factor it is multiplied with before it joins the generator's loss."""
+    """A term and what it is multiplied with, epoch by epoch, before it joins the generator's loss."""
 
     term: Term
-    weight: float
+    weight: Schedule
 
 
 _TERMS: dict[str, type[Term]] = {}
@@ -74,8 +100,10 @@ def register(cls: T) -> T:
     for attribute in ("name", "summary", "reads", "default_weight"):
         if not hasattr(cls, attribute):
             raise TypeError(f"{cls.__name__} lacks the class attribute '{attribute}'")
-    if cls.reads not in ("output", "features"):
-        raise TypeError(f"{cls.__name__}.reads is {cls.reads!r}, not 'output' or 'features'")
+    if cls.forward is nn.Module.forward:
+        raise TypeError(f"{cls.__name__} does not define forward(student, teacher)")
+    if cls.reads not in get_args(Reads):
+        raise TypeError(f"{cls.__name__}.reads is {cls.reads!r}, not one of {', '.join(get_args(Reads))}")
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(cls).parameters.items()
@@ -110,12 +138,13 @@ def get_term(name: str) -> type[Term]:
 
 
 def build_terms(
-    terms: Mapping[str, float | None] | Iterable[str], options: Mapping[str, Any] | None = None
+    terms: Mapping[str, str | float | Schedule | None] | Iterable[str], options: Mapping[str, Any] | None = None
 ) -> dict[str, WeightedTerm]:
     """Construct terms from names, weights and option values.
 
     Args:
-        terms: names, or names with weights; ``None`` stands for the term's own default weight.
+        terms: names, or names with weights: a number, a schedule such as ``"0@1,100@10"``, or ``None`` for the
+            term's own default.
         options: values by flag, e.g. ``{"wavelet_levels": 3}``. Flags of terms that are not asked for are
             refused.
 
@@ -137,11 +166,9 @@ def build_terms(
     built = {}
     for name, cls in classes.items():
         given = weights[name]
-        weight = cls.default_weight if given is None else given
-        if not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-            raise ArgumentError(f"lambda_{name} is {weight!r}: give a finite weight of 0 or more")
+        weight = Schedule.parse(cls.default_weight if given is None else given, f"lambda_{name}")
         arguments = {o.argument: values[o.flag] for o in cls.options if o.flag in values}
-        built[name] = WeightedTerm(cls(**arguments), float(weight))
+        built[name] = WeightedTerm(cls(**arguments), weight)
     return built
 
 

@@ -15,63 +15,87 @@ averaged over the batch; relations are within an image, so batch size 1 is no sp
 whatever *C* is, so teacher and student may differ in channels.
 
 Rows of unit length have entries of the order of :math:`1/\sqrt{N}`, and so has the loss: by the papers' equation,
-doubling the side of the images halves it. A backward pass keeps two N x N matrices for every image, 130 MB for a
-256x256 picture read at a quarter of its resolution, sixteen times that for 512x512.
+doubling the side of the images halves it. Value and gradient are computed tile by tile (:mod:`.relation`), in memory
+that grows with N alone.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 
 from ..errors import ArgumentError
-from .registry import Term, register
-from .validate import check_images, without_autocast
+from .registry import Term, TermOption, register
+from .relation import relation_distance
+from .validate import check_features, common_dtype, without_autocast
 
 __all__ = ["SemanticRelationLoss", "semantic_relation_loss"]
 
 
-def _relations(features: torch.Tensor) -> torch.Tensor:
-    """Return the row-normalised relation matrix (N, N) of one encoding (C, H', W')."""
-    pixels = features.flatten(1).T  # (N, C)
-    matrix = pixels @ pixels.T  # (N, N)
-    norms = torch.linalg.vector_norm(matrix, dim=1, keepdim=True)
-    # A pixel whose features are all zero relates to nothing: its row stays zero, and its gradient finite.
-    return matrix / torch.where(norms > 0, norms, torch.ones_like(norms))
+class _Relation(torch.autograd.Function):
+    """The loss of a batch of pixels (B, N, C), without a graph: the gradients are computed with the value."""
+
+    @staticmethod
+    def forward(ctx: Any, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        ctx.gradients = []
+        value = student.new_zeros(())
+        # The loss is symmetric, so the gradient of the teacher, should it be wanted, is that of swapped roles.
+        for wanted, one, other in zip(ctx.needs_input_grad, (student, teacher), (teacher, student), strict=True):
+            if wanted or one is student:
+                results = [relation_distance(a, b, wanted) for a, b in zip(one, other, strict=True)]
+                value = torch.stack([distance for distance, _ in results]).mean()
+                given = [gradient for _, gradient in results if gradient is not None]
+            ctx.gradients.append(torch.stack(given).div_(len(one)) if wanted else None)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        student, teacher = (None if known is None else gradient * known for known in ctx.gradients)
+        return student, teacher
 
 
-def semantic_relation_loss(student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
+def semantic_relation_loss(
+    student_features: torch.Tensor, teacher_features: torch.Tensor, size: int | None = None
+) -> torch.Tensor:
     """Mean absolute difference of two relation matrices (equation in the module's docstring).
 
     Args:
         student_features: (B, C_s, H', W').
-        teacher_features: (B, C_t, H', W'); the channels may differ, the rest may not.
+        teacher_features: (B, C_t, H', W'); the channels may differ, the rest may not, unless ``size`` is given.
+        size: average both encodings over ``size`` x ``size`` cells first; H' and W' may then differ.
 
     Returns:
         A scalar, float32 or float64.
 
     Raises:
-        ArgumentError: batch or spatial sizes differ (both shapes are in the message).
+        ArgumentError: batch or spatial sizes differ (both shapes are in the message), or ``size`` is larger than
+            an encoding.
     """
-    check_images(student_features)
-    check_images(teacher_features)
-    student_shape, teacher_shape = student_features.shape, teacher_features.shape
-    if student_shape[0] != teacher_shape[0] or student_shape[2:] != teacher_shape[2:]:
-        raise ArgumentError(
-            f"the relation term compares encodings of one size, but the student's is {tuple(student_shape)} and "
-            f"the teacher's {tuple(teacher_shape)}: tap modules at the same resolution (--srp_layers)"
-        )
-    if student_shape[2] * student_shape[3] == 1:
-        raise ArgumentError(
-            "the relation term needs more than one pixel, but the encoding is 1x1, where every relation is 1: "
-            "tap an earlier module (--srp_layers)"
-        )
+    check_features(student_features, teacher_features, same_size=size is None, hint="--srp_size or --srp_layers")
     with without_autocast(student_features):
-        dtype = torch.promote_types(
-            torch.promote_types(student_features.dtype, teacher_features.dtype), torch.float32
+        dtype = common_dtype(student_features, teacher_features)
+        pair = student_features.to(dtype), teacher_features.to(dtype)
+        if size is not None:
+            pair = _pool(pair[0], size), _pool(pair[1], size)
+        if pair[0].shape[2:].numel() == 1:
+            raise ArgumentError(
+                "the relation term needs more than one pixel, but the encoding is 1x1, where every relation is 1: "
+                "tap an earlier module (--srp_layers)"
+            )
+        student, teacher = (features.flatten(2).transpose(1, 2).contiguous() for features in pair)  # (B, N, C)
+        value: torch.Tensor = _Relation.apply(student, teacher)  # type: ignore[no-untyped-call]
+        return value
+
+
+def _pool(features: torch.Tensor, size: int) -> torch.Tensor:
+    if not 2 <= size <= min(features.shape[2:]):
+        raise ArgumentError(
+            f"srp_size is {size}, but the encoding is {features.shape[3]}x{features.shape[2]}: give a size between 2 "
+            f"and {min(features.shape[2:])}"
         )
-        # One image at a time: a batch of N x N matrices would be the largest tensor of the training step.
-        pairs = zip(student_features.to(dtype), teacher_features.to(dtype), strict=True)
-        return torch.stack([(_relations(s) - _relations(t)).abs().mean() for s, t in pairs]).mean()
+    return F.adaptive_avg_pool2d(features, size)
 
 
 @register
@@ -82,6 +106,16 @@ class SemanticRelationLoss(Term):
     summary = "difference of the relation matrices of the encoder's pixels (SRP, ECCV 2020)"
     reads = "features"
     default_weight = 1000.0
+    places = ("middle",)
+    options = (
+        TermOption("srp_size", "size", int, None, "average the encodings of srp over SIZE x SIZE cells first"),
+    )
+
+    def __init__(self, size: int | None = None) -> None:
+        super().__init__()
+        if size is not None and size < 2:
+            raise ArgumentError(f"srp_size is {size}: give 2 or more")
+        self.size = size
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        return semantic_relation_loss(student, teacher)
+        return semantic_relation_loss(student, teacher, self.size)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import torch
 
 from ..errors import ArgumentError
 
-__all__ = ["check_images", "without_autocast"]
+__all__ = ["check_features", "check_images", "common_dtype", "safe_normalize", "without_autocast"]
 
 
 def check_images(*tensors: torch.Tensor) -> None:
@@ -27,6 +28,43 @@ def check_images(*tensors: torch.Tensor) -> None:
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if len(set(shapes)) > 1:
         raise ArgumentError(f"the student's shape {shapes[0]} and the teacher's {shapes[1]} differ")
+
+
+def check_features(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    *,
+    same_size: bool = True,
+    same_channels: bool = False,
+    hint: str = "--distill_taps",
+) -> None:
+    """Check that two feature maps (B, C, H, W) can be compared.
+
+    Raises:
+        ArgumentError: with both shapes, and the option that mends it as ``hint``.
+    """
+    check_images(student)
+    check_images(teacher)
+    own, other = tuple(student.shape), tuple(teacher.shape)
+    if own[0] != other[0] or (same_size and own[2:] != other[2:]) or (same_channels and own[1] != other[1]):
+        raise ArgumentError(
+            f"the features do not fit: the student's are {own}, the teacher's {other} (B, C, H, W); choose modules "
+            f"of the same {'shape' if same_channels else 'resolution'} ({hint})"
+        )
+
+
+def common_dtype(*tensors: torch.Tensor) -> torch.dtype:
+    """Return the type to compute in: the widest of the tensors', float32 or more.
+
+    In half precision, a mean over an image would lose most of its digits.
+    """
+    return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
+
+
+def safe_normalize(rows: torch.Tensor) -> torch.Tensor:
+    """Divide the rows (n, m) by their L2 norms; rows of zeros stay, and their gradient is finite."""
+    squares = rows.square().sum(1, keepdim=True)
+    return rows / torch.where(squares == 0, torch.ones_like(squares), squares).sqrt()
 
 
 def without_autocast(tensor: torch.Tensor) -> contextlib.AbstractContextManager[object]:

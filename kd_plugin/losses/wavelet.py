@@ -13,119 +13,65 @@ code applies it to each: same value, same gradient, half the work.
 
 from __future__ import annotations
 
-import functools
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import pywt
 import torch
-import torch.nn.functional as F
 
 from ..errors import ArgumentError, unknown_name
+from .haar import haar_value_and_gradient, is_haar
 from .registry import Term, TermOption, register
-from .validate import check_images
+from .validate import check_images, common_dtype
+from .wavelet_transform import Mode, analyse, analyse_adjoint, check_settings, wavelet_decompose
 
 __all__ = ["Bands", "Mode", "WaveletLoss", "wavelet_decompose", "wavelet_loss"]
 
 Bands = Literal["high", "low", "all"]
-Mode = Literal["zero", "symmetric", "reflect", "constant", "periodic", "periodization"]
 
 
-@functools.cache
-def _filters(wavelet: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the decomposition filters (low, high) of a discrete wavelet, as PyWavelets gives them."""
-    known = pywt.wavelist(kind="discrete")
-    if wavelet not in known:
-        raise ArgumentError(
-            unknown_name("wavelet", wavelet, known)
-            if wavelet not in pywt.wavelist()
-            else f"the wavelet '{wavelet}' is continuous: give a discrete one, such as haar, db4 or bior2.2"
-        )
-    bank = pywt.Wavelet(wavelet)
-    return tuple(bank.dec_lo), tuple(bank.dec_hi)
-
-
-def _extend(x: torch.Tensor, taps: int, mode: Mode) -> torch.Tensor:
-    """Extend the last axis at both ends, as far as a stride-2 correlation with ``taps`` taps reads."""
-    size = x.shape[-1]
-    if mode == "reflect" and size == 1:
-        raise ArgumentError("mode 'reflect' has nothing to reflect in a band of one sample: take fewer levels")
-    if mode == "periodization":
-        left = right = taps // 2 - 1
-        right += size % 2  # an odd signal is first lengthened by its last sample
-    else:
-        left = taps - 2
-        right = 2 * ((size + taps - 1) // 2) - size
-    if mode == "zero":
-        return F.pad(x, (left, right))
-    index = torch.arange(-left, size + right, device=x.device)
-    if mode == "constant":
-        index = index.clamp(0, size - 1)
-    elif mode == "periodic":
-        index = index % size
-    elif mode == "periodization":
-        index = (index % (size + size % 2)).clamp(0, size - 1)
-    else:  # mirrors: "symmetric" repeats the edge sample, "reflect" does not
-        period = 2 * size if mode == "symmetric" else 2 * size - 2
-        index = index % period
-        index = torch.minimum(index, (period - 1 if mode == "symmetric" else period) - index)
-    return x.index_select(-1, index)
-
-
-def _analyse(x: torch.Tensor, wavelet: str, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
-    """Filter and decimate the last axis, (..., W) -> low and high band (..., W').
-
-    Weighted sums of strided slices rather than a convolution: cuDNN would run that in TF32, with ten bits, and
-    autocast in half precision.
-    """
-    low, high = _filters(wavelet)
-    taps = len(low)
-    extended = _extend(x, taps, mode)
-    count = (extended.shape[-1] - taps) // 2 + 1
-    # PyWavelets convolves, so the filters are read from their end.
-    slices = [extended[..., taps - 1 - j : taps + 2 * count - 2 - j : 2] for j in range(taps)]
-    bands = []
-    for bank in (low, high):
-        band = slices[0] * bank[0]
-        for factor, piece in zip(bank[1:], slices[1:], strict=True):
-            band = torch.add(band, piece, alpha=factor)
-        bands.append(band)
-    return bands[0], bands[1]
-
-
-def wavelet_decompose(
-    images: torch.Tensor, levels: int = 4, wavelet: str = "haar", mode: Mode = "zero"
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Two-dimensional discrete wavelet transform, differentiable, equal to ``pywt.wavedec2``.
-
-    Args:
-        images: (B, C, H, W), floating point; half precision is computed and returned in float32.
-        levels: number of levels, 1 or more.
-        wavelet: any of ``pywt.wavelist(kind="discrete")``.
-        mode: extension at the borders, as in PyWavelets.
-
-    Returns:
-        The approximation (B, C, h, w) of the coarsest level, and per level, finest first, the details
-        (B, C, 3, h, w) in the order horizontal, vertical, diagonal (``cH, cV, cD``).
-
-    Raises:
-        ArgumentError: unknown wavelet or mode, ``levels`` below 1, or not a batch of images.
-    """
-    check_images(images)
-    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
-        raise ArgumentError(f"levels is {levels!r}: give a whole number of 1 or more")
-    if mode not in get_args(Mode):
-        raise ArgumentError(unknown_name("mode", str(mode), get_args(Mode)))
-    approximation = images.to(torch.promote_types(images.dtype, torch.float32))
-    details = []
+def _value_and_gradient(
+    difference: torch.Tensor, levels: int, wavelet: str, mode: Mode, bands: Bands
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss of a difference of two images, and its gradient: the adjoint transform of signs."""
+    if bands == "high" and is_haar(difference.shape, levels, wavelet):
+        return haar_value_and_gradient(difference, levels)
+    low, value = difference, difference.new_zeros(())
+    passed: list[tuple[torch.Size, list[torch.Tensor | None]]] = []
     for _ in range(levels):
-        along_width = _analyse(approximation, wavelet, mode)
-        # Both bands of the width, then along the height, as (low, high) each: cA and cH, cV and cD.
-        (approximation, horizontal), (vertical, diagonal) = (
-            (band.transpose(-1, -2) for band in _analyse(half.transpose(-1, -2), wavelet, mode))
-            for half in along_width
-        )
-        details.append(torch.stack((horizontal, vertical, diagonal), dim=2))
-    return approximation, details
+        shape = low.shape
+        halves = analyse(low, -1, wavelet, mode)
+        low, *details = (band for half in halves for band in analyse(half, -2, wavelet, mode))
+        if bands == "low":
+            passed.append((shape, [None, None, None]))
+            continue
+        count = 3 * low.numel()
+        value = value + sum(band.abs().sum() for band in details) / count
+        passed.append((shape, [band.sign_().div_(count) for band in details]))
+    gradient: torch.Tensor | None = None
+    if bands != "high":
+        value = value + low.abs().mean()
+        gradient = low.sign_().div_(low.numel())
+    for shape, (horizontal, vertical, diagonal) in reversed(passed):
+        left = analyse_adjoint(gradient, horizontal, -2, shape[-2], wavelet, mode)
+        right = analyse_adjoint(vertical, diagonal, -2, shape[-2], wavelet, mode)
+        gradient = analyse_adjoint(left, right, -1, shape[-1], wavelet, mode)
+    assert gradient is not None
+    return value, gradient
+
+
+class _BandDistance(torch.autograd.Function):
+    """The loss of a difference of images, without a graph: its gradient is known as soon as its value is."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, difference: torch.Tensor, levels: int, wavelet: str, mode: Mode, bands: Bands
+    ) -> torch.Tensor:
+        value, gradient = _value_and_gradient(difference, levels, wavelet, mode, bands)
+        ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+        return gradient * ctx.saved_tensors[0], None, None, None, None
 
 
 def wavelet_loss(
@@ -154,13 +100,13 @@ def wavelet_loss(
     check_images(student, teacher)
     if bands not in get_args(Bands):
         raise ArgumentError(unknown_name("bands", str(bands), get_args(Bands)))
-    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
-    approximation, details = wavelet_decompose(student.to(dtype) - teacher.to(dtype), levels, wavelet, mode)
-    low = approximation.abs().mean()
-    if bands == "low":
-        return low
-    high = torch.stack([level.abs().mean() for level in details]).sum()
-    return high + low if bands == "all" else high
+    check_settings(levels, mode)
+    dtype = common_dtype(student, teacher)
+    difference = student.to(dtype) - teacher.to(dtype)
+    value: torch.Tensor = _BandDistance.apply(  # type: ignore[no-untyped-call]
+        difference, levels, wavelet, mode, bands
+    )
+    return value
 
 
 @register

@@ -1,0 +1,64 @@
+"""Learnt 1x1 convolutions from the student's channels to the teacher's, for terms that compare channel by channel."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from .errors import ArgumentError
+from .taps import Recorder, Tap, unwrap
+
+__all__ = ["make_adapters"]
+
+_SIDE = 256  # of the pictures the shapes are found with; on the meta device, where nothing is computed
+
+
+def make_adapters(student: nn.Module, teacher: nn.Module, taps: Sequence[Tap]) -> list[nn.Conv2d]:
+    """Return an adapter for every tap, (B, C_s, H, W) -> (B, C_t, H, W), on the student's device.
+
+    They start as the identity on the channels both have and zero on the others (Dirac): a student equal to its
+    teacher starts with nothing to learn, and making one draws no random numbers.
+
+    Raises:
+        ArgumentError: a tapped module gives no feature map, or the networks cannot be followed.
+    """
+    own = _channels(student, [tap.student for tap in taps], "student")
+    other = _channels(teacher, [tap.teacher for tap in taps], "teacher")
+    like = next(student.parameters())
+    adapters = []
+    for tap in taps:
+        with torch.device("meta"):
+            adapter = nn.Conv2d(own[tap.student], other[tap.teacher], 1, dtype=like.dtype)
+        adapter.to_empty(device=like.device)
+        nn.init.dirac_(adapter.weight)
+        if adapter.bias is not None:
+            nn.init.zeros_(adapter.bias)
+        adapters.append(adapter)
+    return adapters
+
+
+def _channels(network: nn.Module, names: Sequence[str], role: str) -> dict[str, int]:
+    shadow = copy.deepcopy(unwrap(network)).to("meta")
+    weight = next((p for p in shadow.parameters() if p.ndim == 4), None)
+    if weight is None:
+        raise ArgumentError(f"the {role} has no convolution, so there are no features to adapt")
+    images = torch.empty(1, weight.shape[1], _SIDE, _SIDE, device="meta", dtype=weight.dtype)
+    try:
+        with torch.no_grad(), Recorder(shadow, names) as recorder:
+            shadow(images)
+    except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArgumentError(
+            f"cannot find the channels of the {role}, which did not run on a {_SIDE}x{_SIDE} picture of "
+            f"{weight.shape[1]} channels ({reason[:120]}): leave terms with adapters out"
+        ) from error
+    features = recorder.calls[-1].features
+    for name in names:
+        if not isinstance(features[name], torch.Tensor) or features[name].ndim != 4:
+            raise ArgumentError(f"module '{name}' of the {role} gives no feature map (B, C, H, W): tap another")
+    return {name: features[name].shape[1] for name in names}

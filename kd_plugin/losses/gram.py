@@ -1,0 +1,61 @@
+r"""Gram matrices: which channels are strong together, wherever in the picture.
+
+.. math:: G = \frac{f f^{\top}}{C N}, \qquad \mathcal{L} = \lVert G^{S} - G^{T} \rVert_F^2
+
+with *f* the features of one image, (C, N) over its *N* pixels; averaged over the batch. The student's features first
+pass a learnt 1x1 convolution to the teacher's channels, as the matrix is C x C.
+
+Source: the style loss of Johnson, Alahi and Fei-Fei, ECCV 2016, after Gatys et al. OMGD (ICCV 2021) and GCC (NeurIPS
+2021) distil generators with it, on a mean over the C x C entries (absolute values in OMGD, squares in GCC); this is
+Johnson's sum of squares.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .registry import Term, register
+from .validate import check_features, common_dtype, without_autocast
+
+__all__ = ["GramLoss", "gram_loss"]
+
+
+def gram_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Squared distance of two Gram matrices (equation in the module's docstring).
+
+    Args:
+        student: (B, C, H_s, W_s).
+        teacher: (B, C, H_t, W_t); the spatial sizes may differ.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ArgumentError: batch sizes or channels differ (both shapes are in the message).
+    """
+    check_features(student, teacher, same_size=False, same_channels=True)
+    dtype = common_dtype(student, teacher)
+    with without_autocast(student):
+        own, other = (_gram(features.to(dtype)) for features in (student, teacher))
+        return (own - other).square().sum((1, 2)).mean()
+
+
+def _gram(features: torch.Tensor) -> torch.Tensor:
+    rows = features.flatten(2)  # (B, C, N)
+    return rows @ rows.transpose(1, 2) / rows[0].numel()
+
+
+@register
+class GramLoss(Term):
+    """The Gram term as a module; see :func:`gram_loss`."""
+
+    name = "gram"
+    summary = (
+        "difference of Gram matrices, the student's through a learnt 1x1 convolution (Johnson et al., ECCV 2016)"
+    )
+    reads = "features"
+    adapts = True
+    default_weight = 100.0
+
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return gram_loss(student, teacher)

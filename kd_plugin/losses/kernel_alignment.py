@@ -1,0 +1,59 @@
+r"""Kernel alignment: whether two encodings span their pixels alike.
+
+With *X* (n, C_s) and *Y* (n, C_t) the features of student and teacher at the *n* pixels of the whole batch,
+
+.. math:: \mathcal{L} = 1 - \frac{\lVert Y^{\top} X \rVert_F^2}
+                                 {\lVert X^{\top} X \rVert_F \, \lVert Y^{\top} Y \rVert_F}
+
+between 0 and 1; 0 if the two agree up to rotation and scale.
+
+Source: Jin et al., "Teachers Do More Than Teach: Compressing Image-to-Image Models" (CAT), CVPR 2021, which calls it
+global kernel alignment and maximises the fraction; the constant 1 makes equality 0. CAT's code takes a row for every
+*picture*, and at batch size 1, which the hosts train at, that fraction is 1 whatever the student does; a row for
+every pixel does not saturate so. No product is larger than C x C.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .registry import Term, register
+from .validate import check_features, common_dtype, without_autocast
+
+__all__ = ["KernelAlignmentLoss", "kernel_alignment_loss"]
+
+
+def kernel_alignment_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """One less the kernel alignment of two encodings (equation in the module's docstring).
+
+    Args:
+        student: (B, C_s, H, W).
+        teacher: (B, C_t, H, W); the channels may differ.
+
+    Returns:
+        A scalar; 1 if one of the two is all zero.
+
+    Raises:
+        ArgumentError: batch or spatial sizes differ (both shapes are in the message).
+    """
+    check_features(student, teacher)
+    dtype = common_dtype(student, teacher)
+    with without_autocast(student):
+        x, y = (features.to(dtype).transpose(0, 1).flatten(1) for features in (student, teacher))  # (C, n)
+        # Per pixel, so that the squares of a large batch stay within float32.
+        own, other, cross = (((a @ b.T) / a.shape[1]).square().sum() for a, b in ((x, x), (y, y), (y, x)))
+        scale = own * other
+        return 1 - cross / torch.where(scale == 0, torch.ones_like(scale), scale).sqrt()
+
+
+@register
+class KernelAlignmentLoss(Term):
+    """The kernel alignment term as a module; see :func:`kernel_alignment_loss`."""
+
+    name = "kernel_alignment"
+    summary = "one less the global kernel alignment over the pixels (CAT, CVPR 2021)"
+    reads = "features"
+    default_weight = 10.0
+
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return kernel_alignment_loss(student, teacher)

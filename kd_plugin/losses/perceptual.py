@@ -1,0 +1,161 @@
+r"""Perceptual distillation: the two outputs as a network sees them that was trained for something else.
+
+.. math:: \mathcal{L} = \frac{1}{L} \sum_{l=1}^{L} \operatorname{mean} (\phi_l(S(x)) - \phi_l(T(x)))^2
+
+with :math:`\phi_l` the features of a frozen network at the layers named.
+
+Source: the feature reconstruction loss of Johnson, Alahi and Fei-Fei, ECCV 2016, there of VGG-16. The network is the
+user's to name, so nothing is downloaded and no package is needed for it: a function that builds it, such as
+``torchvision.models:vgg16`` (with ``--perceptual_weights`` the file of its state dict, and
+``--perceptual_layers features.3,features.8,features.15,features.22`` for Johnson's layers), or the ``.pth`` of a
+generator.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from ..checkpoint import read_state_dict
+from ..errors import ArgumentError, unknown_name
+from ..taps import Recorder, place_names
+from ..teacher import load_teacher
+from .registry import Term, TermOption, register, split_names
+from .validate import check_images, common_dtype, without_autocast
+
+__all__ = ["PerceptualInput", "PerceptualLoss", "perceptual_loss"]
+
+PerceptualInput = Literal["imagenet", "image"]
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def perceptual_loss(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    network: nn.Module,
+    layers: list[str],
+    scaling: PerceptualInput = "imagenet",
+) -> torch.Tensor:
+    """Mean squared difference of a network's features (equation in the module's docstring).
+
+    Args:
+        student, teacher: outputs (B, C, H, W) of one shape, in [-1, 1].
+        network: frozen; takes images.
+        layers: names of its modules, as in ``named_modules()``.
+        scaling: ``"imagenet"`` to bring images to [0, 1] and ImageNet's mean and deviation, grey ones to three
+            channels; ``"image"`` to leave them in [-1, 1].
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ArgumentError: shapes differ, or there is no such module.
+    """
+    check_images(student, teacher)
+    dtype = common_dtype(student, teacher)
+    network.to(dtype)
+    with without_autocast(student):
+
+        def look(images: torch.Tensor) -> dict[str, torch.Tensor]:
+            images = images.to(dtype)
+            if scaling == "imagenet":
+                images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+                mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+                images = ((images + 1) / 2 - mean) / std
+            with Recorder(network, layers) as recorder:
+                network(images)
+            return recorder.calls[-1].features
+
+        own, other = look(student), look(teacher)
+        return torch.stack([(own[layer] - other[layer]).square().mean() for layer in layers]).mean()
+
+
+@register
+class PerceptualLoss(Term):
+    """The perceptual term as a module; see :func:`perceptual_loss`."""
+
+    name = "perceptual"
+    summary = "difference of the features of a frozen network of your choice (Johnson et al., ECCV 2016)"
+    reads = "output"
+    default_weight = 10.0
+    options = (
+        TermOption(
+            "perceptual_network", "network", str, "", "package.module:function that builds it, or a generator's .pth"
+        ),
+        TermOption("perceptual_weights", "weights", str, "", "file of its state dict, for a function that needs one"),
+        TermOption(
+            "perceptual_layers", "layers", str, "", "modules to read, comma-separated; a generator's encoder if empty"
+        ),
+        TermOption(
+            "perceptual_input",
+            "scaling",
+            str,
+            None,
+            "images as ImageNet networks take them, or in [-1, 1]; imagenet unless the network is a generator",
+            get_args(PerceptualInput),
+        ),
+    )
+
+    def __init__(
+        self, network: str = "", weights: str = "", layers: str = "", scaling: PerceptualInput | None = None
+    ) -> None:
+        super().__init__()
+        generator = network.endswith(".pth")
+        if not generator and not all(network.partition(":")):
+            raise ArgumentError(
+                f"perceptual_network is '{network}': name the network whose features to compare, such as "
+                f"--perceptual_network torchvision.models:vgg16, or a generator's .pth file"
+            )
+        if generator and weights:
+            raise ArgumentError(f"perceptual_weights {weights} has no effect, {network} has weights of its own")
+        if not generator and not layers:
+            raise ArgumentError(f"perceptual_layers is empty: name modules of {network}, such as features.8")
+        if scaling is not None and scaling not in get_args(PerceptualInput):
+            raise ArgumentError(unknown_name("perceptual_input", str(scaling), get_args(PerceptualInput)))
+        self.source, self.weights, self.layers = network, weights, split_names(layers)
+        self.scaling: PerceptualInput = scaling or ("image" if generator else "imagenet")
+        self.network: nn.Module | None = None
+
+    def load(self) -> None:
+        if self.network is not None:
+            return
+        if self.source.endswith(".pth"):
+            self.network = load_teacher(self.source)
+            self.layers = self.layers or [place_names(self.network)["encoder"]]
+        else:
+            self.network = _build(self.source)
+            if self.weights:
+                _fill(self.network, self.weights)
+        self.network.requires_grad_(False).eval()
+        Recorder(self.network, self.layers)  # resolves the names, so that a wrong one fails now
+
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        self.load()
+        assert self.network is not None
+        return perceptual_loss(student, teacher, self.network.to(student.device), self.layers, self.scaling)
+
+
+def _build(source: str) -> nn.Module:
+    module, _, function = source.partition(":")
+    try:
+        build = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(f"perceptual_network {source}: {error}") from error
+    with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced leave the run's random numbers alone
+        network = build()
+    if not isinstance(network, nn.Module):
+        raise ArgumentError(f"perceptual_network {source}: gave a {type(network).__name__}, expected a network")
+    return network
+
+
+def _fill(network: nn.Module, weights: str) -> None:
+    state = read_state_dict(Path(weights).expanduser())
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ArgumentError(f"perceptual_weights {weights} does not fit the network: {reason[:200]}") from None

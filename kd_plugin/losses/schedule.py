@@ -1,0 +1,67 @@
+"""Weights that change over the epochs: constant, linear, with warm-up, with jumps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..errors import ArgumentError
+
+__all__ = ["Schedule"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A weight as a function of the epoch: straight lines between points, constant before and after them.
+
+    Attributes:
+        points: (epoch, weight), epochs not falling; two points at one epoch are a jump, taken from there on.
+
+    >>> warm_up = Schedule.parse("0@1,100@11")
+    >>> warm_up(1), warm_up(6), warm_up(200)
+    (0.0, 50.0, 100.0)
+    >>> str(Schedule.parse(100))
+    '100'
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def parse(cls, given: str | float | Schedule, name: str = "the weight") -> Schedule:
+        """Read a weight, or points ``WEIGHT@EPOCH`` separated by commas.
+
+        Raises:
+            ArgumentError: not of that form, a weight that is negative or not finite, epochs that fall.
+        """
+        if isinstance(given, Schedule):
+            return given
+        try:
+            entries = [str(entry).split("@") for entry in str(given).split(",")]
+            if entries == [[entries[0][0]]]:
+                entries[0].append("0")
+            points = tuple((float(epoch), float(weight)) for weight, epoch in entries)
+        except ValueError:
+            raise ArgumentError(
+                f"{name} is '{given}': give a weight such as 10, or points WEIGHT@EPOCH such as 10@0,2@50"
+            ) from None
+        for epoch, weight in points:
+            if not (math.isfinite(weight) and weight >= 0 and math.isfinite(epoch)):
+                raise ArgumentError(f"{name} is {given!r}: give finite weights of 0 or more")
+        if any(later[0] < earlier[0] for earlier, later in pairwise(points)):
+            raise ArgumentError(f"{name} is '{given}': the epochs must not fall")
+        return cls(points if len(points) > 1 else ((0.0, points[0][1]),))  # one point is the same everywhere
+
+    def __call__(self, epoch: float) -> float:
+        """Return the weight at an epoch."""
+        reached = [point for point in self.points if point[0] <= epoch]
+        coming = [point for point in self.points if point[0] > epoch]
+        if not (reached and coming):
+            return (reached[-1] if reached else coming[0])[1]
+        (start, weight), (end, target) = reached[-1], coming[0]
+        return weight + (target - weight) * (epoch - start) / (end - start)
+
+    def __str__(self) -> str:
+        if len(self.points) == 1:
+            return f"{self.points[0][1]:g}"
+        return ",".join(f"{weight:g}@{epoch:g}" for epoch, weight in self.points)

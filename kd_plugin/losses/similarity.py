@@ -1,0 +1,80 @@
+r"""Similarity preserving distillation: which pictures, and which parts of them, the features find alike.
+
+Every picture is cut into ``grid`` x ``grid`` parts; each of the *n* parts of a batch is a row of *Q* with all of its
+features. With :math:`G = Q Q^{\top}` and its rows divided by their L2 norms,
+
+.. math:: \mathcal{L} = \frac{1}{n} \lVert \hat{G}^{T} - \hat{G}^{S} \rVert_F^2
+
+Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, where the rows are whole pictures
+(``grid=1``). The hosts train at batch size 1, where that matrix is a single 1 and the loss 0 for any student; parts
+give it a meaning there, and one picture with ``grid=1`` is refused. The paper divides by :math:`n^2`; as rows are of
+unit length, that falls with the batch, so this divides by *n*: between 0 and 4 at any batch size.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ..errors import ArgumentError
+from .registry import Term, TermOption, register
+from .validate import check_features, common_dtype, safe_normalize, without_autocast
+
+__all__ = ["SimilarityLoss", "similarity_loss"]
+
+
+def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4) -> torch.Tensor:
+    """Squared distance of two similarity matrices (equation in the module's docstring).
+
+    Args:
+        student: (B, C_s, H_s, W_s).
+        teacher: (B, C_t, H_t, W_t); all but the batch may differ.
+        grid: number of parts along height and width. Where it does not divide them, zeros fill the last parts.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ArgumentError: batch sizes differ, or there is one part alone.
+    """
+    check_features(student, teacher, same_size=False)
+    if len(student) * grid**2 < 2:
+        raise ArgumentError(
+            "similarity compares the pictures of a batch, and here is one picture in one part, always similar to "
+            "itself: give --similarity_grid 2 or more, or --batch_size 2 or more"
+        )
+    dtype = common_dtype(student, teacher)
+    with without_autocast(student):
+        own, other = (_similarities(features.to(dtype), grid) for features in (student, teacher))
+        return (own - other).square().sum(1).mean()
+
+
+def _similarities(features: torch.Tensor, grid: int) -> torch.Tensor:
+    height, width = features.shape[2:]
+    padded = F.pad(features, (0, -width % grid, 0, -height % grid))
+    sides = padded.shape[2] // grid, padded.shape[3] // grid
+    parts = padded.reshape(*padded.shape[:2], grid, sides[0], grid, sides[1])  # (B, C, grid, h, grid, w)
+    rows = parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(0, 2)  # (B grid², C h w)
+    return safe_normalize(rows @ rows.T)
+
+
+@register
+class SimilarityLoss(Term):
+    """The similarity term as a module; see :func:`similarity_loss`."""
+
+    name = "similarity"
+    summary = "difference of the similarities within a batch and its parts (Tung and Mori, ICCV 2019)"
+    reads = "features"
+    default_weight = 10.0
+    options = (
+        TermOption("similarity_grid", "grid", int, 4, "cut every picture into GRID x GRID parts; 1: whole pictures"),
+    )
+
+    def __init__(self, grid: int = 4) -> None:
+        super().__init__()
+        if grid < 1:
+            raise ArgumentError(f"similarity_grid is {grid}: give 1 or more")
+        self.grid = grid
+
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return similarity_loss(student, teacher, self.grid)
