@@ -347,7 +347,7 @@ class TestRecord:
         record = json.loads((teachers.parent / "student" / "student.json").read_text())
         assert record["host_options"]["ngf"] == record["students"]["G"]["ngf"] == 5
         assert record["teachers"]["G"]["ngf"] == 6 and len(record["teachers"]["G"]["sha256"]) == 64
-        assert record["distillation"]["terms"] == {"wavelet": 20.0, "srp": 300.0, "pixel": 5.0}
+        assert record["distillation"]["terms"] == {"wavelet": "20", "srp": "300", "pixel": "5"}
 
     def test_continuing_another_student_is_refused(self, models: ModuleType, teachers: Path) -> None:
         extra = {**DISTILL, "teacher": str(teachers), "student_ngf": 5}

@@ -264,7 +264,7 @@ def test_two_processes_under_torchrun(images: Path, tmp_path: Path) -> None:
         torch.save(build_generator(spec).state_dict(), tmp_path / "big" / f"latest_net_{net}.pth")
     arguments = f"--dataroot {images}/unpaired --checkpoints_dir {tmp_path} --name small --model cycle_gan --ndf 4"
     arguments += f" --n_epochs 1 --n_epochs_decay 0 --save_epoch_freq 1 --print_freq 1 --no_html {SMALL}"
-    arguments += f" --distill wavelet,srp,pixel --teacher {tmp_path}/big --student_ngf 4"
+    arguments += f" --distill wavelet,srp,pixel,feature --teacher {tmp_path}/big --student_ngf 4"
     command = "-m torch.distributed.run --nproc_per_node 2 --master_port 29533 -m kd_plugin run train.py"
     text = succeed(run([*command.split(), *arguments.split()], HOST)).stdout
     assert text.count("x fewer parameters") == 2
