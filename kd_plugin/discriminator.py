@@ -26,6 +26,15 @@ class Discriminator(nn.Module):
         self.layers = layers
         self.input_nc = input_nc
 
+    @property
+    def smallest_side(self) -> int:
+        """The least height and width of an image, in pixels, that leaves its norms more than one."""
+        side = 2
+        for layer in reversed(list(self.layers)[:-1]):
+            if isinstance(layer, nn.Conv2d):
+                side = (side - 1) * layer.stride[0] + layer.kernel_size[0] - 2 * int(layer.padding[0])
+        return side
+
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the features after every activation, first to last, without the scores: (B, C, H', W') each."""
         features = []
@@ -56,6 +65,9 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
         counts = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")}
         kept = {key: value.float() for key, value in state.items() if key in wanted and value.is_floating_point()}
         layers.load_state_dict({**counts, **kept}, strict=True, assign=True)
+        statistics = (".running_mean", ".running_var", ".num_batches_tracked")
+        if strange := [key for key in state if key not in wanted and not key.endswith(statistics)]:
+            raise CheckpointError(f"'{strange[0]}' has no place in one")
     except (RuntimeError, CheckpointError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: is no discriminator of the family, *_net_D*.pth: {reason[:200]}") from None
@@ -71,13 +83,15 @@ def _assemble(state: Mapping[str, torch.Tensor]) -> nn.Sequential:
     if len(places) < 3 or state[f"{places[-1]}.weight"].shape[0] != 1:
         raise CheckpointError("it does not end in a convolution to one score")
     layers: list[nn.Module] = []
+    channels = 0
     for number, place in enumerate(places):
         width, before, side, _ = state[f"{place}.weight"].shape
         # PatchGAN halves at all convolutions but the last two; the pixel discriminator at none.
         stride = 2 if side == 4 and number < len(places) - 2 else 1
-        if place != len(layers) or side not in (1, 4):
+        if place != len(layers) or side not in (1, 4) or before != (channels or before):
             raise CheckpointError(f"'{place}.weight' is not where, or as large as, the family has it")
         bias = f"{place}.bias" in state
+        channels = width
         layers.append(nn.Conv2d(before, width, side, stride, padding=1 if side == 4 else 0, bias=bias))
         if number == len(places) - 1:
             break

@@ -12,7 +12,7 @@ from kd_plugin import Distiller, GeneratorSpec, KDError
 from kd_plugin.attach import attach
 from kd_plugin.losses import build_terms, pixel_loss, semantic_relation_loss, wavelet_loss
 from kd_plugin.networks import Generator, build_generator
-from kd_plugin.taps import Recorder, Tap, default_taps, parse_taps, unwrap
+from kd_plugin.taps import Recorder, Tap, default_taps, parse_taps, resolve_taps, unwrap
 
 ALL = {"wavelet": 2.0, "srp": 30.0, "pixel": 0.5}
 
@@ -157,6 +157,64 @@ class TestTaps:
         unet = teacher(architecture="unet", depth=6)
         assert default_taps(unet, unet) == [Tap(*2 * ["model.model.1.model.3.model.2"])]
 
+    def test_places_match_by_depth(self) -> None:
+        """Networks of unequal depth are read at the same resolutions, and channels are all that differs."""
+        places = ("encoder", "middle", "decoder")
+        images = torch.zeros(1, 3, 64, 64, dtype=torch.float64)
+        unet = {"architecture": "unet"}
+        for own, other in (
+            ({"depth": 2}, {"depth": 9}),
+            ({**unet, "depth": 5}, {**unet, "depth": 6}),
+            ({"depth": 3}, {**unet, "depth": 6}),
+            ({**unet, "depth": 5}, {"depth": 1}),
+        ):
+            student, big = generator(**own), teacher(**other)
+            taps = default_taps(student, big, places)
+            with (
+                Recorder(student, [t.student for t in taps]) as small,
+                Recorder(big, [t.teacher for t in taps]) as large,
+            ):
+                student(images), big(images)
+            sides = [small.calls[0].features[tap.student].shape[-1] for tap in taps]
+            assert sides == [large.calls[0].features[tap.teacher].shape[-1] for tap in taps]
+            assert sides[0] == 16 and sides[2] == 32
+
+    def test_places_of_a_resnet(self) -> None:
+        """GAN Compression reads a 9-block generator at model.9, .12, .15 and .18; ours: the ends and the middle."""
+        names = [tap.student for tap in default_taps(generator(depth=9), teacher(), ("encoder", "middle", "decoder"))]
+        assert names == ["model.9", "model.14", "model.21"]
+        modules = dict(generator(depth=9).named_modules())
+        assert isinstance(modules["model.9"], nn.ReLU) and isinstance(modules["model.21"], nn.ReLU)
+
+    def test_patterns(self) -> None:
+        student, big = generator(depth=2), teacher(depth=6)
+        assert resolve_taps(parse_taps("model.9"), student, big) == [Tap("model.9", "model.9")]
+        blocks = resolve_taps(parse_taps("model.1[01]=model.1[0-5]"), student, big)
+        assert blocks == [
+            Tap("model.10", "model.12"),
+            Tap("model.11", "model.15"),
+        ]  # of 6 blocks, the 3rd and the 6th
+        convolutions = resolve_taps(parse_taps("model.1?.conv_block.1"), student, big)
+        assert convolutions == [
+            Tap(f"model.{a}.conv_block.1", f"model.{b}.conv_block.1") for a, b in ((10, 12), (11, 15))
+        ]
+        assert len(resolve_taps(parse_taps("model.*"), student, student)) == len(student.model)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("model.9?", r"no module of the ResnetGenerator matches 'model\.9\?'"),
+            ("model.9=model.77", r"no module 'model\.77'"),
+            (
+                "model.9=model.1?",
+                "matches 10 modules of the teacher, 'model.9' one of the student: name one of model.10",
+            ),
+        ],
+    )
+    def test_patterns_that_fit_nothing(self, text: str, message: str) -> None:
+        with pytest.raises(KDError, match=message):
+            resolve_taps(parse_taps(text), generator(depth=2), teacher(depth=4))
+
     def test_default_resolutions(self, x: torch.Tensor) -> None:
         for network, fraction in ((generator(), 4), (generator(architecture="unet", depth=5), 8)):
             name = default_taps(network, network)[0].student
@@ -232,6 +290,76 @@ class TestAttach:
             warnings.simplefilter("error")
             (attached.detach() * w).backward()
         assert attachment.passes == 0
+
+
+class TestAdapters:
+    def test_channels_and_start(self, x: torch.Tensor) -> None:
+        distiller = Distiller(generator(), teacher(), "feature,gram,srp")
+        assert distiller.adapters.keys() == {"feature", "gram"}
+        for adapters in distiller.adapters.values():
+            assert [tuple(a.weight.shape[:2]) for a in adapters] == [(24, 16), (24, 16), (12, 8)]
+        same = generator(ngf=6, depth=3, seed=1)
+        assert Distiller(same, teacher(), "feature,gram")(x).total.item() == 0
+
+    def test_they_learn_and_the_student_with_them(self, x: torch.Tensor) -> None:
+        distiller = Distiller(generator(), teacher(), "feature")
+        first = distiller(x).total.item()
+        optimizer = torch.optim.Adam([*distiller.student.parameters(), *distiller.adapters.parameters()], lr=2e-3)
+        for _ in range(20):
+            optimizer.zero_grad()
+            distiller(x).total.backward()
+            assert all(p.grad is not None for p in distiller.adapters.parameters())
+            optimizer.step()
+        assert distiller(x).total.item() < 0.8 * first
+
+    def test_networks_are_left_as_they_are(self) -> None:
+        """Channels are found on a copy: no pass, no statistics, no random numbers of the student's."""
+        spec = GeneratorSpec("resnet", 3, 3, 4, 1, "batch", True, False)
+        student, big = build_generator(spec), build_generator(spec).requires_grad_(False)
+        before, state = {k: v.clone() for k, v in student.state_dict().items()}, torch.get_rng_state()
+        Distiller(student, big, "feature")
+        assert torch.equal(torch.get_rng_state(), state)
+        assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
+
+    def test_a_module_without_feature_maps(self) -> None:
+        class Flat(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.flat, self.back = nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Unflatten(1, (3, 256, 256))
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.back(self.flat(self.conv(x)))
+
+        with pytest.raises(KDError, match="'flat' of the student gives no feature map"):
+            Distiller(Flat(), Flat().requires_grad_(False), "feature", taps=[Tap("flat", "conv")])
+        small = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2 * 8 * 8, 3)).requires_grad_(False)
+        with pytest.raises(KDError, match="did not run on a 256x256 picture of 3 channels"):
+            Distiller(small, small, "feature", taps=[Tap("0", "0")])
+
+
+def test_weights_follow_the_epoch(x: torch.Tensor) -> None:
+    distiller = Distiller(generator(), teacher(), {"pixel": "0@1,4@3", "wavelet": 1.0})
+    values = []
+    for epoch in (1, 2, 3, 9):
+        distiller.epoch = epoch
+        values.append(distiller(x).losses["pixel"].item())
+    assert values == pytest.approx([0, values[3] / 2, values[3], values[3]]) and values[3] > 0
+
+
+def test_a_term_of_weight_zero_is_not_computed(x: torch.Tensor) -> None:
+    student, big = generator(), teacher()
+    student.model[-2].weight.data.fill_(float("nan"))
+    result = Distiller(student, big, {"pixel": 0.0})(x)
+    assert result.total.item() == 0
+
+
+def test_taps_by_term(x: torch.Tensor) -> None:
+    student, big = generator(), teacher()
+    distiller = Distiller(student, big, "srp,attention", taps={"srp": [Tap("model.9", "model.9")]})
+    assert distiller.taps["srp"] == [Tap("model.9", "model.9")] and len(distiller.taps["attention"]) == 3
+    result = distiller(x)
+    expected = 1000 * semantic_relation_loss(student.model[:10](x), big.model[:10](x))
+    torch.testing.assert_close(result.losses["srp"], expected)
 
 
 def test_built_terms_are_taken_as_they_are(x: torch.Tensor) -> None:

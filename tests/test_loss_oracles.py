@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -238,11 +239,11 @@ class TestSimilarity:
         ("student", "teacher", "grid"),
         [
             ((3, 2, 4, 4), (3, 2, 4, 4), 1),  # the paper's
-            ((2, 2, 4, 4), (2, 3, 6, 5), 1),
+            ((2, 2, 6, 5), (2, 3, 6, 5), 1),
             ((1, 2, 8, 4), (1, 2, 8, 4), 4),
-            ((2, 2, 8, 8), (2, 3, 4, 12), 4),
+            ((2, 2, 4, 12), (2, 3, 4, 12), 4),
             ((2, 2, 7, 6), (2, 3, 7, 6), 4),  # 7 = 2 + 2 + 2 + 1, 6 = 2 + 2 + 2 + 0
-            ((1, 3, 5, 9), (1, 2, 10, 3), 2),
+            ((1, 3, 5, 9), (1, 2, 5, 9), 2),
             ((1, 2, 3, 3), (1, 2, 3, 3), 4),  # more parts than pixels
         ],
     )
@@ -284,8 +285,12 @@ class TestSimilarity:
         assert similarity_loss(s, random(1, 2, 4, 4, seed=1), grid=2).item() > 0
 
     def test_bad_grid(self) -> None:
-        with pytest.raises(ArgumentError, match="similarity_grid is 0: give 1 or more"):
-            SimilarityLoss(0)
+        x = random(1, 2, 4, 4)
+        for grid in (0, -2, 2.5):
+            with pytest.raises(ArgumentError, match=f"similarity_grid is {grid}: give a whole number of 1 or more"):
+                SimilarityLoss(grid)  # type: ignore[arg-type]
+            with pytest.raises(ArgumentError, match=f"similarity_grid is {grid}"):
+                similarity_loss(x, x, grid)  # type: ignore[arg-type]
 
 
 class TestKernelAlignment:
@@ -520,7 +525,7 @@ class TestFrequency:
         )
 
     @pytest.mark.parametrize("size", [(8, 6), (5, 7)])
-    @pytest.mark.parametrize("cutoff", [0.3, 0.7, 1.05])
+    @pytest.mark.parametrize("cutoff", [0.3, 0.7, 0.95])
     def test_cutoff_leaves_low_frequencies_out(self, cutoff: float, size: tuple[int, int]) -> None:
         """Of the sum and of the peak that the weights are relative to: a large offset is no peak."""
         s, t = random(2, 2, *size, seed=1) + 50, random(2, 2, *size, seed=2)
@@ -1048,10 +1053,11 @@ class TestShapes:
     @pytest.mark.parametrize(
         ("names", "shape", "kind"),
         [
-            (("feature", "attention", "similarity", "kernel_alignment", "gram"), (2, 3, 16, 16), "shape|resolution"),
-            (("feature", "gram"), (1, 1, 16, 16), "shape"),
-            (("feature", "attention", "kernel_alignment"), (1, 3, 16, 1), "shape|resolution"),
-            (("feature", "attention", "kernel_alignment"), (1, 3, 1, 16), "shape|resolution"),
+            (("feature", "attention", "similarity", "kernel_alignment", "gram"), (2, 3, 16, 16), "batch size"),
+            (("feature", "gram"), (1, 1, 16, 16), "channels"),
+            (("feature", "attention", "similarity", "kernel_alignment"), (1, 3, 16, 1), "resolution"),
+            (("feature", "attention", "similarity", "kernel_alignment"), (1, 3, 1, 16), "resolution"),
+            (("feature",), (1, 2, 1, 16), "channels and resolution"),
         ],
     )
     def test_features_of_other_shapes(self, names: tuple[str, ...], shape: tuple[int, ...], kind: str) -> None:
@@ -1060,3 +1066,97 @@ class TestShapes:
         for name in names:
             with pytest.raises(ArgumentError, match=message):
                 FEATURES[name](torch.zeros(1, 3, 16, 16), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("name", ["attention", "similarity", "kernel_alignment"])
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_float32_at_any_scale_of_the_features(name: str, scale: float) -> None:
+    """These losses do not depend on the scale of the features, but powers of them would leave float32 on the way."""
+    s, t = random(1, 4, 8, 8, seed=1).float(), random(1, 4, 8, 8, seed=2).float()
+    expected = FEATURES[name](s, t).item()
+    assert FEATURES[name](s * scale, t * scale).item() == pytest.approx(expected, rel=1e-4)
+    assert FEATURES[name](s * scale, s * scale).item() == pytest.approx(0, abs=1e-6)
+
+
+class TestErrorsFoundInReview:
+    """What once came as a traceback."""
+
+    def test_source_of_another_size(self, tmp_path: Path) -> None:
+        judge = Discriminator(nn.Sequential(nn.Conv2d(6, 2, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(2, 1, 4, 1, 1)), 6)
+        images, source = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 30, 30)
+        with pytest.raises(ArgumentError, match=r"\(1, 3, 30, 30\) and \(1, 3, 32, 32\).*a multiple of 4"):
+            discriminator_loss(images, images, source, judge)
+
+    @pytest.mark.parametrize("layers", [1, 2, 3])
+    def test_the_smallest_image_of_a_discriminator(self, layers: int) -> None:
+        widths = [3, *(2 for _ in range(layers + 1))]
+        parts: list[nn.Module] = []
+        for n, (before, width) in enumerate(pairwise(widths)):
+            parts.append(nn.Conv2d(before, width, 4, 2 if n < layers else 1, 1))
+            parts += [nn.InstanceNorm2d(width)] if n else []
+            parts.append(nn.LeakyReLU(0.2))
+        judge = Discriminator(nn.Sequential(*parts, nn.Conv2d(2, 1, 4, 1, 1)), 3)
+        side = judge.smallest_side
+        small, large = torch.zeros(1, 3, side - 1, 64), torch.rand(1, 3, side, side)
+        with pytest.raises(ArgumentError, match=f"takes images of {side} pixels or more, got 64x{side - 1}"):
+            discriminator_loss(small, small, small, judge)
+        assert discriminator_loss(large, large * 0.5, large, judge) > 0
+        with pytest.raises(ValueError, match="more than 1 spatial element"):
+            judge(torch.zeros(1, 3, side - 1, side - 1))  # so the bound is no larger than it must be
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("torch:float32", "", "0"), "perceptual_network torch:float32: "),
+            (("torch.nn:Conv2d", "", "0"), "perceptual_network torch.nn:Conv2d: .*missing"),
+            ((".foo:bar", "", "0"), "perceptual_network .foo:bar: "),
+        ],
+    )
+    def test_functions_that_build_nothing(self, arguments: tuple[str, str, str], message: str) -> None:
+        with pytest.raises(ArgumentError, match=message):
+            PerceptualLoss(*arguments).load()
+
+    def test_layers_of_commas(self) -> None:
+        with pytest.raises(ArgumentError, match="perceptual_layers is empty"):
+            PerceptualLoss("torch.nn:Identity", layers=",")
+        x = torch.zeros(1, 3, 8, 8)
+        with pytest.raises(ArgumentError, match="no layer is named"):
+            perceptual_loss(x, x, nn.Identity(), [])
+
+    def test_channels_imagenet_does_not_have(self) -> None:
+        x = torch.zeros(1, 4, 8, 8)
+        with pytest.raises(ArgumentError, match="these have 4 channels: --perceptual_input image"):
+            perceptual_loss(x, x, nn.Sequential(nn.Conv2d(4, 1, 1)), ["0"])
+
+    def test_unknown_scaling(self) -> None:
+        x = torch.zeros(1, 3, 8, 8)
+        with pytest.raises(ArgumentError, match="did you mean 'imagenet'"):
+            perceptual_loss(x, x, nn.Sequential(nn.Conv2d(3, 1, 1)), ["0"], "imagnet")  # type: ignore[arg-type]
+
+    def test_widths_of_the_pixel_norms(self) -> None:
+        x = torch.zeros(1, 3, 8, 8)
+        with pytest.raises(ArgumentError, match="give widths above 0"):
+            pixel_loss(x, x, "smooth_l1", beta=-1)
+        with pytest.raises(ArgumentError, match="give widths above 0"):
+            pixel_loss(x, x, "charbonnier", epsilon=0)
+
+    @pytest.mark.parametrize(
+        ("key", "shape", "message"),
+        [
+            ("model.2.weight", (4, 5, 4, 4), "'2.weight' is not where"),
+            ("model.9.extra", (3,), "'9.extra' has no place"),
+        ],
+    )
+    def test_discriminators_that_do_not_hang_together(
+        self, tmp_path: Path, key: str, shape: tuple[int, ...], message: str
+    ) -> None:
+        layers = nn.Sequential(
+            nn.Conv2d(3, 2, 4), nn.LeakyReLU(), nn.Conv2d(2, 4, 4), nn.InstanceNorm2d(4), nn.LeakyReLU(),
+            nn.Conv2d(4, 1, 4),
+        )  # fmt: skip
+        state = {f"model.{name}": value for name, value in layers.state_dict().items()}
+        torch.save(state, tmp_path / "good.pth")
+        load_discriminator(tmp_path / "good.pth")
+        torch.save({**state, key: torch.zeros(shape)}, tmp_path / "bad.pth")
+        with pytest.raises(CheckpointError, match=message):
+            load_discriminator(tmp_path / "bad.pth")

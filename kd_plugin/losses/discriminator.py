@@ -5,9 +5,9 @@ r"""Discriminator features: the two outputs as the teacher's discriminator sees 
 with :math:`D_l` the features of the frozen discriminator after its *l*-th activation. One that judges pairs (pix2pix)
 is shown the input picture with each output.
 
-Source: Li et al., "Revisiting Discriminator in GAN Compression" (GCC), NeurIPS 2021, which sums over the layers it
-picks and lets the discriminator train on; this is the mean over all of them, and the discriminator of the teacher's
-checkpoint stays as it is.
+Source: Li et al., "Revisiting Discriminator in GAN Compression" (GCC), NeurIPS 2021. Its code sums over two layers,
+for pix2pix the root of the mean, adds a Gram term on them, and lets the discriminator train on; this is the mean over
+all activations, and the discriminator of the teacher's checkpoint stays as it is.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ def discriminator_loss(
     Args:
         student, teacher: outputs (B, C, H, W) of one shape, in [-1, 1].
         source: the input both translated, (B, C_in, H, W).
-        discriminator: takes C channels, or C_in + C, the input first.
+        discriminator: takes C channels, or C_in + C, the input first. It is converted to the type the loss is
+            computed in, the images' or float32.
 
     Returns:
         A scalar.
 
     Raises:
-        ArgumentError: shapes differ, or the discriminator takes another number of channels.
+        ArgumentError: shapes differ, the images are too small for the discriminator, or it takes another number of
+            channels.
     """
     check_images(student, teacher)
     check_images(source)
@@ -47,6 +49,17 @@ def discriminator_loss(
         raise ArgumentError(
             f"the discriminator takes {discriminator.input_nc} channels, expected {alone} (an output) or {joined} "
             f"(an input and its output): is it the one of this teacher?"
+        )
+    if min(student.shape[2:]) < discriminator.smallest_side:
+        raise ArgumentError(
+            f"the discriminator takes images of {discriminator.smallest_side} pixels or more, got "
+            f"{student.shape[3]}x{student.shape[2]}: leave the term out of --distill, or train on larger crops"
+        )
+    paired = discriminator.input_nc == joined
+    if paired and (len(source), source.shape[2:]) != (len(student), student.shape[2:]):
+        raise ArgumentError(
+            f"the discriminator judges an input with its output, but their shapes are {tuple(source.shape)} and "
+            f"{tuple(student.shape)}: choose a crop size the generators do not round, a multiple of 4"
         )
     dtype = common_dtype(student, teacher)
     discriminator.to(dtype)
@@ -80,12 +93,14 @@ class DiscriminatorLoss(Term):
 
     def __init__(self, file: str = "") -> None:
         super().__init__()
-        self.file = file
+        self.file = str(Path(file).expanduser()) if file else ""
         self.network: Discriminator | None = None
 
     @classmethod
     def beside(cls, teacher: Path) -> dict[str, str]:
         """Return the discriminator that judged this generator: ``latest_net_D_A.pth`` of ``latest_net_G_A.pth``."""
+        if "_net_G" not in teacher.name:
+            return {}
         return {"discriminator_file": str(teacher.with_name(teacher.name.replace("_net_G", "_net_D")))}
 
     def load(self) -> None:

@@ -32,8 +32,8 @@ def frequency_loss(
         student, teacher: (B, C, H, W) of one shape.
         alpha: how much the largest errors count before the others; 0 weighs all alike, which is the mean squared
             difference of the images.
-        cutoff: frequencies below this part of Nyquist's (half a cycle a pixel, in radius) are left out; 0 takes
-            all, those of 1 and more lie in the corners of the spectrum alone.
+        cutoff: frequencies below this part of Nyquist's (half a cycle a pixel, in radius) are left out, from the
+            largest error too; 0 takes all. The mean still runs over all.
 
     Returns:
         A scalar.
@@ -66,10 +66,8 @@ def frequency_loss(
 def _check(alpha: float, cutoff: float) -> None:
     if not 0 <= alpha < float("inf"):
         raise ArgumentError(f"frequency_alpha is {alpha}: give a finite value of 0 or more")
-    if not 0 <= cutoff < 2**0.5:
-        raise ArgumentError(
-            f"frequency_cutoff is {cutoff}: give a part of Nyquist's frequency, from 0 to below 1.414"
-        )
+    if not 0 <= cutoff <= 1:
+        raise ArgumentError(f"frequency_cutoff is {cutoff}: give a part of Nyquist's frequency, from 0 to 1")
 
 
 @register

@@ -5,9 +5,9 @@ r"""Gram matrices: which channels are strong together, wherever in the picture.
 with *f* the features of one image, (C, N) over its *N* pixels; averaged over the batch. The student's features first
 pass a learnt 1x1 convolution to the teacher's channels, as the matrix is C x C.
 
-Source: the style loss of Johnson, Alahi and Fei-Fei, ECCV 2016, after Gatys et al. OMGD (ICCV 2021) and GCC (NeurIPS
-2021) distil generators with it, on a mean over the C x C entries (absolute values in OMGD, squares in GCC); this is
-Johnson's sum of squares.
+Source: the style loss of Johnson, Alahi and Fei-Fei, ECCV 2016, after Gatys et al. GCC (NeurIPS 2021)
+compares features of the generators so, through learnt 1x1 convolutions, with the mean of the squares or its root;
+OMGD (ICCV 2021) VGG features of the outputs, with the mean of the absolute values. This is Johnson's sum of squares.
 """
 
 from __future__ import annotations

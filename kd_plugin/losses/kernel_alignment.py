@@ -39,11 +39,21 @@ def kernel_alignment_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch
     check_features(student, teacher)
     dtype = common_dtype(student, teacher)
     with without_autocast(student):
-        x, y = (features.to(dtype).transpose(0, 1).flatten(1) for features in (student, teacher))  # (C, n)
-        # Per pixel, so that the squares of a large batch stay within float32.
+        x, y = (_rows(features.to(dtype)) for features in (student, teacher))
         own, other, cross = (((a @ b.T) / a.shape[1]).square().sum() for a, b in ((x, x), (y, y), (y, x)))
         scale = own * other
         return 1 - cross / torch.where(scale == 0, torch.ones_like(scale), scale).sqrt()
+
+
+def _rows(features: torch.Tensor) -> torch.Tensor:
+    """Return the channels (C, n), brought to a root mean square of 1.
+
+    The loss is of degree 8 in the features and would leave float32. It does not depend on their scale, so that the
+    scale can be taken for a constant without any effect on the gradient.
+    """
+    rows = features.transpose(0, 1).flatten(1)
+    scale = rows.detach().square().mean().sqrt()
+    return rows / torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
 @register

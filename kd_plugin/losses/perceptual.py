@@ -4,11 +4,10 @@ r"""Perceptual distillation: the two outputs as a network sees them that was tra
 
 with :math:`\phi_l` the features of a frozen network at the layers named.
 
-Source: the feature reconstruction loss of Johnson, Alahi and Fei-Fei, ECCV 2016, there of VGG-16. The network is the
-user's to name, so nothing is downloaded and no package is needed for it: a function that builds it, such as
-``torchvision.models:vgg16`` (with ``--perceptual_weights`` the file of its state dict, and
-``--perceptual_layers features.3,features.8,features.15,features.22`` for Johnson's layers), or the ``.pth`` of a
-generator.
+Source: the feature reconstruction loss of Johnson, Alahi and Fei-Fei, ECCV 2016, there of one layer of VGG-16,
+relu2_2. The network is the user's to name, so nothing is downloaded and no package is needed for it: a function that
+builds it, such as ``torchvision.models:vgg16`` (with ``--perceptual_weights`` the file of its state dict, and
+``--perceptual_layers features.8`` for Johnson's layer), or the ``.pth`` of a generator.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def perceptual_loss(
 
     Args:
         student, teacher: outputs (B, C, H, W) of one shape, in [-1, 1].
-        network: frozen; takes images.
+        network: frozen; takes images. It is converted to the type the loss is computed in, the images' or float32.
         layers: names of its modules, as in ``named_modules()``.
         scaling: ``"imagenet"`` to bring images to [0, 1] and ImageNet's mean and deviation, grey ones to three
             channels; ``"image"`` to leave them in [-1, 1].
@@ -53,9 +52,19 @@ def perceptual_loss(
         A scalar.
 
     Raises:
-        ArgumentError: shapes differ, or there is no such module.
+        ArgumentError: shapes differ, there is no such module, none is named, or images of these channels cannot be
+            scaled.
     """
     check_images(student, teacher)
+    if not layers:
+        raise ArgumentError("no layer is named: give modules whose features to compare (--perceptual_layers)")
+    if scaling not in get_args(PerceptualInput):
+        raise ArgumentError(unknown_name("perceptual_input", str(scaling), get_args(PerceptualInput)))
+    if scaling == "imagenet" and student.shape[1] not in (1, 3):
+        raise ArgumentError(
+            f"ImageNet networks take colour images, these have {student.shape[1]} channels: --perceptual_input image "
+            f"hands them on as they are"
+        )
     dtype = common_dtype(student, teacher)
     network.to(dtype)
     with without_autocast(student):
@@ -112,9 +121,9 @@ class PerceptualLoss(Term):
             )
         if generator and weights:
             raise ArgumentError(f"perceptual_weights {weights} has no effect, {network} has weights of its own")
-        if not generator and not layers:
+        if not generator and not split_names(layers):
             raise ArgumentError(f"perceptual_layers is empty: name modules of {network}, such as features.8")
-        if scaling is not None and scaling not in get_args(PerceptualInput):
+        if scaling not in (None, *get_args(PerceptualInput)):
             raise ArgumentError(unknown_name("perceptual_input", str(scaling), get_args(PerceptualInput)))
         self.source, self.weights, self.layers = network, weights, split_names(layers)
         self.scaling: PerceptualInput = scaling or ("image" if generator else "imagenet")
@@ -124,7 +133,7 @@ class PerceptualLoss(Term):
         if self.network is not None:
             return
         if self.source.endswith(".pth"):
-            self.network = load_teacher(self.source)
+            self.network = load_teacher(Path(self.source).expanduser())
             self.layers = self.layers or [place_names(self.network)["encoder"]]
         else:
             self.network = _build(self.source)
@@ -143,10 +152,10 @@ def _build(source: str) -> nn.Module:
     module, _, function = source.partition(":")
     try:
         build = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+        with torch.random.fork_rng(devices=[]):  # weights drawn to be replaced leave the run's random numbers alone
+            network = build()
+    except (ImportError, AttributeError, TypeError) as error:  # TypeError: no function, or one that wants arguments
         raise ArgumentError(f"perceptual_network {source}: {error}") from error
-    with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced leave the run's random numbers alone
-        network = build()
     if not isinstance(network, nn.Module):
         raise ArgumentError(f"perceptual_network {source}: gave a {type(network).__name__}, expected a network")
     return network

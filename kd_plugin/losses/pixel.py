@@ -12,7 +12,8 @@ With :math:`d = S(x) - T(x)`, the mean over all pixels and channels of
 Source: the output term that "Semantic Relation Preserving Knowledge Distillation" (Li et al., ECCV 2020) and others
 combine their own terms with, there in L1. Smooth L1 is Girshick's (Fast R-CNN, ICCV 2015); its usual
 :math:`\beta = 1` spans half of the range of an image in [-1, 1] and would leave little but the square, so ours is
-0.1. Charbonnier et al., ICIP 1994; the constant is taken off, so that equal images give 0.
+0.1. Charbonnier et al., ICIP 1994, up to scale; image restoration often leaves the constant away, and equal images
+then give :math:`\epsilon`.
 """
 
 from __future__ import annotations
@@ -43,9 +44,12 @@ def pixel_loss(
         epsilon: width of Charbonnier's rounded tip.
 
     Raises:
-        ArgumentError: the shapes differ, the tensors are not batches of images, or the norm is unknown.
+        ArgumentError: the shapes differ, the tensors are not batches of images, the norm is unknown, or a width is
+            not above 0.
     """
     check_images(student, teacher)
+    if not (beta > 0 and epsilon > 0):
+        raise ArgumentError(f"beta is {beta} and epsilon {epsilon}: give widths above 0")
     dtype = common_dtype(student, teacher)
     student, teacher = student.to(dtype), teacher.to(dtype)
     if norm == "l1":
@@ -55,7 +59,9 @@ def pixel_loss(
     if norm == "smooth_l1":
         return F.smooth_l1_loss(student, teacher, beta=beta)
     if norm == "charbonnier":
-        return ((student - teacher).square() + epsilon**2).sqrt().mean() - epsilon
+        squares = (student - teacher).square()
+        # The equation without its difference of nearly equal numbers.
+        return (squares / ((squares + epsilon**2).sqrt() + epsilon)).mean()
     raise ArgumentError(unknown_name("pixel norm", str(norm), get_args(PixelNorm)))
 
 

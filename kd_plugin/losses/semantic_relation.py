@@ -119,3 +119,6 @@ class SemanticRelationLoss(Term):
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return semantic_relation_loss(student, teacher, self.size)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"

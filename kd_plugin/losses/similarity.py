@@ -27,17 +27,19 @@ def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4)
     """Squared distance of two similarity matrices (equation in the module's docstring).
 
     Args:
-        student: (B, C_s, H_s, W_s).
-        teacher: (B, C_t, H_t, W_t); all but the batch may differ.
+        student: (B, C_s, H, W).
+        teacher: (B, C_t, H, W); the channels may differ.
         grid: number of parts along height and width. Where it does not divide them, zeros fill the last parts.
 
     Returns:
         A scalar.
 
     Raises:
-        ArgumentError: batch sizes differ, or there is one part alone.
+        ArgumentError: batch or spatial sizes differ (both shapes are in the message), there is one part alone, or
+            ``grid`` is no whole number of 1 or more.
     """
-    check_features(student, teacher, same_size=False)
+    check_features(student, teacher)
+    _check(grid)
     if len(student) * grid**2 < 2:
         raise ArgumentError(
             "similarity compares the pictures of a batch, and here is one picture in one part, always similar to "
@@ -47,6 +49,11 @@ def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4)
     with without_autocast(student):
         own, other = (_similarities(features.to(dtype), grid) for features in (student, teacher))
         return (own - other).square().sum(1).mean()
+
+
+def _check(grid: int) -> None:
+    if isinstance(grid, bool) or not isinstance(grid, int) or grid < 1:
+        raise ArgumentError(f"similarity_grid is {grid!r}: give a whole number of 1 or more")
 
 
 def _similarities(features: torch.Tensor, grid: int) -> torch.Tensor:
@@ -72,9 +79,11 @@ class SimilarityLoss(Term):
 
     def __init__(self, grid: int = 4) -> None:
         super().__init__()
-        if grid < 1:
-            raise ArgumentError(f"similarity_grid is {grid}: give 1 or more")
+        _check(grid)
         self.grid = grid
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return similarity_loss(student, teacher, self.grid)
+
+    def extra_repr(self) -> str:
+        return f"grid={self.grid}"

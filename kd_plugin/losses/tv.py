@@ -3,8 +3,8 @@ r"""Total variation of the student's output: smoothness, whatever the teacher do
 .. math:: \mathcal{L} = \operatorname{mean} |S_{i,j+1} - S_{i,j}| + \operatorname{mean} |S_{i+1,j} - S_{i,j}|
 
 Source: Rudin, Osher and Fatemi, 1992, in its anisotropic form. OMGD (Ren et al., ICCV 2021) distils with it beside
-other terms, as a sum over the picture, which grows with its size; these are means. It compares nothing with the
-teacher: alone it would make the student a blur.
+other terms, as a sum over batch, channels and pixels, which grows with the picture; these are means. It compares
+nothing with the teacher: alone it would make the student a blur.
 """
 
 from __future__ import annotations

@@ -46,10 +46,19 @@ def check_features(
     check_images(student)
     check_images(teacher)
     own, other = tuple(student.shape), tuple(teacher.shape)
-    if own[0] != other[0] or (same_size and own[2:] != other[2:]) or (same_channels and own[1] != other[1]):
+    unequal = [
+        what
+        for what, compared, equal in (
+            ("batch size", True, own[0] == other[0]),
+            ("channels", same_channels, own[1] == other[1]),
+            ("resolution", same_size, own[2:] == other[2:]),
+        )
+        if compared and not equal
+    ]
+    if unequal:
         raise ArgumentError(
             f"the features do not fit: the student's are {own}, the teacher's {other} (B, C, H, W); choose modules "
-            f"of the same {'shape' if same_channels else 'resolution'} ({hint})"
+            f"of the same {' and '.join(unequal)} ({hint})"
         )
 
 
@@ -63,6 +72,8 @@ def common_dtype(*tensors: torch.Tensor) -> torch.dtype:
 
 def safe_normalize(rows: torch.Tensor) -> torch.Tensor:
     """Divide the rows (n, m) by their L2 norms; rows of zeros stay, and their gradient is finite."""
+    peaks = rows.detach().abs().amax(1, keepdim=True)  # so that no square leaves float32; without effect on gradients
+    rows = rows / torch.where(peaks == 0, torch.ones_like(peaks), peaks)
     squares = rows.square().sum(1, keepdim=True)
     return rows / torch.where(squares == 0, torch.ones_like(squares), squares).sqrt()
 
