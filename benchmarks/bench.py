@@ -1,0 +1,206 @@
+"""Measure the losses against what people use now: ``make bench``, or ``python benchmarks/bench.py --help``.
+
+Every row runs both sides in turns in one process, forward and backward, and prints the medians and their ratio.
+Memory is the peak of PyTorch's allocator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
+from pathlib import Path
+
+import cases
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table, its cells as text."""
+
+    cells: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "| " + " | ".join(self.cells) + " |"
+
+
+def medians(device: torch.device, repeats: int, *steps: Step) -> list[float]:
+    """Return the median time of each step in seconds; the steps take turns, so that a disturbance meets all."""
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    times: list[list[float]] = [[] for _ in steps]
+    for repeat in range(repeats + 2):  # the first two warm up
+        for step, measured in zip(steps, times, strict=True):
+            synchronize()
+            start = time.perf_counter()
+            step()
+            synchronize()
+            if repeat >= 2:
+                measured.append(time.perf_counter() - start)
+    return [statistics.median(measured) for measured in times]
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time for a table."""
+    return f"{seconds * 1e3:.1f} ms"
+
+
+def megabytes(size: int) -> str:
+    """Return a size for a table."""
+    return f"{size / 1e6:.0f} MB"
+
+
+def losses(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
+    """Time the losses against their alternatives."""
+    rows = []
+    for case in cases.losses(tiny):
+        if not case.timed:
+            continue
+        try:
+            ours, other = case.step("ours", device), case.step("other", device)
+        except ImportError as error:
+            print(f"bench: {case.title} left out, there is no {error.name}: pip install 'kd_plugin[bench]'")
+            continue
+        assert torch.allclose(ours(), other(), rtol=1e-3), f"{case.title}: the two sides do not agree"
+        a, b = medians(device, max(repeats // 4, 1) if case.memory else repeats, ours, other)
+        target = f"{case.target:g}x" if case.target and device.type == "cpu" else ""
+        rows.append(Row((case.title, milliseconds(a), case.against, milliseconds(b), f"{b / a:.1f}x", target)))
+    return rows
+
+
+def memory(device: torch.device, tiny: bool) -> list[Row]:
+    """Measure what the losses allocate beyond their inputs, at the peak."""
+    rows = []
+    for case in cases.losses(tiny):
+        if not case.memory:
+            continue
+        ours = peak(case.step("ours", device), device)
+        if device.type == "cpu" and case.needs > os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+            rows.append(Row((case.title, megabytes(ours), case.against, "not run, too large here", "", case.memory)))
+            continue
+        other = peak(case.step("other", device), device)
+        ratio = f"{other / ours:.0f}x"
+        rows.append(Row((case.title, megabytes(ours), case.against, megabytes(other), ratio, case.memory)))
+    return rows
+
+
+def peak(step: Step, device: torch.device) -> int:
+    """Return the most bytes PyTorch's allocator held at once during a step, less what it held before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(accumulate(changes))
+
+
+def whole_step(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
+    """Compare a distillation step with its two unavoidable parts, timed apart."""
+    rows = []
+    for compiled in (False, True) if device.type == "cuda" else (False,):
+        step = cases.TrainingStep(device, tiny, compiled)
+        both, student, teacher = medians(device, max(repeats // 2, 1), step.distilling, step.plain, step.teach)
+        rows.append(
+            Row(
+                (
+                    f"{step.title}{', networks compiled' if compiled else ''}",
+                    milliseconds(both),
+                    "student step + teacher forward",
+                    f"{milliseconds(student)} + {milliseconds(teacher)}",
+                    f"{both / (student + teacher):.3f} of it",
+                    "at most 1.05 of it" if device.type == "cpu" else "",
+                )
+            )
+        )
+    return rows
+
+
+def teacher_forms(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
+    """Time the teacher in other forms, and tell how far the student's gradient moves."""
+    step = cases.TrainingStep(device, tiny)
+    reference = step.gradient(step.teacher)
+
+    def moved(gradient: torch.Tensor) -> str:
+        return f"{((gradient - reference).norm() / reference.norm()).item():.1e}"
+
+    teachers = step.teachers()
+    times = medians(device, max(repeats // 2, 1), *(partial(step.run, teacher) for teacher in teachers.values()))
+    rows = [
+        Row((name, milliseconds(measured), f"{times[0] / measured:.2f}x", moved(step.gradient(teacher))))
+        for (name, teacher), measured in zip(teachers.items(), times, strict=True)
+    ]
+    # The scale to judge by: another picture in place of this one.
+    return [*rows, Row(("(float32, another picture)", "", "", moved(step.gradient(step.teacher, step.other))))]
+
+
+def machine(device: torch.device) -> str:
+    """Return what the numbers were measured on."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        info = Path("/proc/cpuinfo")
+        found = re.search(r"model name\s*: (.+)", info.read_text()) if info.is_file() else None
+        name = f"{found[1] if found else platform.processor()}, {torch.get_num_threads()} threads"
+    packages = []
+    for package in ("torch", "PyWavelets", "pytorch_wavelets", "ptwt"):
+        try:
+            packages.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            packages.append(f"no {package}")
+    return f"{name}; Python {platform.python_version()}, {', '.join(packages)}"
+
+
+def table(header: str, rows: list[Row]) -> str:
+    """Return a Markdown table."""
+    columns = header.split(",")
+    return "\n".join([str(Row(tuple(columns))), str(Row(("---",) * len(columns))), *map(str, rows)])
+
+
+def report(device: torch.device, tiny: bool, repeats: int) -> str:
+    """Run everything, return Markdown."""
+    parts = [
+        f"Measured with `{' '.join(['python', *sys.argv])}` on {machine(device)}.",
+        table("forward and backward,ours,against,takes,ratio,target", losses(device, tiny, repeats)),
+        table("extra memory,ours,against,takes,ratio,target", memory(device, tiny)),
+        table("training step,takes,against,takes,ratio,target", whole_step(device, tiny, repeats)),
+        table("teacher forward,takes,faster,student's gradient moves by", teacher_forms(device, tiny, repeats)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Print the tables, or write them into a page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--repeats", type=int, default=40, help="how often a quick step is timed")
+    parser.add_argument("--tiny", action="store_true", help="sizes that only show that it runs")
+    parser.add_argument("--write", type=Path, help="page to put the tables into, between the device's two marks")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    text = report(torch.device(options.device), options.tiny, 1 if options.tiny else options.repeats)
+    print(text)
+    if options.write:
+        begin, end = (f"<!-- {options.device}:{mark} -->\n" for mark in ("begin", "end"))
+        head, _, rest = options.write.read_text().partition(begin)
+        options.write.write_text(f"{head}{begin}{text}{end}{rest.partition(end)[2]}")
+
+
+if __name__ == "__main__":
+    main()
