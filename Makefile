@@ -9,7 +9,7 @@ VENV ?= $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types unit hosts format clean
+.PHONY: help demo bench test lint types unit hosts format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -18,6 +18,9 @@ help: ## show this list
 
 demo: $(BIN)/.kd_demo ## train a teacher and two students on real photographs, and show them side by side
 	$(BIN)/python examples/demo/demo.py --minutes $(DEMO_MINUTES)
+
+bench: $(BIN)/.kd_dev ## measure the losses against what people use now
+	$(BIN)/python benchmarks/bench.py
 
 test: lint types unit ## all checks: lint, types, tests
 

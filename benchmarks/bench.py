@@ -115,20 +115,16 @@ def whole_step(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
     """Compare a distillation step with its two unavoidable parts, timed apart."""
     rows = []
     for compiled in (False, True) if device.type == "cuda" else (False,):
-        step = cases.TrainingStep(device, tiny, compiled)
-        both, student, teacher = medians(device, max(repeats // 2, 1), step.distilling, step.plain, step.teach)
-        rows.append(
-            Row(
-                (
-                    f"{step.title}{', networks compiled' if compiled else ''}",
-                    milliseconds(both),
-                    "student step + teacher forward",
-                    f"{milliseconds(student)} + {milliseconds(teacher)}",
-                    f"{both / (student + teacher):.3f} of it",
-                    "at most 1.05 of it" if device.type == "cpu" else "",
-                )
-            )
-        )
+        steps = {terms: cases.TrainingStep(device, tiny, compiled, terms) for terms in ("wavelet,srp", "wavelet")}
+        step = steps["wavelet,srp"]
+        ways = {terms: one.distilling for terms, one in steps.items()} | {"no term, one after the other": step.both}
+        times = medians(device, max(repeats // 2, 1), step.plain, step.teach, *ways.values())
+        parts = f"{milliseconds(times[0])} + {milliseconds(times[1])}"
+        for name, measured in zip(ways, times[2:], strict=True):
+            target = "at most 1.05" if name == "wavelet,srp" and device.type == "cpu" else ""
+            title = f"{name}{', networks compiled' if compiled else ''}"
+            ratio = f"{measured / (times[0] + times[1]):.3f}"
+            rows.append(Row((title, milliseconds(measured), parts, ratio, target)))
     return rows
 
 
@@ -179,7 +175,7 @@ def report(device: torch.device, tiny: bool, repeats: int) -> str:
         f"Measured with `{' '.join(['python', *sys.argv])}` on {machine(device)}.",
         table("forward and backward,ours,against,takes,ratio,target", losses(device, tiny, repeats)),
         table("extra memory,ours,against,takes,ratio,target", memory(device, tiny)),
-        table("training step,takes,against,takes,ratio,target", whole_step(device, tiny, repeats)),
+        table(f"{cases.STEP},takes,student step + teacher forward,ratio,target", whole_step(device, tiny, repeats)),
         table("teacher forward,takes,faster,student's gradient moves by", teacher_forms(device, tiny, repeats)),
     ]
     return "\n\n".join(parts) + "\n"

@@ -140,10 +140,15 @@ def _dense_relations(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tens
     return (relations(student) - relations(teacher)).abs().mean()
 
 
+STEP = "a pix2pix step with ResNet-9 64 -> 24 at 256x256 and"  # what TrainingStep is, in a table's head
+
+
 class TrainingStep:
     """A pix2pix step at batch size 1: ResNet-9 of 24 channels under a teacher of 64, PatchGAN, two Adams."""
 
-    def __init__(self, device: torch.device, tiny: bool = False, compiled: bool = False) -> None:
+    def __init__(
+        self, device: torch.device, tiny: bool = False, compiled: bool = False, terms: str = "wavelet,srp"
+    ) -> None:
         depth, side = (2, 64) if tiny else (9, 256)
         torch.manual_seed(0)
         self.student, self.teacher = (_generator(ngf, depth).to(device) for ngf in ((4, 8) if tiny else (24, 64)))
@@ -154,8 +159,7 @@ class TrainingStep:
         if compiled:
             for network in (self.student, self.teacher, self.judge):
                 network.compile()
-        self.distiller = Distiller(self.student, self.teacher, "wavelet,srp")
-        self.title = f"wavelet + srp, {depth}-block ResNets at {side}x{side}"
+        self.distiller = Distiller(self.student, self.teacher, terms)
 
     def plain(self) -> None:
         """Train the student alone."""
@@ -165,6 +169,12 @@ class TrainingStep:
         """Run the teacher."""
         with torch.no_grad():
             self.teacher(self.image)
+
+    def both(self) -> None:
+        """Run the teacher while the student's step waits, as distillation does, and distil nothing."""
+        fake = self.student(self.image)
+        self.teach()
+        self._train(fake)
 
     def distilling(self) -> None:
         """Train the student with distillation, as the plugin does it in a host."""

@@ -12,6 +12,7 @@ In a training loop of your own::
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -44,7 +45,7 @@ class Distillation:
     @property
     def total(self) -> torch.Tensor:
         """The sum of the weighted terms, to be added to the student's own loss."""
-        return torch.stack(list(self.losses.values())).sum()
+        return functools.reduce(torch.add, self.losses.values())
 
 
 class Distiller:

@@ -224,7 +224,11 @@ def add_options(parser: ArgumentParser) -> None:
     """
     if any(group.title == _TITLE for group in parser._action_groups):
         return
-    group = parser.add_argument_group(_TITLE, "train a small student generator from a large teacher")
+    group = parser.add_argument_group(
+        _TITLE,
+        "train a small student generator from a large teacher; a weight is a number, or "
+        "points WEIGHT@EPOCH with straight lines between them, such as 0@1,100@10",
+    )
     for flag in flags():
         try:
             # Choices are checked with everything else: argparse would print all of the host's usage before its line.

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 __all__ = ["relation_distance"]
 
 _ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-_TILE = 512  # pixels: a tile is 1 MB in float32, so that the few in use stay in a CPU's cache
+# Pixels. On a CPU a tile is 1 MB in float32, so that the few in use stay in its cache; on a GPU launches cost more.
+_TILE, _LARGE_TILE = 512, 2048
 
 
 def relation_distance(
@@ -50,11 +51,12 @@ def relation_distance(
     value = student.new_zeros(())
     pulled = torch.zeros_like(student)  # (P + Pᵀ) f, times N²
     moments = student.new_zeros(count)  # the sums over G A, times N²
-    buffers = [student.new_empty(min(_TILE, count) ** 2) for _ in range(3)]
-    for i in range(0, count, _TILE):
-        rows = slice(i, min(i + _TILE, count))
-        for j in range(i, count, _TILE):
-            columns = slice(j, min(j + _TILE, count))
+    tile = min(_TILE if student.device.type == "cpu" else _LARGE_TILE, count)
+    buffers = [student.new_empty(tile**2) for _ in range(3)]
+    for i in range(0, count, tile):
+        rows = slice(i, min(i + tile, count))
+        for j in range(i, count, tile):
+            columns = slice(j, min(j + tile, count))
             # Transposed tiles, (columns, rows), which is what the products give and take.
             relations, relations_t = (_times(f[columns], f[rows]) for f in (student, teacher))
             sign, scratch, pull = (buffer[: relations.numel()].view_as(relations) for buffer in buffers)

@@ -32,7 +32,8 @@ def _value_and_gradient(
     difference: torch.Tensor, levels: int, wavelet: str, mode: Mode, bands: Bands
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss of a difference of two images, and its gradient: the adjoint transform of signs."""
-    if bands == "high" and is_haar(difference.shape, levels, wavelet):
+    # torch.compile fuses the general form by itself, and does not follow writes into parts of a tensor.
+    if bands == "high" and is_haar(difference.shape, levels, wavelet) and not torch.compiler.is_compiling():
         return haar_value_and_gradient(difference, levels)
     low, value = difference, difference.new_zeros(())
     passed: list[tuple[torch.Size, list[torch.Tensor | None]]] = []
