@@ -153,7 +153,7 @@ def _samples(results: Results) -> None:
 
 def _facts(results: Results) -> None:
     task = results.task
-    terms = ", ".join(f"{name} \u00d7 {weight:g}" for name, weight in results.distillation["terms"].items())
+    terms = ", ".join(f"{name} \u00d7 {weight}" for name, weight in results.distillation["terms"].items())
     facts = {
         "trained on": ", ".join(Path(name).stem for name in results.photographs["train"]),
         "held out": ", ".join(Path(name).stem for name in results.photographs["test"]),

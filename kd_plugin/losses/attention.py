@@ -46,7 +46,7 @@ class AttentionLoss(Term):
     name = "attention"
     summary = "distance of normalised spatial attention maps (Zagoruyko and Komodakis, ICLR 2017)"
     reads = "features"
-    default_weight = 10.0
+    default_weight = 20.0
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return attention_loss(student, teacher)

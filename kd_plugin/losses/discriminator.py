@@ -84,7 +84,7 @@ class DiscriminatorLoss(Term):
     name = "discriminator"
     summary = "difference of the features of the teacher's discriminator (GCC, NeurIPS 2021)"
     reads = "translation"
-    default_weight = 10.0
+    default_weight = 1.0
     options = (
         TermOption(
             "discriminator_file", "file", str, "", "the teacher's *_net_D*.pth; beside the teacher's G if empty"

@@ -38,7 +38,7 @@ class FeatureLoss(Term):
     summary = "mean squared difference of features, the student's through a learnt 1x1 convolution (FitNets)"
     reads = "features"
     adapts = True
-    default_weight = 10.0
+    default_weight = 30.0
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return feature_loss(student, teacher)

@@ -63,7 +63,7 @@ class KernelAlignmentLoss(Term):
     name = "kernel_alignment"
     summary = "one less the global kernel alignment over the pixels (CAT, CVPR 2021)"
     reads = "features"
-    default_weight = 10.0
+    default_weight = 50.0
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return kernel_alignment_loss(student, teacher)

@@ -72,7 +72,7 @@ class SimilarityLoss(Term):
     name = "similarity"
     summary = "difference of the similarities within a batch and its parts (Tung and Mori, ICCV 2019)"
     reads = "features"
-    default_weight = 10.0
+    default_weight = 50.0
     options = (
         TermOption("similarity_grid", "grid", int, 4, "cut every picture into GRID x GRID parts; 1: whole pictures"),
     )

@@ -75,7 +75,7 @@ class SsimLoss(Term):
     name = "ssim"
     summary = "one less the structural similarity of the two outputs (Wang et al., 2004; OMGD, ICCV 2021)"
     reads = "output"
-    default_weight = 10.0
+    default_weight = 50.0
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return ssim_loss(student, teacher)

@@ -40,7 +40,7 @@ class TotalVariationLoss(Term):
     summary = "total variation of the student's output, a smoothness prior beside other terms (OMGD, ICCV 2021)"
     reads = "output"
     compares = False
-    default_weight = 1.0
+    default_weight = 5.0
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         check_images(student, teacher)
