@@ -41,6 +41,10 @@ class Tap:
     student: str
     teacher: str
 
+    def __str__(self) -> str:
+        """Return it as :func:`parse_taps` reads it."""
+        return self.student if self.student == self.teacher else f"{self.student}={self.teacher}"
+
 
 @dataclass
 class Call:

@@ -25,6 +25,7 @@ from ..files import sha256
 from ..networks import Generator
 from ..report.cost import count_parameters
 from ..students import StudentRecord, describe
+from ..taps import Tap
 from ..teacher import load_teacher
 from ..version import __version__
 from .adapters import load_adapters, save_adapters, train_adapters
@@ -248,11 +249,16 @@ def _summary(distilled: _Distilled) -> str:
     spec, distiller = distilled.teacher.spec, distilled.distiller
     large, small = count_parameters(distilled.teacher), count_parameters(distiller.student)
     terms = ", ".join(f"{name} x {weighted.weight}" for name, weighted in distiller.terms.items())
-    taps = "".join(
-        f"; {name} reads {', '.join(f'{tap.student} (teacher: {tap.teacher})' for tap in read)}"
-        for name, read in distiller.taps.items()
-    )
     return (
         f"{distilled.pair.net}: teacher {distilled.file} ({spec.netG}, ngf {spec.ngf}, {large / 1e6:.3f} M) -> "
-        f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; {terms}{taps}"
+        f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; "
+        f"{'; '.join([terms, *_places(distiller.taps)])}"
     )
+
+
+def _places(taps: dict[str, list[Tap]]) -> list[str]:
+    """Say what terms on features read, those that read the same together."""
+    readers: dict[tuple[Tap, ...], list[str]] = {}
+    for name, read in taps.items():
+        readers.setdefault(tuple(read), []).append(name)
+    return [f"{', '.join(names)} at {', '.join(map(str, read))}" for read, names in readers.items()]
