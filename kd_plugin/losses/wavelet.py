@@ -103,7 +103,7 @@ def wavelet_loss(
         raise ArgumentError(unknown_name("bands", str(bands), get_args(Bands)))
     check_settings(levels, mode)
     dtype = common_dtype(student, teacher)
-    difference = student.to(dtype) - teacher.to(dtype)
+    difference = (student.to(dtype) - teacher.to(dtype)).contiguous()  # in channels_last, a row is no run of memory
     value: torch.Tensor = _BandDistance.apply(  # type: ignore[no-untyped-call]
         difference, levels, wavelet, mode, bands
     )
