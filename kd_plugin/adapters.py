@@ -41,21 +41,24 @@ def make_adapters(student: nn.Module, teacher: nn.Module, taps: Sequence[Tap]) -
 
 
 def _channels(network: nn.Module, names: Sequence[str], role: str) -> dict[str, int]:
-    shadow = copy.deepcopy(unwrap(network)).to("meta")
-    weight = next((p for p in shadow.parameters() if p.ndim == 4), None)
-    if weight is None:
+    network = unwrap(network)
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None:
         raise ArgumentError(f"the {role} has no convolution, so there are no features to adapt")
-    images = torch.empty(1, weight.shape[1], _SIDE, _SIDE, device="meta", dtype=weight.dtype)
+    tensors = (*network.parameters(), *network.buffers())
     try:
+        # A copy of the modules alone: their tensors are replaced by ones that hold nothing.
+        shadow = copy.deepcopy(network, {id(t): torch.nn.Parameter(t.to("meta"), False) for t in tensors})
+        images = torch.empty(1, first.in_channels, _SIDE, _SIDE, device="meta", dtype=first.weight.dtype)
         with torch.no_grad(), Recorder(shadow, names) as recorder:
             shadow(images)
-    except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
-        if isinstance(error, ArgumentError):
-            raise
+    except ArgumentError:
+        raise
+    except Exception as error:  # a network of the user's may object in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArgumentError(
             f"cannot find the channels of the {role}, which did not run on a {_SIDE}x{_SIDE} picture of "
-            f"{weight.shape[1]} channels ({reason[:120]}): leave terms with adapters out"
+            f"{first.in_channels} channels ({reason[:120]}): leave terms with adapters out"
         ) from error
     features = recorder.calls[-1].features
     for name in names:

@@ -55,7 +55,7 @@ class Distiller:
         student: the network in training; may be wrapped (DataParallel, DDP, compiled).
         teacher: a frozen network that takes the same images, for instance from
             :func:`~kd_plugin.load_teacher`.
-        terms: term names, or names with weights, or terms built by
+        terms: term names, or names with weights or with terms built by
             :func:`~kd_plugin.losses.build_terms`.
         options: settings of the terms by flag, e.g. ``{"wavelet_levels": 3}``.
         taps: where terms on features read student and teacher, for all of them or by the name of the term; names
@@ -65,7 +65,8 @@ class Distiller:
     Attributes:
         epoch: what the schedules of the weights go by; to be set by the loop, from 1 on, where a weight changes.
         adapters: the learnt 1x1 convolutions of terms that need them (``feature``, ``gram``). Give their parameters
-            to the optimizer of the student; they are no part of it.
+            to the optimizer of the student; they are no part of it. They are made where the student is, so move it
+            to its device first.
 
     Raises:
         ArgumentError: unknown terms, options or modules; a teacher that requires grad.
@@ -75,7 +76,7 @@ class Distiller:
         self,
         student: nn.Module,
         teacher: nn.Module,
-        terms: Mapping[str, str | float | Schedule | None] | Mapping[str, WeightedTerm] | Iterable[str],
+        terms: Mapping[str, str | float | Schedule | WeightedTerm | None] | Iterable[str],
         *,
         options: Mapping[str, Any] | None = None,
         taps: Sequence[Tap] | Mapping[str, Sequence[Tap]] | None = None,
@@ -86,11 +87,12 @@ class Distiller:
         self.teacher = teacher
         self.terms = _built(terms, options)
         self.epoch = 1.0
-        self.taps = {
-            name: self._taps_of(name, taps)
-            for name, weighted in self.terms.items()
-            if weighted.term.reads == "features"
-        }
+        reading = [name for name, weighted in self.terms.items() if weighted.term.reads == "features"]
+        tapped = list(taps) if isinstance(taps, Mapping) else reading or ["no term"] if taps else []
+        if strange := [name for name in tapped if name not in reading]:
+            known = ", ".join(reading) or "none"
+            raise ArgumentError(f"taps are given for {strange[0]}, but the terms that read features are {known}")
+        self.taps = {name: self._taps_of(name, taps) for name in reading}
         for weighted in self.terms.values():
             weighted.term.load()
         self.adapters = nn.ModuleDict(
@@ -134,7 +136,10 @@ class Distiller:
                 features = call.features[tap.student]
                 if term.adapts:
                     features = cast(nn.ModuleList, self.adapters[name])[i](features)
-                values.append(term(features, teacher_features[tap.teacher]))
+                try:
+                    values.append(term(features, teacher_features[tap.teacher]))
+                except ArgumentError as error:
+                    raise ArgumentError(f"{name} at {tap}: {error}") from error
             return torch.stack(values).mean()
         source = (call.input,) if term.reads == "translation" else ()
         value: torch.Tensor = term(call.output, teacher_output, *source)
@@ -180,9 +185,12 @@ class Distiller:
 
 
 def _built(
-    terms: Mapping[str, str | float | Schedule | None] | Mapping[str, WeightedTerm] | Iterable[str],
+    terms: Mapping[str, str | float | Schedule | WeightedTerm | None] | Iterable[str],
     options: Mapping[str, Any] | None,
 ) -> dict[str, WeightedTerm]:
-    if isinstance(terms, Mapping) and terms and all(isinstance(value, WeightedTerm) for value in terms.values()):
-        return dict(terms)
-    return build_terms(terms, options)
+    if not isinstance(terms, Mapping):
+        return build_terms(terms, options)
+    given = {name: term for name, term in terms.items() if isinstance(term, WeightedTerm)}
+    rest = {name: weight for name, weight in terms.items() if not isinstance(weight, WeightedTerm)}
+    built = {**given, **(build_terms(rest, options) if rest or not given else {})}
+    return {name: built[name] for name in terms}

@@ -25,6 +25,7 @@ __all__ = [
     "Recorder",
     "Tap",
     "default_taps",
+    "find_module",
     "parse_taps",
     "place_names",
     "resolve_taps",
@@ -76,7 +77,7 @@ class Recorder:
     def __init__(self, network: nn.Module, taps: Sequence[str] = ()) -> None:
         self.calls: list[Call] = []
         self._network = network
-        self._modules = {name: _module(unwrap(network), name) for name in taps}
+        self._modules = {name: find_module(unwrap(network), name) for name in taps}
         self._handles: list[Any] = []
 
     def __enter__(self) -> Recorder:
@@ -116,12 +117,17 @@ class Recorder:
             )
 
 
-def _module(network: nn.Module, name: str) -> nn.Module:
+def find_module(network: nn.Module, name: str, role: str = "") -> nn.Module:
+    """Return a module of a network by its name in ``named_modules()``.
+
+    Raises:
+        ArgumentError: there is none; the message says in which network (``role``) and suggests others.
+    """
     modules: dict[str, nn.Module] = dict(network.named_modules())
     if name not in modules or not name:
         nearest = difflib.get_close_matches(name, modules, n=3)
         hint = f"; near it: {', '.join(nearest)}" if nearest else ""
-        raise ArgumentError(f"there is no module '{name}' in the {type(network).__name__}{hint}")
+        raise ArgumentError(f"there is no module '{name}' in the {_called(network, role)}{hint}")
     return modules[name]
 
 
@@ -202,7 +208,8 @@ def resolve_taps(taps: Sequence[Tap], student: nn.Module, teacher: nn.Module) ->
     """
     resolved = []
     for tap in taps:
-        own, other = _matches(unwrap(student), tap.student), _matches(unwrap(teacher), tap.teacher)
+        own = _matches(unwrap(student), tap.student, "student")
+        other = _matches(unwrap(teacher), tap.teacher, "teacher")
         if len(own) == 1 < len(other):
             raise ArgumentError(
                 f"'{tap.teacher}' matches {len(other)} modules of the teacher, '{tap.student}' one of the student: "
@@ -214,9 +221,13 @@ def resolve_taps(taps: Sequence[Tap], student: nn.Module, teacher: nn.Module) ->
     return resolved
 
 
-def _matches(network: nn.Module, pattern: str) -> list[str]:
+def _called(network: nn.Module, role: str) -> str:
+    return f"{role} ({type(network).__name__})" if role else type(network).__name__
+
+
+def _matches(network: nn.Module, pattern: str, role: str) -> list[str]:
     if not any(character in pattern for character in "*?["):
-        _module(network, pattern)
+        find_module(network, pattern, role)
         return [pattern]
     parts = pattern.split(".")
     found = [
@@ -226,5 +237,5 @@ def _matches(network: nn.Module, pattern: str) -> list[str]:
         and all(fnmatch.fnmatchcase(part, wanted) for part, wanted in zip(name.split("."), parts, strict=True))
     ]
     if not found:
-        raise ArgumentError(f"no module of the {type(network).__name__} matches '{pattern}'")
+        raise ArgumentError(f"no module of the {_called(network, role)} matches '{pattern}'")
     return found

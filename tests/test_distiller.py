@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import pytest
@@ -126,7 +127,9 @@ class TestDistiller:
             Distiller(generator(), generator(), ["pixel"])
 
     def test_unknown_module(self) -> None:
-        with pytest.raises(KDError, match=r"no module 'model\.99' in the ResnetGenerator; near it: model\.9"):
+        with pytest.raises(
+            KDError, match=r"no module 'model\.99' in the student \(ResnetGenerator\); near it: model\.9"
+        ):
             Distiller(generator(), teacher(), ["srp"], taps=[Tap("model.99", "model.9")])
 
     def test_a_network_without_encoder_needs_taps(self) -> None:
@@ -198,13 +201,14 @@ class TestTaps:
         assert convolutions == [
             Tap(f"model.{a}.conv_block.1", f"model.{b}.conv_block.1") for a, b in ((10, 12), (11, 15))
         ]
-        assert len(resolve_taps(parse_taps("model.*"), student, student)) == len(student.model)
+        everything = resolve_taps(parse_taps("model.*"), student, big)
+        assert len(everything) == len(student.model) and everything[-1].teacher == f"model.{len(big.model) - 1}"
 
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("model.9?", r"no module of the ResnetGenerator matches 'model\.9\?'"),
-            ("model.9=model.77", r"no module 'model\.77'"),
+            ("model.9?", r"no module of the student \(ResnetGenerator\) matches 'model\.9\?'"),
+            ("model.9=model.77", r"no module 'model\.77' in the teacher"),
             (
                 "model.9=model.1?",
                 "matches 10 modules of the teacher, 'model.9' one of the student: name one of model.10",
@@ -325,6 +329,21 @@ class TestAdapters:
         assert torch.equal(torch.get_rng_state(), state)
         assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
 
+    def test_a_network_that_cannot_be_copied_as_it_is(self, x: torch.Tensor) -> None:
+        """Old weight reparametrisations leave tensors with a graph in the modules."""
+        student = generator()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nn.utils.spectral_norm(student.model[1])
+        student(x)
+        with pytest.raises(KDError, match="cannot find the channels of the student"):
+            Distiller(student, teacher(), "feature")
+
+    def test_a_grouped_first_convolution(self) -> None:
+        network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2, padding=1), nn.Conv2d(4, 4, 1))
+        distiller = Distiller(network, copy.deepcopy(network).requires_grad_(False), "feature", taps=[Tap("0", "0")])
+        assert distiller(torch.rand(1, 4, 8, 8)).total.item() == 0
+
     def test_a_module_without_feature_maps(self) -> None:
         class Flat(nn.Module):
             def __init__(self) -> None:
@@ -357,6 +376,20 @@ def test_a_term_of_weight_zero_is_not_computed(x: torch.Tensor) -> None:
     assert result.total.item() == 0
 
 
+def test_what_does_not_fit_names_term_and_tap(x: torch.Tensor) -> None:
+    taps = parse_taps("model.9,model.4=model.7")
+    with pytest.raises(KDError, match=r"^attention at model\.4=model\.7: the features do not fit"):
+        Distiller(generator(), teacher(), "attention", taps=taps)(x)
+
+
+@pytest.mark.parametrize(
+    ("terms", "taps"), [("srp", {"sprp": [Tap("model.9", "model.9")]}), ("wavelet", [Tap("model.9", "model.9")])]
+)
+def test_taps_that_nothing_reads_are_refused(terms: str, taps: object) -> None:
+    with pytest.raises(KDError, match=r"taps are given for (sprp|no term), but the terms that read features are "):
+        Distiller(generator(), teacher(), terms, taps=taps)  # type: ignore[arg-type]
+
+
 def test_taps_by_term(x: torch.Tensor) -> None:
     student, big = generator(), teacher()
     distiller = Distiller(student, big, "srp,attention", taps={"srp": [Tap("model.9", "model.9")]})
@@ -370,3 +403,5 @@ def test_built_terms_are_taken_as_they_are(x: torch.Tensor) -> None:
     student, big = generator(), teacher()
     built = Distiller(student, big, build_terms({"pixel": 2.0}))(x).total
     torch.testing.assert_close(built, Distiller(student, big, {"pixel": 2.0})(x).total)
+    mixed = Distiller(student, big, {"wavelet": 1.0, **build_terms({"pixel": 2.0})})
+    assert list(mixed.terms) == ["wavelet", "pixel"] and mixed.terms["pixel"].weight(1) == 2

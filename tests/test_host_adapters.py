@@ -154,13 +154,40 @@ class TestDirections:
         model = make(models, teachers, "cycle_gan", distill="wavelet:G_A,pixel:G_A")
         assert [d.pair.net for d in model._distilled] == ["G_A"]
 
+    def test_taps_of_a_term_for_one_direction(self, models: ModuleType, teachers: Path) -> None:
+        model = make(models, teachers, "cycle_gan", distill="wavelet,srp:G_A", srp_layers="model.9")
+        assert [list(d.distiller.taps) for d in model._distilled] == [["srp"], []]
+
+    def test_a_file_for_the_one_generator_that_has_a_teacher(self, models: ModuleType, teachers: Path) -> None:
+        host = class_of(models, "cycle_gan")(host_options(teachers.parent, model="cycle_gan"))
+        torch.save(host.netD_A.state_dict(), teachers / "judge.pth")
+        given = {"teacher": "", "teacher_G_A": str(teachers / "latest_net_G_A.pth")}
+        files = {"discriminator_file": str(teachers / "judge.pth")}
+        (one,) = make(models, teachers, "cycle_gan", distill="discriminator", **given, **files)._distilled
+        assert one.distiller.terms["discriminator"].term.file == files["discriminator_file"]
+
+    @pytest.mark.parametrize(
+        ("changes", "noted"),
+        [
+            ({"distill": "wavelet"}, True),
+            ({"distill": "srp", "srp_layers": "model.12"}, True),
+            ({"distill": "srp"}, False),
+            ({"distill": "attention,srp", "srp_layers": "model.12"}, False),
+        ],
+    )
+    def test_taps_that_no_term_reads_are_noted(
+        self, models: ModuleType, teachers: Path, changes: dict, noted: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        make(models, teachers, distill_taps="model.9", **changes)
+        assert ("--distill_taps has no effect" in capsys.readouterr().out) is noted
+
     @pytest.mark.parametrize(
         ("name", "changes", "message"),
         [
             ("cycle_gan", {"distill": "wavelet:G_C"}, "wavelet:G_C: this model has the generators G_A, G_B, no G_C"),
             ("pix2pix", {"distill": "wavelet:G_A"}, "wavelet:G_A: this model has the generators G, no G_A"),
             ("pix2pix", {"distill": "wavelet:"}, "name a generator after the colon, such as wavelet:G_A"),
-            ("pix2pix", {"distill": "wavelet:G,wavelet"}, "names a term twice"),
+            ("pix2pix", {"distill": "wavelet:G,wavelet"}, "names wavelet twice: once is for all generators"),
             (
                 "cycle_gan",
                 {"distill": "discriminator", "discriminator_file": "D.pth"},
@@ -171,7 +198,11 @@ class TestDirections:
                 {"distill": "wavelet:G_A", "teacher_G_B": "{}/latest_net_G_B.pth"},
                 "no generator G_B is distilled here, but G_A",
             ),
-            ("pix2pix", {"distill": "discriminator"}, r"latest_net_D\.pth' is no file: give it with"),
+            (
+                "pix2pix",
+                {"distill": "discriminator"},
+                r"latest_net_D\.pth' is no file: give",
+            ),
         ],
     )
     def test_refused_with_one_line(

@@ -244,7 +244,6 @@ class TestSimilarity:
             ((2, 2, 4, 12), (2, 3, 4, 12), 4),
             ((2, 2, 7, 6), (2, 3, 7, 6), 4),  # 7 = 2 + 2 + 2 + 1, 6 = 2 + 2 + 2 + 0
             ((1, 3, 5, 9), (1, 2, 5, 9), 2),
-            ((1, 2, 3, 3), (1, 2, 3, 3), 4),  # more parts than pixels
         ],
     )
     def test_equals_the_paper(self, student: tuple[int, ...], teacher: tuple[int, ...], grid: int) -> None:
@@ -286,6 +285,8 @@ class TestSimilarity:
 
     def test_bad_grid(self) -> None:
         x = random(1, 2, 4, 4)
+        with pytest.raises(ArgumentError, match="similarity_grid is 5, but the features have 4x4 pixels: give 4 or"):
+            similarity_loss(x, x, 5)  # before it makes a matrix of nothing but zeros, 5^4 of them
         for grid in (0, -2, 2.5):
             with pytest.raises(ArgumentError, match=f"similarity_grid is {grid}: give a whole number of 1 or more"):
                 SimilarityLoss(grid)  # type: ignore[arg-type]
@@ -762,7 +763,7 @@ def number():
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({}, "perceptual_network is '': name the network"),
+            ({}, "perceptual_network is '': name the function"),
             ({"network": "networks"}, "perceptual_network is 'networks'"),
             ({"network": "networks:"}, "perceptual_network is 'networks:'"),
             ({"network": ":tiny"}, "perceptual_network is ':tiny'"),
@@ -778,8 +779,8 @@ def number():
     @pytest.mark.parametrize(
         ("network", "layers", "message"),
         [
-            ("networks_of_no_user:tiny", "0", "networks_of_no_user:tiny: No module named"),
-            ("networks_of_a_user:huge", "0", "networks_of_a_user:huge: module .* has no attribute 'huge'"),
+            ("networks_of_no_user:tiny", "0", "networks_of_no_user:tiny cannot be built: ModuleNotFoundError"),
+            ("networks_of_a_user:huge", "0", "networks_of_a_user:huge cannot be built: .* has no attribute 'huge'"),
             ("networks_of_a_user:number", "0", "networks_of_a_user:number: gave a int, expected a network"),
             ("networks_of_a_user:tiny", "3", "there is no module '3' in the Sequential"),
         ],
@@ -1107,9 +1108,9 @@ class TestErrorsFoundInReview:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("torch:float32", "", "0"), "perceptual_network torch:float32: "),
-            (("torch.nn:Conv2d", "", "0"), "perceptual_network torch.nn:Conv2d: .*missing"),
-            ((".foo:bar", "", "0"), "perceptual_network .foo:bar: "),
+            (("torch:float32", "", "0"), "torch:float32 cannot be built: TypeError: "),
+            (("torch.nn:Conv2d", "", "0"), "torch.nn:Conv2d cannot be built: TypeError: .*missing"),
+            ((".foo:bar", "", "0"), "perceptual_network is '.foo:bar': name the function"),
         ],
     )
     def test_functions_that_build_nothing(self, arguments: tuple[str, str, str], message: str) -> None:
@@ -1160,3 +1161,38 @@ class TestErrorsFoundInReview:
         torch.save({**state, key: torch.zeros(shape)}, tmp_path / "bad.pth")
         with pytest.raises(CheckpointError, match=message):
             load_discriminator(tmp_path / "bad.pth")
+
+
+class TestPerceptualNetworksThatObject:
+    """What a network does with a picture is its own affair; the user gets one line."""
+
+    @staticmethod
+    def loss(network: nn.Module, layers: list[str], images: torch.Tensor) -> torch.Tensor:
+        return perceptual_loss(images, images * 0.5, network, layers, "image")
+
+    def test_too_few_channels(self) -> None:
+        with pytest.raises(ArgumentError, match="does not take pictures of 8x8 of 3 channels: "):
+            self.loss(nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU()), ["0"], torch.ones(1, 3, 8, 8))
+
+    def test_too_small_a_picture(self) -> None:
+        with pytest.raises(ArgumentError, match="8x8 of 3 channels: Expected more than 1 spatial element"):
+            self.loss(nn.Sequential(nn.Conv2d(3, 2, 8), nn.InstanceNorm2d(2)), ["1"], torch.ones(1, 3, 8, 8))
+
+    def test_a_layer_that_gives_no_tensor(self) -> None:
+        class Two(nn.Module):
+            def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                return x, x
+
+        with pytest.raises(ArgumentError, match="module '0' of the perceptual network gives no tensor"):
+            self.loss(nn.Sequential(Two(), nn.Identity()), ["0"], torch.ones(1, 3, 8, 8))
+
+    def test_what_comes_after_the_last_layer_is_not_run(self) -> None:
+        """VGG's layers of fixed size need not fit the pictures, nor take any time."""
+        network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(5, 5))
+        assert self.loss(network, ["0"], torch.ones(1, 3, 8, 8)) > 0
+        assert not any(module._forward_hooks for module in network.modules())
+
+    def test_a_layer_twice(self) -> None:
+        network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
+        x = torch.ones(1, 3, 8, 8)
+        assert torch.equal(self.loss(network, ["0", "0"], x), self.loss(network, ["0"], x))

@@ -68,7 +68,6 @@ class TestSchedule:
             ("10@0,2@50", {0: 10, 25: 6, 50: 2, 80: 2}),
             ("0@1,100@11", {0: 0, 1: 0, 6: 50, 11: 100, 12: 100}),  # warm-up
             ("10@0,10@50,2@50", {0: 10, 49: 10, 50: 2, 51: 2}),  # a jump
-            ("5@10", {1: 5, 10: 5, 99: 5}),
             ("1@0,3@2,0@4", {1: 2, 2: 3, 3: 1.5, 9: 0}),
         ],
     )
@@ -77,17 +76,25 @@ class TestSchedule:
         assert {epoch: schedule(epoch) for epoch in values} == pytest.approx(values)
         assert Schedule.parse(str(schedule)) == schedule and Schedule.parse(schedule) is schedule
 
+    def test_large_weights_keep_their_digits(self) -> None:
+        assert str(Schedule.parse("1234567.5@1,2@3")) == "1234567.5@1,2@3"
+
+    def test_no_points(self) -> None:
+        with pytest.raises(KDError, match="needs a point"):
+            Schedule(())
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
             ("", "give a weight such as 10, or points"),
             ("ten", "give a weight such as 10, or points"),
-            ("1@2@3", "give a weight such as 10, or points"),
+            ("1@2@3,1@4", "give a weight such as 10, or points"),
             ("1@0,2", "give a weight such as 10, or points"),
             ("1@0,-2@5", "finite weights of 0 or more"),
             ("inf@0,1@5", "finite weights of 0 or more"),
-            ("1@nan", "finite weights of 0 or more"),
+            ("1@nan,1@2", "finite weights of 0 or more"),
             ("1@5,2@0", "epochs must not fall"),
+            ("5@10", "is '5@10', one point: give a number, or two points or more such as 0@1,100@10"),
         ],
     )
     def test_refuses(self, text: str, message: str) -> None:
@@ -109,6 +116,8 @@ class TestSchedule:
         ({"frequency": 1}, {"frequency_alpha": -1.0}, "frequency_alpha is -1"),
         ({"pixel": 1}, {"pixel_norm": "l3"}, "unknown pixel norm 'l3'"),
         ({"srp": 1}, {"srp_size": 1}, "srp_size is 1"),
+        ({"srp": 1}, {"srp_size": "4"}, "srp_size is '4'"),
+        ({"frequency": 1}, {"frequency_alpha": "1"}, "frequency_alpha is '1'"),
         ({"wavelet": 1}, {"wavelet_level": 2}, "did you mean 'wavelet_levels'"),
         ({"srp": 1}, {"wavelet_levels": 2}, "unknown option 'wavelet_levels'"),
     ],

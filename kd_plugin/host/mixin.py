@@ -119,6 +119,7 @@ class DistillMixin:
         direction, beside = getattr(opt, "direction", "AtoB"), Path(opt.checkpoints_dir)
         wanted = [pair for pair in pairs if self._config.names_for(pair.net)]
         self._teacher_files = find_teachers(self._config, wanted, direction, beside)
+        self._config.check_files([pair.net for pair in self._teacher_files])
         for pair in self._teacher_files:
             self.loss_names = [*self.loss_names, *(f"{n}{pair.suffix}" for n in self._config.names_for(pair.net))]
             if pair.output in self.visual_names:  # colorization shows another form of its output
@@ -138,7 +139,7 @@ class DistillMixin:
             teacher = load_teacher(file, self._config.teacher_mode, self.device, dropout)
             check_channels(pair, file, teacher.spec, student)
             terms = self._config.build_terms(pair.net, file)
-            distiller = Distiller(student, teacher, terms, taps=self._config.taps())
+            distiller = Distiller(student, teacher, terms, taps=self._config.taps(pair.net))
             _refuse_replicas(distiller)
             self._distilled.append(_Distilled(pair, file, teacher, distiller))
             say(_summary(self._distilled[-1]))
@@ -160,9 +161,9 @@ class DistillMixin:
         super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
         self._between_epochs = True
 
-    def save_networks(self, epoch: int | str) -> None:
+    def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> None:
         """Let the host save its networks, then save the adapters beside them."""
-        super().save_networks(epoch)  # type: ignore[misc]
+        super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
         if is_main_process():
             save_adapters(self._adapters(), Path(self.opt.checkpoints_dir) / self.opt.name, epoch)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -63,10 +63,12 @@ class DistillConfig:
     distill_taps: str = _option(
         "",
         "modules that terms on features read, comma-separated, NAME or STUDENT=TEACHER, with patterns such as "
-        "model.1?; encoder, middle and decoder if empty",
+        "model.1?.conv_block; encoder, middle and decoder if empty",
     )
     srp_layers: str = _option(
-        "", "modules srp reads, as --distill_taps; the end of the encoder if both are empty", term="srp"
+        "",
+        "modules srp reads, as --distill_taps; the middle, its paper's end of the encoder, if both are empty",
+        term="srp",
     )
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
 
@@ -96,19 +98,27 @@ class DistillConfig:
 
     def names_for(self, net: str) -> list[str]:
         """The terms asked for a generator: those for all, and those that name it."""
-        return [name for name, nets in self._nets().items() if not nets or net in nets]
+        return [name for name, only in self._nets().items() if only in ("", net)]
 
     def check_nets(self, nets: Sequence[str]) -> None:
-        """Check that what names generators, or belongs to one alone, fits a model's generators.
+        """Check that the generators that terms are restricted to are among a model's.
 
         Raises:
             OptionError: naming the entry and the generators there are.
         """
-        for name, wanted in self._nets().items():
-            if strange := [net for net in wanted if net not in nets]:
+        for name, net in self._nets().items():
+            if net and net not in nets:
                 raise OptionError(
-                    f"--distill {name}:{strange[0]}: this model has the generators {', '.join(nets)}, no {strange[0]}"
+                    f"--distill {name}:{net}: this model has the generators {', '.join(nets)}, no {net}"
                 )
+
+    def check_files(self, nets: Sequence[str]) -> None:
+        """Check that a file that belongs to one teacher is not given for the teachers of several generators.
+
+        Raises:
+            OptionError: naming the option and the generators.
+        """
+        for name in self.names:
             served = [net for net in nets if name in self.names_for(net)]
             for flag in get_term(name).beside(Path("latest_net_G.pth")):
                 if len(served) > 1 and self._value(flag):
@@ -136,14 +146,21 @@ class DistillConfig:
         except ArgumentError as error:
             raise OptionError(f"--distill {self.distill}: {error}") from error
 
-    def taps(self) -> dict[str, list[Tap]]:
-        """Return the taps that were named, by term."""
-        taps = {name: parse_taps(self.distill_taps) for name in self.names if self.distill_taps}
-        return {**taps, "srp": parse_taps(self.srp_layers)} if self.srp_layers else taps
+    def taps(self, net: str | None = None) -> dict[str, list[Tap]]:
+        """Return the taps that were named, by the terms of a generator; of all terms if ``net`` is None."""
+        names = self.names if net is None else self.names_for(net)
+        given = {name: self.distill_taps for name in names if get_term(name).reads == "features"}
+        if "srp" in given:
+            given["srp"] = self.srp_layers or self.distill_taps
+        return {name: parse_taps(text) for name, text in given.items() if text}
 
     def idle(self) -> list[str]:
-        """Return the options that were set for terms that are not asked for."""
-        return [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
+        """Return the options that were set, but have no effect with the terms asked for."""
+        idle = [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
+        readers = [name for name in self.names if get_term(name).reads == "features"]
+        if self.distill_taps and (not readers or (readers == ["srp"] and self.srp_layers)):
+            idle.append("distill_taps")
+        return idle
 
     def to_dict(self) -> dict[str, Any]:
         """Return terms with their weights and settings, for JSON."""
@@ -159,16 +176,18 @@ class DistillConfig:
     def _value(self, name: str) -> Any:
         return next((value for flag, value in self.of_terms if flag.name == name), None)
 
-    def _nets(self) -> dict[str, list[str]]:
-        """Read ``--distill``: the terms, each with the generators it is for, or none for all."""
-        nets: dict[str, list[str]] = {}
+    def _nets(self) -> dict[str, str]:
+        """Read ``--distill``: the terms, each with the generator it is for, or "" for all."""
+        nets: dict[str, str] = {}
         for entry in split_names(self.distill):
-            name, colon, given = entry.partition(":")
+            name, colon, net = entry.partition(":")
             if name in nets:
-                raise OptionError(f"--distill {self.distill} names a term twice")
-            if colon and not all(given.split("+")):
+                raise OptionError(
+                    f"--distill {self.distill} names {name} twice: once is for all generators, {name}:G_A for one"
+                )
+            if colon and not net:
                 raise OptionError(f"--distill {entry}: name a generator after the colon, such as {name}:G_A")
-            nets[name] = given.split("+") if given else []
+            nets[name] = net
         return nets
 
     def _settings(self, names: Sequence[str]) -> dict[str, Any]:
@@ -181,6 +200,10 @@ class DistillConfig:
         return {k: v for name in names for k, v in get_term(name).beside(teacher).items()} if teacher else {}
 
     def _check(self) -> None:
+        for flag, value in ((f, getattr(self, f.name, self._value(f.name))) for f in flags()):
+            if flag.type in (int, float) and isinstance(value, str):
+                kind = "a whole number" if flag.type is int else "a number"
+                raise OptionError(f"--{flag.name} {value}: give {kind}")
         self.build_terms()
         self.taps()
         if not (self.teacher or self.teacher_G_A or self.teacher_G_B):
@@ -234,13 +257,28 @@ def add_options(parser: ArgumentParser) -> None:
             # Choices are checked with everything else: argparse would print all of the host's usage before its line.
             metavar = f"{{{','.join(flag.choices)}}}" if flag.choices else None
             group.add_argument(
-                f"--{flag.name}", type=flag.type, default=flag.default, metavar=metavar, help=flag.help
+                f"--{flag.name}", type=_or_text(flag.type), default=flag.default, metavar=metavar, help=flag.help
             )
         except argparse.ArgumentError as error:
             raise HostError(f"this host has an option --{flag.name} of its own, which the plugin needs") from error
 
 
 _TITLE = "distillation (kd_plugin)"
+
+
+def _or_text(kind: type) -> Callable[[str], Any]:
+    """Return a converter that leaves what it cannot read as text, which :class:`DistillConfig` then refuses.
+
+    argparse would print all of the host's usage before its line.
+    """
+
+    def convert(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+
+    return convert
 
 
 def apply_student_options(opt: Namespace, config: DistillConfig) -> None:

@@ -19,7 +19,7 @@ import torch
 from ..discriminator import Discriminator, load_discriminator
 from ..errors import ArgumentError
 from .registry import Term, TermOption, register
-from .validate import check_images, common_dtype, without_autocast
+from .validate import check_images, common_dtype, fit, without_autocast
 
 __all__ = ["DiscriminatorLoss", "discriminator_loss"]
 
@@ -62,7 +62,7 @@ def discriminator_loss(
             f"{tuple(student.shape)}: choose a crop size the generators do not round, a multiple of 4"
         )
     dtype = common_dtype(student, teacher)
-    discriminator.to(dtype)
+    fit(discriminator, student.device, dtype)
     with without_autocast(student):
 
         def look(images: torch.Tensor) -> list[torch.Tensor]:
@@ -106,13 +106,14 @@ class DiscriminatorLoss(Term):
     def load(self) -> None:
         if self.network is None:
             if not Path(self.file).is_file():
+                found = f"'{self.file}' is no file" if self.file else "none is named"
                 raise ArgumentError(
-                    f"the term discriminator needs the teacher's discriminator, and '{self.file}' is no file: give "
-                    f"it with --discriminator_file"
+                    f"the term discriminator needs the teacher's discriminator, and {found}: give its *_net_D*.pth "
+                    f"with --discriminator_file"
                 )
             self.network = load_discriminator(self.file)
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         self.load()
         assert self.network is not None
-        return discriminator_loss(student, teacher, source, self.network.to(student.device))
+        return discriminator_loss(student, teacher, source, self.network)

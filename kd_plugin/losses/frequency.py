@@ -64,10 +64,10 @@ def frequency_loss(
 
 
 def _check(alpha: float, cutoff: float) -> None:
-    if not 0 <= alpha < float("inf"):
-        raise ArgumentError(f"frequency_alpha is {alpha}: give a finite value of 0 or more")
-    if not 0 <= cutoff <= 1:
-        raise ArgumentError(f"frequency_cutoff is {cutoff}: give a part of Nyquist's frequency, from 0 to 1")
+    if not isinstance(alpha, (int, float)) or not 0 <= alpha < float("inf"):
+        raise ArgumentError(f"frequency_alpha is {alpha!r}: give a finite value of 0 or more")
+    if not isinstance(cutoff, (int, float)) or not 0 <= cutoff <= 1:
+        raise ArgumentError(f"frequency_cutoff is {cutoff!r}: give a part of Nyquist's frequency, from 0 to 1")
 
 
 @register

@@ -13,6 +13,8 @@ builds it, such as ``torchvision.models:vgg16`` (with ``--perceptual_weights`` t
 from __future__ import annotations
 
 import importlib
+import re
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,10 +23,10 @@ from torch import nn
 
 from ..checkpoint import read_state_dict
 from ..errors import ArgumentError, unknown_name
-from ..taps import Recorder, place_names
+from ..taps import find_module, place_names
 from ..teacher import load_teacher
 from .registry import Term, TermOption, register, split_names
-from .validate import check_images, common_dtype, without_autocast
+from .validate import check_images, common_dtype, fit, without_autocast
 
 __all__ = ["PerceptualInput", "PerceptualLoss", "perceptual_loss"]
 
@@ -66,7 +68,7 @@ def perceptual_loss(
             f"hands them on as they are"
         )
     dtype = common_dtype(student, teacher)
-    network.to(dtype)
+    fit(network, student.device, dtype)
     with without_autocast(student):
 
         def look(images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -75,12 +77,42 @@ def perceptual_loss(
                 images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
                 mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
                 images = ((images + 1) / 2 - mean) / std
-            with Recorder(network, layers) as recorder:
-                network(images)
-            return recorder.calls[-1].features
+            return _read(network, layers, images)
 
         own, other = look(student), look(teacher)
         return torch.stack([(own[layer] - other[layer]).square().mean() for layer in layers]).mean()
+
+
+class _Enough(Exception):
+    """Ends a pass when all features have been read: what comes after the last layer is none of our business."""
+
+
+def _read(network: nn.Module, layers: list[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    features: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        features[name] = output
+        if len(features) == len(set(layers)):
+            raise _Enough
+
+    handles = [find_module(network, name).register_forward_hook(partial(keep, name)) for name in set(layers)]
+    shape = f"{images.shape[3]}x{images.shape[2]} of {images.shape[1]} channels"
+    try:
+        network(images)
+    except _Enough:
+        pass
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # the user's network may object to a picture in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArgumentError(f"the perceptual network does not take pictures of {shape}: {reason[:150]}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in layers:
+        if not isinstance(features.get(name), torch.Tensor):
+            raise ArgumentError(f"module '{name}' of the perceptual network gives no tensor in a pass: name another")
+    return features
 
 
 @register
@@ -114,10 +146,10 @@ class PerceptualLoss(Term):
     ) -> None:
         super().__init__()
         generator = network.endswith(".pth")
-        if not generator and not all(network.partition(":")):
+        if not generator and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", network):
             raise ArgumentError(
-                f"perceptual_network is '{network}': name the network whose features to compare, such as "
-                f"--perceptual_network torchvision.models:vgg16, or a generator's .pth file"
+                f"perceptual_network is '{network}': name the function that builds the network whose features to "
+                f"compare, as package.module:function, such as torchvision.models:vgg16, or a generator's .pth file"
             )
         if generator and weights:
             raise ArgumentError(f"perceptual_weights {weights} has no effect, {network} has weights of its own")
@@ -140,12 +172,13 @@ class PerceptualLoss(Term):
             if self.weights:
                 _fill(self.network, self.weights)
         self.network.requires_grad_(False).eval()
-        Recorder(self.network, self.layers)  # resolves the names, so that a wrong one fails now
+        for name in self.layers:  # so that a wrong one fails now
+            find_module(self.network, name)
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         self.load()
         assert self.network is not None
-        return perceptual_loss(student, teacher, self.network.to(student.device), self.layers, self.scaling)
+        return perceptual_loss(student, teacher, self.network, self.layers, self.scaling)
 
 
 def _build(source: str) -> nn.Module:
@@ -154,8 +187,11 @@ def _build(source: str) -> nn.Module:
         build = getattr(importlib.import_module(module), function)
         with torch.random.fork_rng(devices=[]):  # weights drawn to be replaced leave the run's random numbers alone
             network = build()
-    except (ImportError, AttributeError, TypeError) as error:  # TypeError: no function, or one that wants arguments
-        raise ArgumentError(f"perceptual_network {source}: {error}") from error
+    except Exception as error:  # it is the user's code, and may fail in any way
+        reason = " ".join(str(error).split())[:200]
+        raise ArgumentError(
+            f"perceptual_network {source} cannot be built: {type(error).__name__}: {reason}"
+        ) from error
     if not isinstance(network, nn.Module):
         raise ArgumentError(f"perceptual_network {source}: gave a {type(network).__name__}, expected a network")
     return network

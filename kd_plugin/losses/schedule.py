@@ -27,6 +27,10 @@ class Schedule:
 
     points: tuple[tuple[float, float], ...]
 
+    def __post_init__(self) -> None:
+        if not self.points:
+            raise ArgumentError("a schedule needs a point: Schedule.parse reads a weight, or points WEIGHT@EPOCH")
+
     @classmethod
     def parse(cls, given: str | float | Schedule, name: str = "the weight") -> Schedule:
         """Read a weight, or points ``WEIGHT@EPOCH`` separated by commas.
@@ -38,9 +42,15 @@ class Schedule:
             return given
         try:
             entries = [str(entry).split("@") for entry in str(given).split(",")]
-            if entries == [[entries[0][0]]]:
+            if len(entries) == 1:
+                if len(entries[0]) > 1:
+                    raise ArgumentError(
+                        f"{name} is '{given}', one point: give a number, or two points or more such as 0@1,100@10"
+                    )
                 entries[0].append("0")
             points = tuple((float(epoch), float(weight)) for weight, epoch in entries)
+        except ArgumentError:
+            raise
         except ValueError:
             raise ArgumentError(
                 f"{name} is '{given}': give a weight such as 10, or points WEIGHT@EPOCH such as 10@0,2@50"
@@ -50,7 +60,7 @@ class Schedule:
                 raise ArgumentError(f"{name} is {given!r}: give finite weights of 0 or more")
         if any(later[0] < earlier[0] for earlier, later in pairwise(points)):
             raise ArgumentError(f"{name} is '{given}': the epochs must not fall")
-        return cls(points if len(points) > 1 else ((0.0, points[0][1]),))  # one point is the same everywhere
+        return cls(points)
 
     def __call__(self, epoch: float) -> float:
         """Return the weight at an epoch."""
@@ -63,5 +73,5 @@ class Schedule:
 
     def __str__(self) -> str:
         if len(self.points) == 1:
-            return f"{self.points[0][1]:g}"
-        return ",".join(f"{weight:g}@{epoch:g}" for epoch, weight in self.points)
+            return f"{self.points[0][1]:.12g}"
+        return ",".join(f"{weight:.12g}@{epoch:.12g}" for epoch, weight in self.points)

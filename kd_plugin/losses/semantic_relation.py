@@ -39,7 +39,7 @@ class _Relation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        ctx.gradients = []
+        gradients: list[torch.Tensor | None] = []
         value = student.new_zeros(())
         # The loss is symmetric, so the gradient of the teacher, should it be wanted, is that of swapped roles.
         for wanted, one, other in zip(ctx.needs_input_grad, (student, teacher), (teacher, student), strict=True):
@@ -47,12 +47,13 @@ class _Relation(torch.autograd.Function):
                 results = [relation_distance(a, b, wanted) for a, b in zip(one, other, strict=True)]
                 value = torch.stack([distance for distance, _ in results]).mean()
                 given = [gradient for _, gradient in results if gradient is not None]
-            ctx.gradients.append(torch.stack(given).div_(len(one)) if wanted else None)
+            gradients.append(torch.stack(given).div_(len(one)) if wanted else None)
+        ctx.save_for_backward(*gradients)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        student, teacher = (None if known is None else gradient * known for known in ctx.gradients)
+        student, teacher = (None if known is None else gradient * known for known in ctx.saved_tensors)
         return student, teacher
 
 
@@ -113,8 +114,8 @@ class SemanticRelationLoss(Term):
 
     def __init__(self, size: int | None = None) -> None:
         super().__init__()
-        if size is not None and size < 2:
-            raise ArgumentError(f"srp_size is {size}: give 2 or more")
+        if size is not None and (not isinstance(size, int) or size < 2):
+            raise ArgumentError(f"srp_size is {size!r}: give a whole number of 2 or more")
         self.size = size
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

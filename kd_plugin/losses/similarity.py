@@ -36,7 +36,7 @@ def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4)
 
     Raises:
         ArgumentError: batch or spatial sizes differ (both shapes are in the message), there is one part alone, or
-            ``grid`` is no whole number of 1 or more.
+            ``grid`` is no whole number from 1 to the side of the features.
     """
     check_features(student, teacher)
     _check(grid)
@@ -44,6 +44,11 @@ def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4)
         raise ArgumentError(
             "similarity compares the pictures of a batch, and here is one picture in one part, always similar to "
             "itself: give --similarity_grid 2 or more, or --batch_size 2 or more"
+        )
+    if grid > min(student.shape[2:]):
+        raise ArgumentError(
+            f"similarity_grid is {grid}, but the features have {student.shape[3]}x{student.shape[2]} pixels: give "
+            f"{min(student.shape[2:])} or less"
         )
     dtype = common_dtype(student, teacher)
     with without_autocast(student):

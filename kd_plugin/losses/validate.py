@@ -6,10 +6,11 @@ import contextlib
 import functools
 
 import torch
+from torch import nn
 
 from ..errors import ArgumentError
 
-__all__ = ["check_features", "check_images", "common_dtype", "safe_normalize", "without_autocast"]
+__all__ = ["check_features", "check_images", "common_dtype", "fit", "safe_normalize", "without_autocast"]
 
 
 def check_images(*tensors: torch.Tensor) -> None:
@@ -68,6 +69,13 @@ def common_dtype(*tensors: torch.Tensor) -> torch.dtype:
     In half precision, a mean over an image would lose most of its digits.
     """
     return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
+
+
+def fit(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Bring a network to a device and a type, if it is not there already."""
+    parameter = next(network.parameters(), None)
+    if parameter is not None and (parameter.device != device or parameter.dtype != dtype):
+        network.to(device=device, dtype=dtype)
 
 
 def safe_normalize(rows: torch.Tensor) -> torch.Tensor:
