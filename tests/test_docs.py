@@ -41,11 +41,8 @@ def test_option_table_is_complete() -> None:
 
 
 def test_local_links_lead_somewhere() -> None:
-    for page in [
-        *REPOSITORY.glob("*.md"),
-        *(REPOSITORY / "examples").rglob("*.md"),
-        *(REPOSITORY / "docs").rglob("*.md"),
-    ]:
+    folders = [REPOSITORY / name for name in ("examples", "docs")]
+    for page in [*REPOSITORY.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 

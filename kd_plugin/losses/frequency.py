@@ -77,7 +77,7 @@ class FrequencyLoss(Term):
     name = "frequency"
     summary = "Fourier spectrum of the difference of the outputs, largest errors first (Jiang et al., ICCV 2021)"
     reads = "output"
-    default_weight = 100.0
+    default_weight = 20.0
     options = (
         TermOption("frequency_alpha", "alpha", float, 1.0, "how much the largest errors of the spectrum count"),
         TermOption("frequency_cutoff", "cutoff", float, 0.0, "leave out frequencies below this part of Nyquist's"),

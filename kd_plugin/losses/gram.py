@@ -55,7 +55,7 @@ class GramLoss(Term):
     )
     reads = "features"
     adapts = True
-    default_weight = 50.0
+    default_weight = 10.0
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return gram_loss(student, teacher)
