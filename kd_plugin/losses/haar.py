@@ -1,7 +1,8 @@
 """The wavelet loss under Haar, the papers' case: sums and differences of neighbours, written for memory traffic.
 
-At these sizes memory is what costs: every level keeps to the buffers it has. Filtering by (1, 1) and (1, -1) leaves a
-level *l* larger by :math:`2^l`, which is divided out of the sums; the signs do not mind.
+At these sizes fetching new memory is what costs, so every level writes its bands, and later its gradient, into the
+memory it came in. Filtering by (1, 1) and (1, -1) leaves a level *l* larger by :math:`2^l`, which is divided out of
+the sums; the signs do not mind.
 """
 
 from __future__ import annotations
@@ -22,36 +23,53 @@ def is_haar(shape: Sequence[int], levels: int, wavelet: str) -> bool:
 
 
 def haar_value_and_gradient(difference: torch.Tensor, levels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss of a difference of two images (B, C, H, W) over the detail bands, and its gradient."""
+    """Return the loss of a difference of two images over the detail bands, and its gradient.
+
+    Args:
+        difference: (B, C, H, W), contiguous. It is overwritten, and its memory is the gradient's.
+        levels: number of levels.
+    """
     low, value = difference, difference.new_zeros(())
-    kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    passed: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     for level in range(1, levels + 1):
         even, odd = low[..., 0::2], low[..., 1::2]
         left, right = even + odd, even - odd  # (B, C, 2h, w)
-        upper, lower = left[..., 0::2, :], left[..., 1::2, :]
-        low = upper + lower  # (B, C, h, w)
-        details = low.new_empty(3, *low.shape)
-        torch.sub(upper, lower, out=details[0])
-        upper, lower = right[..., 0::2, :], right[..., 1::2, :]
-        torch.add(upper, lower, out=details[1])
-        torch.sub(upper, lower, out=details[2])
-        scale = 0.5**level / details.numel()
-        scratch = left.view(-1)[: low.numel()].view_as(low)
-        value += torch.stack([torch.abs(band, out=scratch).sum() for band in details]).sum() * scale
-        kept.append((left, right, details.sign_().mul_(scale)))
+        passed.append((low, left, right))
+        (above, below), (horizontal, vertical, diagonal, scratch) = _rows(left), _bands(left, right)
+        low = above + below  # (B, C, h, w)
+        torch.sub(above, below, out=horizontal)
+        above, below = _rows(right)
+        torch.add(above, below, out=vertical)
+        torch.sub(above, below, out=diagonal)
+        scale = 0.5**level / (3 * low.numel())
+        for band in (horizontal, vertical, diagonal):
+            value += torch.abs(band, out=scratch).sum() * scale
+            band.sign_().mul_(scale)
     gradient: torch.Tensor | None = None
-    for left, right, (horizontal, vertical, diagonal) in reversed(kept):
-        upper, lower = left[..., 0::2, :], left[..., 1::2, :]
+    for target, left, right in reversed(passed):
+        horizontal, vertical, diagonal, scratch = _bands(left, right)
+        torch.sub(vertical, diagonal, out=scratch)
+        diagonal.add_(vertical)
         if gradient is None:
-            upper.copy_(horizontal)
-            torch.neg(horizontal, out=lower)
+            torch.neg(horizontal, out=vertical)
         else:
-            torch.add(gradient, horizontal, out=upper)
-            torch.sub(gradient, horizontal, out=lower)
-        torch.add(vertical, diagonal, out=right[..., 0::2, :])
-        torch.sub(vertical, diagonal, out=right[..., 1::2, :])
-        gradient = left.new_empty(*left.shape[:-1], 2 * left.shape[-1])
+            torch.sub(gradient, horizontal, out=vertical)
+            horizontal.add_(gradient)
+        gradient = target
         torch.add(left, right, out=gradient[..., 0::2])
         torch.sub(left, right, out=gradient[..., 1::2])
     assert gradient is not None
     return value, gradient
+
+
+def _rows(half: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return views of the even and the odd rows."""
+    return half[..., 0::2, :], half[..., 1::2, :]
+
+
+def _bands(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the places of the bands in the memory of the halves they are made from, and one that is free.
+
+    Each is written when what stood there has been read for the last time, in the order of the steps above.
+    """
+    return (*_rows(left), *_rows(right))

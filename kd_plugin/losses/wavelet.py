@@ -31,7 +31,10 @@ Bands = Literal["high", "low", "all"]
 def _value_and_gradient(
     difference: torch.Tensor, levels: int, wavelet: str, mode: Mode, bands: Bands
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss of a difference of two images, and its gradient: the adjoint transform of signs."""
+    """Return the loss of a difference of two images, and its gradient: the adjoint transform of signs.
+
+    The difference, contiguous, may be overwritten.
+    """
     # torch.compile fuses the general form by itself, and does not follow writes into parts of a tensor.
     if bands == "high" and is_haar(difference.shape, levels, wavelet) and not torch.compiler.is_compiling():
         return haar_value_and_gradient(difference, levels)
@@ -60,19 +63,21 @@ def _value_and_gradient(
 
 
 class _BandDistance(torch.autograd.Function):
-    """The loss of a difference of images, without a graph: its gradient is known as soon as its value is."""
+    """The loss of two images of one type, without a graph: its gradient is known as soon as its value is."""
 
     @staticmethod
     def forward(
-        ctx: Any, difference: torch.Tensor, levels: int, wavelet: str, mode: Mode, bands: Bands
+        ctx: Any, student: torch.Tensor, teacher: torch.Tensor, levels: int, wavelet: str, mode: Mode, bands: Bands
     ) -> torch.Tensor:
+        difference = (student - teacher).contiguous()  # in channels_last, a row would be no run of memory
         value, gradient = _value_and_gradient(difference, levels, wavelet, mode, bands)
         ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
-        return gradient * ctx.saved_tensors[0], None, None, None, None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        student = gradient * ctx.saved_tensors[0]
+        return student, -student if ctx.needs_input_grad[1] else None, None, None, None, None
 
 
 def wavelet_loss(
@@ -103,9 +108,8 @@ def wavelet_loss(
         raise ArgumentError(unknown_name("bands", str(bands), get_args(Bands)))
     check_settings(levels, mode)
     dtype = common_dtype(student, teacher)
-    difference = (student.to(dtype) - teacher.to(dtype)).contiguous()  # in channels_last, a row is no run of memory
     value: torch.Tensor = _BandDistance.apply(  # type: ignore[no-untyped-call]
-        difference, levels, wavelet, mode, bands
+        student.to(dtype), teacher.to(dtype), levels, wavelet, mode, bands
     )
     return value
 
