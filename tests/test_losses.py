@@ -92,14 +92,15 @@ class TestWavelet:
             # Entries are sums of a few signs times filter products: rounding is relative to the largest.
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13 * theirs.abs().max().item())
 
-    @pytest.mark.parametrize("wavelet", pywt.wavelist(kind="discrete"))
-    def test_every_discrete_wavelet(self, wavelet: str) -> None:
-        """In float32, whose 24 bits leave 1e-5 after filters of 102 taps and sums of a thousand coefficients."""
-        s, t = random(1, 2, 21, 26, seed=1, dtype=torch.float32), random(1, 2, 21, 26, seed=2, dtype=torch.float32)
-        for mode in ("zero", "periodization"):
-            expected = pywt_loss(s.double().numpy(), t.double().numpy(), 2, wavelet, mode, "high")
-            value = wavelet_loss(s, t, 2, wavelet, mode)  # type: ignore[arg-type]
-            assert value.item() == pytest.approx(expected, rel=1e-5)
+    @pytest.mark.parametrize("mode", MODES)
+    def test_every_discrete_wavelet(self, mode: str) -> None:
+        """In both types; the 24 bits of float32 leave 1e-5 after filters of 102 taps and sums of a thousand."""
+        s, t = random(1, 2, 21, 26, seed=1), random(1, 2, 21, 26, seed=2)
+        for wavelet in pywt.wavelist(kind="discrete"):
+            expected = pywt_loss(s.numpy(), t.numpy(), 2, wavelet, mode, "all")
+            for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+                value = wavelet_loss(s.to(dtype), t.to(dtype), 2, wavelet, mode, "all")  # type: ignore[arg-type]
+                assert value.item() == pytest.approx(expected, rel=tolerance), wavelet
 
     def test_gradient_reaches_both_images(self) -> None:
         s, t = random(1, 1, 8, 8, seed=1).requires_grad_(), random(1, 1, 8, 8, seed=2).requires_grad_()
