@@ -165,6 +165,8 @@ def test_pickles(term: Term) -> None:
 def test_compiles_without_a_graph_break(term: Term) -> None:
     if term.name == "perceptual":
         pytest.skip("it reads a network of the user's through hooks, which torch.compile does not follow")
+    if torch.__version__.startswith("2.2.") and term.name in ("wavelet", "srp", "discriminator"):
+        pytest.skip("PyTorch 2.2 does not follow autograd functions, nor iterators")
     s, t = pair(torch.float32)
     loss = loss_of(term)
     expected = loss(s.requires_grad_(), t)  # and whatever is loaded once

@@ -26,9 +26,10 @@ def check_images(*tensors: torch.Tensor) -> None:
             raise ArgumentError(f"expected floating-point values, got {tensor.dtype}: scale images to [-1, 1]")
         if tensor.numel() == 0:
             raise ArgumentError(f"expected a batch that is not empty, got the shape {tuple(tensor.shape)}")
-    shapes = [tuple(tensor.shape) for tensor in tensors]
-    if len(set(shapes)) > 1:
-        raise ArgumentError(f"the student's shape {shapes[0]} and the teacher's {shapes[1]} differ")
+    for tensor in tensors[1:]:
+        if tensor.shape != tensors[0].shape:
+            own, other = tuple(tensors[0].shape), tuple(tensor.shape)
+            raise ArgumentError(f"the student's shape {own} and the teacher's {other} differ")
 
 
 def check_features(

@@ -13,6 +13,7 @@ code applies it to each: same value, same gradient, half the work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,6 +27,7 @@ from .wavelet_transform import Mode, analyse, analyse_adjoint, check_settings, w
 __all__ = ["Bands", "Mode", "WaveletLoss", "wavelet_decompose", "wavelet_loss"]
 
 Bands = Literal["high", "low", "all"]
+_is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_compiling", lambda: False)  # there since PyTorch 2.3
 
 
 def _value_and_gradient(
@@ -36,7 +38,7 @@ def _value_and_gradient(
     The difference, contiguous, may be overwritten.
     """
     # torch.compile fuses the general form by itself, and does not follow writes into parts of a tensor.
-    if bands == "high" and is_haar(difference.shape, levels, wavelet) and not torch.compiler.is_compiling():
+    if bands == "high" and is_haar(difference.shape, levels, wavelet) and not _is_compiling():
         return haar_value_and_gradient(difference, levels)
     low, value = difference, difference.new_zeros(())
     passed: list[tuple[torch.Size, list[torch.Tensor | None]]] = []
