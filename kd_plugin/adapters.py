@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .errors import ArgumentError
+from .errors import ArgumentError, first_line
 from .taps import Recorder, Tap, unwrap
 
 __all__ = ["make_adapters"]
@@ -55,10 +55,9 @@ def _channels(network: nn.Module, names: Sequence[str], role: str) -> dict[str, 
     except ArgumentError:
         raise
     except Exception as error:  # a network of the user's may object in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArgumentError(
             f"cannot find the channels of the {role}, which did not run on a {_SIDE}x{_SIDE} picture of "
-            f"{first.in_channels} channels ({reason[:120]}): leave terms with adapters out"
+            f"{first.in_channels} channels ({first_line(error, 120)}): leave terms with adapters out"
         ) from error
     features = recorder.calls[-1].features
     for name in names:

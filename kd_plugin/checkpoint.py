@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from .errors import CheckpointError
+from .errors import CheckpointError, first_line
 from .networks import GeneratorSpec, Norm, build_generator
 
-__all__ = ["inspect_checkpoint", "inspect_state_dict", "read_state_dict"]
+__all__ = ["fill_network", "find_stray", "inspect_checkpoint", "inspect_state_dict", "read_state_dict"]
 
 _MAGIC = (b"PK", b"\x80")  # a zip archive, and a pickle: how PyTorch saves since 1.6, and before
+_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
 
 
@@ -59,8 +61,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             f"expected the bare state dict the host saves as *_net_G*.pth"
         ) from error
     except Exception as error:  # damaged bytes make the unpickler fail in any way: struct.error, KeyError, ...
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line[:120]})") from error
+        raise CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line(error, 120)})") from error
     if not isinstance(loaded, Mapping) or not loaded:
         raise CheckpointError(f"{file}: holds a {type(loaded).__name__}, expected the state dict of a generator")
     others = [str(key) for key, value in loaded.items() if not isinstance(value, torch.Tensor)]
@@ -171,9 +172,28 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
                 f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has the shape {tuple(state[key].shape)}, "
                 f"expected {tuple(tensor.shape)}"
             )
-    for key in state:
-        if key not in expected and not key.endswith((".running_mean", ".running_var", ".num_batches_tracked")):
-            raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has no place in one")
+    if stray := find_stray(state, expected):
+        raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{stray}' has no place in one")
+
+
+def find_stray(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:
+    """Return the first tensor of a state dict that a network has no place for; statistics of old files are none."""
+    return next((key for key in state if key not in wanted and not key.endswith(_STATISTICS)), None)
+
+
+def fill_network(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a network that was built on the meta device the tensors of a state dict, in float32.
+
+    Raises:
+        RuntimeError: a tensor is missing, or of another shape.
+    """
+    wanted = network.state_dict()
+    # Left out: the running statistics old files hold for instance norm, which the family drops as well.
+    tensors = {key: tensor.float() for key, tensor in state.items() if key in wanted and tensor.is_floating_point()}
+    for key in wanted:
+        if key.endswith("num_batches_tracked"):
+            tensors[key] = state.get(key, torch.tensor(0))
+    network.load_state_dict(tensors, strict=True, assign=True)
 
 
 def _some(state: Mapping[str, torch.Tensor]) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from .checkpoint import read_state_dict
-from .errors import CheckpointError
+from .checkpoint import fill_network, find_stray, read_state_dict
+from .errors import CheckpointError, in_one_line
 
 __all__ = ["Discriminator", "load_discriminator"]
 
@@ -61,16 +61,12 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     try:
         with torch.device("meta"):  # draws no random numbers
             layers = _assemble(state)
-        wanted = layers.state_dict()
-        counts = {key: torch.tensor(0) for key in wanted if key.endswith("num_batches_tracked")}
-        kept = {key: value.float() for key, value in state.items() if key in wanted and value.is_floating_point()}
-        layers.load_state_dict({**counts, **kept}, strict=True, assign=True)
-        statistics = (".running_mean", ".running_var", ".num_batches_tracked")
-        if strange := [key for key in state if key not in wanted and not key.endswith(statistics)]:
-            raise CheckpointError(f"'{strange[0]}' has no place in one")
+        fill_network(layers, state)
+        if stray := find_stray(state, layers.state_dict()):
+            raise CheckpointError(f"'{stray}' has no place in one")
     except (RuntimeError, CheckpointError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: is no discriminator of the family, *_net_D*.pth: {reason[:200]}") from None
+        reason = in_one_line(error)
+        raise CheckpointError(f"{path}: is no discriminator of the family, *_net_D*.pth: {reason}") from None
     network = Discriminator(layers, state["0.weight"].shape[1])
     return network.requires_grad_(False).eval()
 

@@ -88,8 +88,11 @@ class Distiller:
         self.terms = _built(terms, options)
         self.epoch = 1.0
         reading = [name for name, weighted in self.terms.items() if weighted.term.reads == "features"]
-        tapped = list(taps) if isinstance(taps, Mapping) else reading or ["no term"] if taps else []
-        if strange := [name for name in tapped if name not in reading]:
+        if isinstance(taps, Mapping):
+            strange = [name for name in taps if name not in reading]
+        else:
+            strange = ["no term"] if taps and not reading else []
+        if strange:
             known = ", ".join(reading) or "none"
             raise ArgumentError(f"taps are given for {strange[0]}, but the terms that read features are {known}")
         self.taps = {name: self._taps_of(name, taps) for name in reading}

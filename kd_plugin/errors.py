@@ -10,7 +10,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ArgumentError", "CheckpointError", "HostError", "KDError", "OptionError", "unknown_name"]
+__all__ = [
+    "ArgumentError",
+    "CheckpointError",
+    "HostError",
+    "KDError",
+    "OptionError",
+    "first_line",
+    "in_one_line",
+    "unknown_name",
+]
 
 
 _LISTED = 12  # names an error lists at most
@@ -47,3 +56,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     hint = f": did you mean '{nearest[0]}'?" if nearest else ""
     listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
     return f"unknown {kind} '{name}'{hint} (known: {listed})"
+
+
+def first_line(error: BaseException, limit: int) -> str:
+    """Return the first line of an exception's message, or its type if it has none, cut to ``limit`` characters."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:limit]
+
+
+def in_one_line(error: BaseException, limit: int = 200) -> str:
+    """Return an exception's message with its lines joined, cut to ``limit`` characters."""
+    return " ".join(str(error).split())[:limit]

@@ -25,7 +25,7 @@ __all__ = [
     "Recorder",
     "Tap",
     "default_taps",
-    "find_module",
+    "find_modules",
     "parse_taps",
     "place_names",
     "resolve_taps",
@@ -77,7 +77,7 @@ class Recorder:
     def __init__(self, network: nn.Module, taps: Sequence[str] = ()) -> None:
         self.calls: list[Call] = []
         self._network = network
-        self._modules = {name: find_module(unwrap(network), name) for name in taps}
+        self._modules = find_modules(unwrap(network), taps)
         self._handles: list[Any] = []
 
     def __enter__(self) -> Recorder:
@@ -117,18 +117,19 @@ class Recorder:
             )
 
 
-def find_module(network: nn.Module, name: str, role: str = "") -> nn.Module:
-    """Return a module of a network by its name in ``named_modules()``.
+def find_modules(network: nn.Module, names: Sequence[str], role: str = "") -> dict[str, nn.Module]:
+    """Return modules of a network by their names in ``named_modules()``.
 
     Raises:
         ArgumentError: there is none; the message says in which network (``role``) and suggests others.
     """
-    modules: dict[str, nn.Module] = dict(network.named_modules())
-    if name not in modules or not name:
-        nearest = difflib.get_close_matches(name, modules, n=3)
-        hint = f"; near it: {', '.join(nearest)}" if nearest else ""
-        raise ArgumentError(f"there is no module '{name}' in the {_called(network, role)}{hint}")
-    return modules[name]
+    modules: dict[str, nn.Module] = dict(network.named_modules()) if names else {}  # a walk, in every step
+    for name in names:
+        if name not in modules or not name:
+            nearest = difflib.get_close_matches(name, modules, n=3)
+            hint = f"; near it: {', '.join(nearest)}" if nearest else ""
+            raise ArgumentError(f"there is no module '{name}' in the {_called(network, role)}{hint}")
+    return {name: modules[name] for name in names}
 
 
 def parse_taps(text: str) -> list[Tap]:
@@ -227,7 +228,7 @@ def _called(network: nn.Module, role: str) -> str:
 
 def _matches(network: nn.Module, pattern: str, role: str) -> list[str]:
     if not any(character in pattern for character in "*?["):
-        find_module(network, pattern, role)
+        find_modules(network, [pattern], role)
         return [pattern]
     parts = pattern.split(".")
     found = [

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from .checkpoint import inspect_state_dict, read_state_dict
+from .checkpoint import fill_network, inspect_state_dict, read_state_dict
 from .errors import ArgumentError, unknown_name
 from .networks import Generator, GeneratorSpec, build_generator
 
@@ -57,13 +57,7 @@ def load_teacher(
 def _assemble(spec: GeneratorSpec, state: dict[str, torch.Tensor]) -> Generator:
     with torch.device("meta"):  # allocates nothing and, above all, draws no random numbers
         network = build_generator(spec)
-    wanted = network.state_dict()
-    # Left out: the running statistics old files hold for instance norm, which the family drops as well.
-    tensors = {key: tensor.float() for key, tensor in state.items() if key in wanted and tensor.is_floating_point()}
-    for key in wanted:
-        if key.endswith("num_batches_tracked"):
-            tensors[key] = state.get(key, torch.tensor(0))
-    network.load_state_dict(tensors, strict=True, assign=True)
+    fill_network(network, state)
     return network
 
 

@@ -17,6 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
+from kd_plugin import GeneratorSpec
+from kd_plugin.networks import build_generator
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 HOST = REPOSITORY / "examples" / "host"
 FORMS = ("2020", "2025")
@@ -122,3 +125,26 @@ def host_options(folder: Path, **changes: object) -> Namespace:
         "n_epochs": 1, "n_epochs_decay": 0, "epoch_count": 1, "lr_decay_iters": 50,
     }  # fmt: skip
     return Namespace(**{**values, **changes})
+
+
+@pytest.fixture(params=HOSTS)
+def models(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    with imported_host(*request.param) as module:
+        yield module
+
+
+@pytest.fixture
+def teachers(tmp_path: Path) -> Path:
+    """A folder with a teacher for every generator of both models."""
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    for seed, net in enumerate(("G", "G_A", "G_B")):
+        torch.manual_seed(seed)
+        spec = GeneratorSpec("resnet", 3, 3, 6, 3, "instance", False, True)
+        torch.save(build_generator(spec).state_dict(), folder / f"latest_net_{net}.pth")
+    return folder
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """A standard normal tensor, always the same for a shape and seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

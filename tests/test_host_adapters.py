@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from conftest import HOSTS, host_options, imported_host, run, succeed
-from test_mixin import DISTILL, batch, build, class_of, distilling, teachers
+from conftest import host_options, run, succeed
+from test_mixin import DISTILL, batch, build, class_of, distilling
 
 from kd_plugin import KDError
 from kd_plugin.losses import feature_loss
-
-__all__ = ["teachers"]  # the fixture
-
-
-@pytest.fixture(params=HOSTS)
-def models(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    with imported_host(*request.param) as module:
-        yield module
 
 
 def make(models: ModuleType, teachers: Path, name: str = "pix2pix", **changes: object):  # type: ignore[no-untyped-def]

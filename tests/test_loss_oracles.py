@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import random
 from numpy.lib.stride_tricks import sliding_window_view
 from skimage.metrics import structural_similarity
 from torch import nn
@@ -48,10 +49,6 @@ from kd_plugin.networks import GeneratorSpec, build_generator
 Array = np.ndarray
 RESNET = GeneratorSpec("resnet", 3, 3, ngf=2, depth=2, norm="instance", dropout=False, bias=True)
 UNET = GeneratorSpec("unet", 3, 3, ngf=2, depth=5, norm="instance", dropout=None, bias=True)
-
-
-def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def agree(

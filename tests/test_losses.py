@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 import pywt
 import torch
+from conftest import random
 
 from kd_plugin import KDError
 from kd_plugin.losses import semantic_relation_loss, wavelet_decompose, wavelet_loss
 
 MODES = ("zero", "symmetric", "reflect", "constant", "periodic", "periodization")
-
-
-def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def pywt_loss(student: np.ndarray, teacher: np.ndarray, levels: int, wavelet: str, mode: str, bands: str) -> float:

@@ -10,13 +10,12 @@ import json
 import random
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from conftest import HOSTS, host_options, imported_host
+from conftest import host_options
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
@@ -33,24 +32,6 @@ DISTILL = {
 }  # fmt: skip
 MODELS = ("pix2pix", "cycle_gan")
 GENERATORS = {"pix2pix": {"G": "fake_B"}, "cycle_gan": {"G_A": "fake_B", "G_B": "fake_A"}}
-
-
-@pytest.fixture(params=HOSTS)
-def models(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    with imported_host(*request.param) as module:
-        yield module
-
-
-@pytest.fixture
-def teachers(tmp_path: Path) -> Path:
-    """A folder with a teacher for every generator of both models."""
-    folder = tmp_path / "teacher"
-    folder.mkdir()
-    for seed, net in enumerate(("G", "G_A", "G_B")):
-        torch.manual_seed(seed)
-        spec = GeneratorSpec("resnet", 3, 3, 6, 3, "instance", False, True)
-        torch.save(build_generator(spec).state_dict(), folder / f"latest_net_{net}.pth")
-    return folder
 
 
 def class_of(models: ModuleType, name: str) -> type:

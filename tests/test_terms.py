@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import random
 from torch import nn
 from torch.autograd import gradcheck
 
@@ -16,10 +17,6 @@ from kd_plugin.losses import Term, get_term, term_names
 from kd_plugin.networks import build_generator
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 SOURCE = random(1, 3, 16, 16, seed=3).bfloat16()  # values that every type holds

@@ -31,7 +31,7 @@ from ..version import __version__
 from .adapters import load_adapters, save_adapters, train_adapters
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .excepthook import report_in_one_line
-from .options import DistillConfig, add_options, apply_student_options, are_in, experiment_folder
+from .options import DistillConfig, add_options, apply_student_options, are_in, experiment_folder, loaded_epoch
 from .record import current_record, use_record
 from .teachers import check_channels, check_not_overwritten, find_teachers
 
@@ -101,19 +101,19 @@ class DistillMixin:
         self._attached: list[Attachment] = []
         self._epoch: int | None = None
         self._between_epochs = False
+        self._folder = Path(opt.checkpoints_dir) / opt.name
         self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
         if self._config is None:
             super().__init__(opt)  # type: ignore[call-arg]
             return
         apply_student_options(opt, self._config)
-        folder = Path(opt.checkpoints_dir) / opt.name
-        if getattr(opt, "continue_train", False) and (record := current_record(opt, folder)):
-            record.check(opt, folder)
+        if getattr(opt, "continue_train", False) and (record := current_record(opt, self._folder)):
+            record.check(opt, self._folder)
         try:
             super().__init__(opt)  # type: ignore[call-arg]
         except NotImplementedError as error:  # what the family raises for a name it does not know
             raise OptionError(f"the host cannot build its networks: {error}") from error
-        check_not_overwritten(self._config, folder)
+        check_not_overwritten(self._config, self._folder)
         pairs = find_pairs(self)
         self._config.check_nets([pair.net for pair in pairs])
         direction, beside = getattr(opt, "direction", "AtoB"), Path(opt.checkpoints_dir)
@@ -151,10 +151,9 @@ class DistillMixin:
         for distilled in self._distilled:
             train_adapters(distilled.distiller, self.optimizers, distilled.pair.net)
         if getattr(opt, "continue_train", False):
-            suffix = f"iter_{opt.load_iter}" if getattr(opt, "load_iter", 0) > 0 else opt.epoch
-            load_adapters(self._adapters(), Path(opt.checkpoints_dir) / opt.name, suffix)
+            load_adapters(self._adapters(), self._folder, loaded_epoch(opt))
         if is_main_process():
-            self._record(opt, self._config).write(Path(opt.checkpoints_dir) / opt.name)
+            self._record(opt, self._config).write(self._folder)
 
     def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
         """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
@@ -165,7 +164,7 @@ class DistillMixin:
         """Let the host save its networks, then save the adapters beside them."""
         super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
         if is_main_process():
-            save_adapters(self._adapters(), Path(self.opt.checkpoints_dir) / self.opt.name, epoch)
+            save_adapters(self._adapters(), self._folder, epoch)
 
     def forward(self) -> None:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""

@@ -17,7 +17,16 @@ from ..losses import WeightedTerm, build_terms, get_term, split_names, term_name
 from ..taps import Tap, parse_taps
 from ..teacher import TeacherMode
 
-__all__ = ["DistillConfig", "Flag", "add_options", "apply_student_options", "are_in", "experiment_folder", "flags"]
+__all__ = [
+    "DistillConfig",
+    "Flag",
+    "add_options",
+    "apply_student_options",
+    "are_in",
+    "experiment_folder",
+    "flags",
+    "loaded_epoch",
+]
 
 
 @dataclass(frozen=True)
@@ -94,11 +103,11 @@ class DistillConfig:
     @property
     def names(self) -> list[str]:
         """The terms asked for, in the order given."""
-        return list(self._nets())
+        return self.names_for(None)
 
-    def names_for(self, net: str) -> list[str]:
-        """The terms asked for a generator: those for all, and those that name it."""
-        return [name for name, only in self._nets().items() if only in ("", net)]
+    def names_for(self, net: str | None) -> list[str]:
+        """The terms asked for a generator: those for all, and those that name it; all terms if None."""
+        return [name for name, only in self._nets().items() if net is None or only in ("", net)]
 
     def check_nets(self, nets: Sequence[str]) -> None:
         """Check that the generators that terms are restricted to are among a model's.
@@ -137,7 +146,7 @@ class DistillConfig:
         Raises:
             OptionError: an unknown name, or a value a term refuses.
         """
-        names = self.names if net is None else self.names_for(net)
+        names = self.names_for(net)
         settings = self._settings(names)
         try:
             for flag, value in self._implied(names, teacher).items():
@@ -148,8 +157,7 @@ class DistillConfig:
 
     def taps(self, net: str | None = None) -> dict[str, list[Tap]]:
         """Return the taps that were named, by the terms of a generator; of all terms if ``net`` is None."""
-        names = self.names if net is None else self.names_for(net)
-        given = {name: self.distill_taps for name in names if get_term(name).reads == "features"}
+        given = dict.fromkeys(self._readers(net), self.distill_taps)
         if "srp" in given:
             given["srp"] = self.srp_layers or self.distill_taps
         return {name: parse_taps(text) for name, text in given.items() if text}
@@ -157,7 +165,7 @@ class DistillConfig:
     def idle(self) -> list[str]:
         """Return the options that were set, but have no effect with the terms asked for."""
         idle = [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
-        readers = [name for name in self.names if get_term(name).reads == "features"]
+        readers = self._readers(None)
         if self.distill_taps and (not readers or (readers == ["srp"] and self.srp_layers)):
             idle.append("distill_taps")
         return idle
@@ -189,6 +197,10 @@ class DistillConfig:
                 raise OptionError(f"--distill {entry}: name a generator after the colon, such as {name}:G_A")
             nets[name] = net
         return nets
+
+    def _readers(self, net: str | None) -> list[str]:
+        """The terms of a generator that read features."""
+        return [name for name in self.names_for(net) if get_term(name).reads == "features"]
 
     def _settings(self, names: Sequence[str]) -> dict[str, Any]:
         """The settings of terms, their weights aside."""
@@ -294,3 +306,8 @@ def experiment_folder(opt: Namespace) -> Path:
     suffix: str = getattr(opt, "suffix", "")
     name: str = opt.name + (f"_{suffix.format(**vars(opt))}" if suffix else "")
     return Path(opt.checkpoints_dir, name)
+
+
+def loaded_epoch(opt: Namespace) -> str:
+    """Return what the checkpoints that a run loads are called by: an epoch, ``latest``, or ``iter_N``."""
+    return f"iter_{opt.load_iter}" if getattr(opt, "load_iter", 0) > 0 else getattr(opt, "epoch", "latest")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..students import RECORD_NAME, StudentRecord
 from .contract import say
-from .options import experiment_folder
+from .options import experiment_folder, loaded_epoch
 
 __all__ = ["current_record", "use_record"]
 
@@ -40,8 +40,7 @@ def current_record(opt: Namespace, folder: Path) -> StudentRecord | None:
     record = StudentRecord.read(folder)
     if record is None:
         return None
-    epoch = f"iter_{opt.load_iter}" if getattr(opt, "load_iter", 0) > 0 else getattr(opt, "epoch", "latest")
-    if record.is_of(folder, epoch):
+    if record.is_of(folder, loaded_epoch(opt)):
         return record
     say(f"note: {folder / RECORD_NAME} is of another training than the checkpoint; not used")
     return None

@@ -67,7 +67,6 @@ def discriminator_loss(
 
         def look(images: torch.Tensor) -> list[torch.Tensor]:
             images = images.to(dtype)
-            paired = discriminator.input_nc == joined
             features: list[torch.Tensor] = discriminator(
                 torch.cat((source.to(dtype), images), 1) if paired else images
             )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .wavelet_transform import wavelet_filters
+from .wavelet_transform import phases_of, wavelet_filters
 
 __all__ = ["haar_value_and_gradient", "is_haar"]
 
@@ -32,13 +32,13 @@ def haar_value_and_gradient(difference: torch.Tensor, levels: int) -> tuple[torc
     low, value = difference, difference.new_zeros(())
     passed: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     for level in range(1, levels + 1):
-        even, odd = low[..., 0::2], low[..., 1::2]
+        even, odd = phases_of(low, -1)
         left, right = even + odd, even - odd  # (B, C, 2h, w)
         passed.append((low, left, right))
-        (above, below), (horizontal, vertical, diagonal, scratch) = _rows(left), _bands(left, right)
+        (above, below), (horizontal, vertical, diagonal, scratch) = phases_of(left, -2), _bands(left, right)
         low = above + below  # (B, C, h, w)
         torch.sub(above, below, out=horizontal)
-        above, below = _rows(right)
+        above, below = phases_of(right, -2)
         torch.add(above, below, out=vertical)
         torch.sub(above, below, out=diagonal)
         scale = 0.5**level / (3 * low.numel())
@@ -56,15 +56,11 @@ def haar_value_and_gradient(difference: torch.Tensor, levels: int) -> tuple[torc
             torch.sub(gradient, horizontal, out=vertical)
             horizontal.add_(gradient)
         gradient = target
-        torch.add(left, right, out=gradient[..., 0::2])
-        torch.sub(left, right, out=gradient[..., 1::2])
+        even, odd = phases_of(gradient, -1)
+        torch.add(left, right, out=even)
+        torch.sub(left, right, out=odd)
     assert gradient is not None
     return value, gradient
-
-
-def _rows(half: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return views of the even and the odd rows."""
-    return half[..., 0::2, :], half[..., 1::2, :]
 
 
 def _bands(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -72,4 +68,4 @@ def _bands(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
     Each is written when what stood there has been read for the last time, in the order of the steps above.
     """
-    return (*_rows(left), *_rows(right))
+    return (*phases_of(left, -2), *phases_of(right, -2))

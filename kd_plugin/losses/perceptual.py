@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from ..checkpoint import read_state_dict
-from ..errors import ArgumentError, unknown_name
-from ..taps import find_module, place_names
+from ..errors import ArgumentError, first_line, in_one_line, unknown_name
+from ..taps import find_modules, place_names
 from ..teacher import load_teacher
 from .registry import Term, TermOption, register, split_names
 from .validate import check_images, common_dtype, fit, without_autocast
@@ -89,13 +89,14 @@ class _Enough(Exception):
 
 def _read(network: nn.Module, layers: list[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
     features: dict[str, torch.Tensor] = {}
+    modules = find_modules(network, layers)
 
     def keep(name: str, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
         features[name] = output
-        if len(features) == len(set(layers)):
+        if len(features) == len(modules):
             raise _Enough
 
-    handles = [find_module(network, name).register_forward_hook(partial(keep, name)) for name in set(layers)]
+    handles = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
     shape = f"{images.shape[3]}x{images.shape[2]} of {images.shape[1]} channels"
     try:
         network(images)
@@ -104,8 +105,8 @@ def _read(network: nn.Module, layers: list[str], images: torch.Tensor) -> dict[s
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:  # the user's network may object to a picture in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ArgumentError(f"the perceptual network does not take pictures of {shape}: {reason[:150]}") from error
+        reason = first_line(error, 150)
+        raise ArgumentError(f"the perceptual network does not take pictures of {shape}: {reason}") from error
     finally:
         for handle in handles:
             handle.remove()
@@ -172,8 +173,7 @@ class PerceptualLoss(Term):
             if self.weights:
                 _fill(self.network, self.weights)
         self.network.requires_grad_(False).eval()
-        for name in self.layers:  # so that a wrong one fails now
-            find_module(self.network, name)
+        find_modules(self.network, self.layers)  # so that a wrong one fails now
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         self.load()
@@ -188,10 +188,8 @@ def _build(source: str) -> nn.Module:
         with torch.random.fork_rng(devices=[]):  # weights drawn to be replaced leave the run's random numbers alone
             network = build()
     except Exception as error:  # it is the user's code, and may fail in any way
-        reason = " ".join(str(error).split())[:200]
-        raise ArgumentError(
-            f"perceptual_network {source} cannot be built: {type(error).__name__}: {reason}"
-        ) from error
+        reason = f"{type(error).__name__}: {in_one_line(error)}"
+        raise ArgumentError(f"perceptual_network {source} cannot be built: {reason}") from error
     if not isinstance(network, nn.Module):
         raise ArgumentError(f"perceptual_network {source}: gave a {type(network).__name__}, expected a network")
     return network
@@ -202,5 +200,4 @@ def _fill(network: nn.Module, weights: str) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ArgumentError(f"perceptual_weights {weights} does not fit the network: {reason[:200]}") from None
+        raise ArgumentError(f"perceptual_weights {weights} does not fit the network: {in_one_line(error)}") from None

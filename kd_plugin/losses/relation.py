@@ -43,10 +43,8 @@ def relation_distance(
     inverse, inverse_t = _inverse_norms(student), _inverse_norms(teacher)
     # D is scaled to T - ratio * A, or to A alone where the teacher's row is zero: one product less for each tile, and
     # exactly zero where student and teacher are equal.
-    silent = inverse_t == 0
-    ratio = torch.where(
-        silent, torch.ones_like(inverse), inverse / torch.where(silent, torch.ones_like(inverse), inverse_t)
-    )
+    silent, ones = inverse_t == 0, torch.ones_like(inverse)
+    ratio = torch.where(silent, ones, inverse / torch.where(silent, ones, inverse_t))
     scale = torch.where(silent, inverse, inverse_t)
     value = student.new_zeros(())
     pulled = torch.zeros_like(student)  # (P + Pᵀ) f, times N²

@@ -40,17 +40,15 @@ class Schedule:
         """
         if isinstance(given, Schedule):
             return given
+        entries = [entry.split("@") for entry in str(given).split(",")]
+        if len(entries) == 1:
+            if len(entries[0]) > 1:
+                raise ArgumentError(
+                    f"{name} is '{given}', one point: give a number, or two points or more such as 0@1,100@10"
+                )
+            entries[0].append("0")
         try:
-            entries = [str(entry).split("@") for entry in str(given).split(",")]
-            if len(entries) == 1:
-                if len(entries[0]) > 1:
-                    raise ArgumentError(
-                        f"{name} is '{given}', one point: give a number, or two points or more such as 0@1,100@10"
-                    )
-                entries[0].append("0")
             points = tuple((float(epoch), float(weight)) for weight, epoch in entries)
-        except ArgumentError:
-            raise
         except ValueError:
             raise ArgumentError(
                 f"{name} is '{given}': give a weight such as 10, or points WEIGHT@EPOCH such as 10@0,2@50"

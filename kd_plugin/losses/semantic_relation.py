@@ -39,22 +39,26 @@ class _Relation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        gradients: list[torch.Tensor | None] = []
-        value = student.new_zeros(())
+        value, own = _batch(student, teacher, ctx.needs_input_grad[0])
         # The loss is symmetric, so the gradient of the teacher, should it be wanted, is that of swapped roles.
-        for wanted, one, other in zip(ctx.needs_input_grad, (student, teacher), (teacher, student), strict=True):
-            if wanted or one is student:
-                results = [relation_distance(a, b, wanted) for a, b in zip(one, other, strict=True)]
-                value = torch.stack([distance for distance, _ in results]).mean()
-                given = [gradient for _, gradient in results if gradient is not None]
-            gradients.append(torch.stack(given).div_(len(one)) if wanted else None)
-        ctx.save_for_backward(*gradients)
+        other = _batch(teacher, student, True)[1] if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(own, other)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         student, teacher = (None if known is None else gradient * known for known in ctx.saved_tensors)
         return student, teacher
+
+
+def _batch(
+    student: torch.Tensor, teacher: torch.Tensor, with_gradient: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the mean loss of a batch (B, N, C), and its gradient with respect to the student if wanted."""
+    results = [relation_distance(own, other, with_gradient) for own, other in zip(student, teacher, strict=True)]
+    gradients = [gradient for _, gradient in results if gradient is not None]
+    value = torch.stack([distance for distance, _ in results]).mean()
+    return value, torch.stack(gradients).div_(len(student)) if gradients else None
 
 
 def semantic_relation_loss(

@@ -22,9 +22,9 @@ from ..errors import ArgumentError, unknown_name
 from .haar import haar_value_and_gradient, is_haar
 from .registry import Term, TermOption, register
 from .validate import check_images, common_dtype
-from .wavelet_transform import Mode, analyse, analyse_adjoint, check_settings, wavelet_decompose
+from .wavelet_transform import Mode, analyse, analyse_adjoint, check_settings
 
-__all__ = ["Bands", "Mode", "WaveletLoss", "wavelet_decompose", "wavelet_loss"]
+__all__ = ["Bands", "Mode", "WaveletLoss", "wavelet_loss"]
 
 Bands = Literal["high", "low", "all"]
 _is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_compiling", lambda: False)  # there since PyTorch 2.3
@@ -95,7 +95,7 @@ def wavelet_loss(
     Args:
         student, teacher: images (B, C, H, W) of one shape. The teacher's is taken as a constant only if it
             does not require grad; nothing is detached here.
-        levels, wavelet, mode: see :func:`wavelet_decompose`.
+        levels, wavelet, mode: see :func:`~kd_plugin.losses.wavelet_decompose`.
         bands: ``"high"`` the detail bands of every level (the paper), ``"low"`` the approximation of the
             coarsest level alone, ``"all"`` the sum of both.
 

@@ -10,14 +10,27 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import ArgumentError, unknown_name
-from .validate import check_images
+from .validate import check_images, common_dtype
 
-__all__ = ["Mode", "analyse", "analyse_adjoint", "check_settings", "wavelet_decompose", "wavelet_filters"]
+__all__ = [
+    "Mode",
+    "analyse",
+    "analyse_adjoint",
+    "check_settings",
+    "phases_of",
+    "wavelet_decompose",
+    "wavelet_filters",
+]
 
 Mode = Literal["zero", "symmetric", "reflect", "constant", "periodic", "periodization"]
 
 
 def check_settings(levels: int, mode: Mode) -> None:
+    """Check the number of levels and the extension at the borders.
+
+    Raises:
+        ArgumentError: naming the one that is wrong.
+    """
     if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
         raise ArgumentError(f"levels is {levels!r}: give a whole number of 1 or more")
     if mode not in get_args(Mode):
@@ -95,7 +108,7 @@ def _extend_adjoint(gradient: torch.Tensor, dim: int, size: int, taps: int, mode
     return inner
 
 
-def _phases(x: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+def phases_of(x: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return views of the even and of the odd samples of an axis."""
     return (x[..., 0::2], x[..., 1::2]) if dim == -1 else (x[..., 0::2, :], x[..., 1::2, :])
 
@@ -108,7 +121,7 @@ def analyse(x: torch.Tensor, dim: int, wavelet: str, mode: Mode) -> tuple[torch.
     """
     banks = wavelet_filters(wavelet)
     taps = len(banks[0])
-    phases = _phases(_extend(x, dim, taps, mode), dim)
+    phases = phases_of(_extend(x, dim, taps, mode), dim)
     if dim == -1:  # a copy, since sums over contiguous rows are several times faster
         phases = phases[0].contiguous(), phases[1].contiguous()
     count = phases[0].shape[dim] - taps // 2 + 1
@@ -141,7 +154,7 @@ def analyse_adjoint(
             phases[i % 2].narrow(dim, i // 2, count).add_(band, alpha=bank[-1 - i])
     shape[dim] *= 2
     extended = first.new_empty(shape)
-    for view, phase in zip(_phases(extended, dim), phases, strict=True):
+    for view, phase in zip(phases_of(extended, dim), phases, strict=True):
         view.copy_(phase)
     return _extend_adjoint(extended, dim, size, taps, mode)
 
@@ -166,7 +179,7 @@ def wavelet_decompose(
     """
     check_images(images)
     check_settings(levels, mode)
-    approximation = images.to(torch.promote_types(images.dtype, torch.float32))
+    approximation = images.to(common_dtype(images))
     details = []
     for _ in range(levels):
         # Along the width, then both halves along the height: cA and cH, cV and cD.

@@ -22,7 +22,7 @@ import torch
 
 from ..errors import ArgumentError, KDError
 from ..losses.validate import check_images
-from ..losses.wavelet import wavelet_decompose
+from ..losses.wavelet_transform import wavelet_decompose
 
 __all__ = ["BandErrors", "Quality", "band_errors", "l1_error", "measure_quality", "psnr", "ssim"]
 
