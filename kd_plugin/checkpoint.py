@@ -119,42 +119,48 @@ def _norm(state: Mapping[str, torch.Tensor], norm_key: str, conv_key: str) -> No
 
 
 def _resnet(state: Mapping[str, torch.Tensor]) -> GeneratorSpec:
-    ngf, input_nc = _shape(state, "model.1.weight")[:2]
+    input_nc = _shape(state, "model.1.weight")[1]
     blocks = {int(m[1]) for key in state if (m := re.match(r"model\.(\d+)\.conv_block\.", key))}
     if not blocks:
         raise CheckpointError(
             f"'model.1.weight' looks like a ResNet generator, but there are no residual blocks among {_some(state)}"
         )
+    widths = tuple(_shape(state, f"model.{place}.weight")[0] for place in (1, 4, 7))
     last = f"model.{max(blocks) + 8}"
+    block = f"model.{min(blocks)}.conv_block"
     return GeneratorSpec(
         architecture="resnet",
         input_nc=input_nc,
         output_nc=_shape(state, f"{last}.weight")[0],
-        ngf=ngf,
+        ngf=widths[0],
         depth=len(blocks),
         norm=_norm(state, "model.2", "model.1"),
-        dropout=f"model.{min(blocks)}.conv_block.5.weight" not in state,  # it moves to 6
+        dropout=f"{block}.5.weight" not in state and f"{block}.5.0.weight" not in state,  # it moves to 6
         bias="model.1.bias" in state,
+        widths=widths,
+        conv="separable" if f"{block}.1.0.weight" in state else "standard",
     )
 
 
 def _unet(state: Mapping[str, torch.Tensor]) -> GeneratorSpec:
     ngf, input_nc = _shape(state, "model.model.0.weight")[:2]
     output_nc = _shape(state, "model.model.3.weight")[1]
-    depth, block = 1, "model.model.1.model"
+    widths, block = [ngf], "model.model.1.model"
     while f"{block}.1.weight" in state:
-        depth, block = depth + 1, f"{block}.3.model"
-    if depth < 5:
-        raise CheckpointError(f"a U-Net generator of the family halves 5 times or more, this one {depth} times")
+        widths.append(_shape(state, f"{block}.1.weight")[0])
+        block = f"{block}.3.model"
+    if len(widths) < 5:
+        raise CheckpointError(f"a U-Net generator of the family halves 5 times or more, this one {len(widths)} times")
     return GeneratorSpec(
         architecture="unet",
         input_nc=input_nc,
         output_nc=output_nc,
         ngf=ngf,
-        depth=depth,
+        depth=len(widths),
         norm=_norm(state, "model.model.1.model.2", "model.model.1.model.1"),
         dropout=None,
         bias="model.model.0.bias" in state,
+        widths=tuple(widths),
     )
 
 

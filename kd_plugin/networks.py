@@ -7,6 +7,7 @@ take any depth, which is what lets a teacher be read off its file alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -14,18 +15,26 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from .errors import ArgumentError
+
 __all__ = [
     "Architecture",
+    "Conv",
     "Generator",
     "GeneratorSpec",
     "Norm",
     "ResnetGenerator",
+    "SeparableConv",
     "UnetGenerator",
     "build_generator",
+    "parse_netG",
 ]
 
 Architecture = Literal["resnet", "unet"]
 Norm = Literal["batch", "instance", "none"]
+Conv = Literal["standard", "separable"]
+
+_LEAST_HALVINGS = 5  # of a U-Net: what the family's construction takes
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,19 @@ class GeneratorSpec:
     Attributes:
         architecture: ``"resnet"`` or ``"unet"``.
         input_nc, output_nc: channels of the images it takes and gives.
-        ngf: channels of the first layer; the widths of all others follow from it.
+        ngf: channels of the first layer; the widths of all others follow from it, unless ``widths`` names them.
         depth: residual blocks of a ResNet; halvings of the resolution of a U-Net.
         norm: ``"batch"``, ``"instance"`` (no affine parameters, no running statistics) or ``"none"``.
         dropout: whether there are dropout layers. They have no parameters and shift no index in a U-Net, so a
             U-Net's file does not tell: ``None``.
         bias: whether convolutions that a norm follows have a bias.
+        widths: channels of each stage, the first being ``ngf``: of a ResNet those at full, half and quarter
+            resolution, of a U-Net those after each halving. None for the family's: doubling, in a U-Net up to
+            ``8 * ngf``.
+        conv: ``"separable"`` for residual blocks of depthwise and pointwise convolutions.
+
+    Raises:
+        ArgumentError: widths that are not one for each stage, or separable convolutions in a U-Net.
     """
 
     architecture: Architecture
@@ -51,6 +67,35 @@ class GeneratorSpec:
     norm: Norm
     dropout: bool | None
     bias: bool
+    widths: tuple[int, ...] | None = None
+    conv: Conv = "standard"
+
+    def __post_init__(self) -> None:
+        if self.conv == "separable" and self.architecture != "resnet":
+            raise ArgumentError(
+                f"separable convolutions stand in residual blocks, which a {self.netG} has none of: "
+                f"leave them standard, or take a ResNet such as resnet_9blocks"
+            )
+        if self.widths is None:
+            return
+        family = self._family_widths()
+        if len(self.widths) != len(family) or min(self.widths) < 1 or self.widths[0] != self.ngf:
+            stages = "full, half and quarter resolution" if self.architecture == "resnet" else "each halving"
+            raise ArgumentError(
+                f"widths {','.join(map(str, self.widths))}: a {self.netG} takes {len(family)}, of 1 or more, for "
+                f"{stages}, such as {','.join(map(str, family))}"
+            )
+        if self.widths == family:  # one description for one network
+            object.__setattr__(self, "widths", None)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Channels of each stage, whether they are the family's or not."""
+        return self.widths or self._family_widths()
+
+    def _family_widths(self) -> tuple[int, ...]:
+        levels = 3 if self.architecture == "resnet" else self.depth
+        return tuple(self.ngf * min(2**level, 8) for level in range(levels))
 
     @property
     def netG(self) -> str:
@@ -64,7 +109,29 @@ class GeneratorSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and the family's name, for JSON."""
-        return {"netG": self.netG, **asdict(self)}
+        return {"netG": self.netG, **asdict(self), "widths": list(self.widths) if self.widths else None}
+
+
+def parse_netG(netG: str) -> tuple[Architecture, int]:
+    """Return architecture and depth of a generator by its name in the family, of any depth.
+
+    >>> parse_netG("resnet_4blocks"), parse_netG("unet_64")
+    (('resnet', 4), ('unet', 6))
+
+    Raises:
+        ArgumentError: no such generator.
+    """
+    if found := re.fullmatch(r"resnet_([1-9]\d{0,2})blocks", netG):
+        return "resnet", int(found[1])
+    if found := re.fullmatch(r"unet_(\d+)", netG):
+        side = int(found[1])
+        depth = side.bit_length() - 1
+        if side == 2**depth and depth >= _LEAST_HALVINGS:
+            return "unet", depth
+    raise ArgumentError(
+        f"unknown generator '{netG}': resnet_Nblocks with any number N of blocks, or unet_SIDE with a power of two "
+        f"from {2**_LEAST_HALVINGS} on, such as resnet_6blocks or unet_128"
+    )
 
 
 class _Identity(nn.Module):
@@ -82,20 +149,38 @@ def _norm_layer(norm: Norm) -> Callable[[int], nn.Module]:
     return lambda channels: _Identity()
 
 
+class SeparableConv(nn.Sequential):
+    """A 3x3 convolution in each channel, a norm, and a 1x1 convolution across channels; (B, C, H, W), unpadded.
+
+    As the MobileNet-style generators of GAN Compression and OMGD have it in place of a 3x3 convolution: of its
+    9 C^2 products at each pixel, C^2 + 9 C are left.
+    """
+
+    def __init__(self, channels: int, norm: Callable[[int], nn.Module], bias: bool) -> None:
+        super().__init__(
+            nn.Conv2d(channels, channels, 3, groups=channels, bias=bias),
+            norm(channels),
+            nn.Conv2d(channels, channels, 1, bias=bias),
+        )
+
+
 class ResnetBlock(nn.Module):
     """Two 3x3 convolutions around which the input is added; (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, channels: int, norm: Callable[[int], nn.Module], dropout: bool, bias: bool) -> None:
+    def __init__(
+        self, channels: int, norm: Callable[[int], nn.Module], dropout: bool, bias: bool, conv: Conv = "standard"
+    ) -> None:
         super().__init__()
-        layers = [
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            norm(channels),
-            nn.ReLU(True),
-        ]
+
+        def convolution() -> nn.Module:
+            if conv == "separable":
+                return SeparableConv(channels, norm, bias)
+            return nn.Conv2d(channels, channels, 3, bias=bias)
+
+        layers = [nn.ReflectionPad2d(1), convolution(), norm(channels), nn.ReLU(True)]
         if dropout:
             layers.append(nn.Dropout(0.5))
-        layers += [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm(channels)]
+        layers += [nn.ReflectionPad2d(1), convolution(), norm(channels)]
         self.conv_block = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -126,17 +211,18 @@ class ResnetGenerator(Generator):
     """
 
     def _build(self, spec: GeneratorSpec) -> nn.Module:
-        norm, ngf, bias = _norm_layer(spec.norm), spec.ngf, spec.bias
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(spec.input_nc, ngf, 7, bias=bias)]
-        layers += [norm(ngf), nn.ReLU(True)]
-        for width in (ngf, 2 * ngf):
-            layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias)]
-            layers += [norm(2 * width), nn.ReLU(True)]
-        layers += [ResnetBlock(4 * ngf, norm, bool(spec.dropout), bias) for _ in range(spec.depth)]
-        for width in (2 * ngf, ngf):
-            layers += [nn.ConvTranspose2d(2 * width, width, 3, 2, padding=1, output_padding=1, bias=bias)]
+        norm, bias = _norm_layer(spec.norm), spec.bias
+        full, half, quarter = spec.stages
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(spec.input_nc, full, 7, bias=bias)]
+        layers += [norm(full), nn.ReLU(True)]
+        for before, width in ((full, half), (half, quarter)):
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=bias)]
             layers += [norm(width), nn.ReLU(True)]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, spec.output_nc, 7), nn.Tanh()]
+        layers += [ResnetBlock(quarter, norm, bool(spec.dropout), bias, spec.conv) for _ in range(spec.depth)]
+        for before, width in ((quarter, half), (half, full)):
+            layers += [nn.ConvTranspose2d(before, width, 3, 2, padding=1, output_padding=1, bias=bias)]
+            layers += [norm(width), nn.ReLU(True)]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(full, spec.output_nc, 7), nn.Tanh()]
         return nn.Sequential(*layers)
 
 
@@ -185,14 +271,13 @@ class UnetGenerator(Generator):
     """
 
     def _build(self, spec: GeneratorSpec) -> nn.Module:
-        norm, ngf, bias = _norm_layer(spec.norm), spec.ngf, spec.bias
-        widths = [ngf * min(2**level, 8) for level in range(spec.depth)]
+        norm, bias, widths = _norm_layer(spec.norm), spec.bias, spec.stages
         block: UnetBlock | None = None
         for level in range(spec.depth - 1, 0, -1):
-            # Only the levels that keep 8*ngf channels, the innermost aside, have dropout.
+            # Of the family's levels those that keep 8*ngf channels, the innermost aside, have dropout.
             dropout = bool(spec.dropout) and 4 <= level < spec.depth - 1
             block = UnetBlock(widths[level - 1], widths[level], block, norm, bias, dropout)
-        return UnetBlock(spec.output_nc, ngf, block, norm, bias, input_nc=spec.input_nc)
+        return UnetBlock(spec.output_nc, widths[0], block, norm, bias, input_nc=spec.input_nc)
 
 
 def build_generator(spec: GeneratorSpec) -> Generator:

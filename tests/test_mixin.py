@@ -368,7 +368,11 @@ class TestRefuse:
                 {"teacher_G_A": "{}/latest_net_G_B.pth"},
                 "translates B to A, but G_A .* translates A to B",
             ),
-            ("pix2pix", {"student_netG": "resnet_7blocks"}, "the host cannot build its networks"),
+            (
+                "pix2pix",
+                {"student_netG": "resnet_blocks"},
+                "unknown generator 'resnet_blocks': resnet_Nblocks with any number",
+            ),
             ("pix2pix", {"input_nc": 1}, "translates 3 to 3 channels, but G translates 1 to 3"),
             ("pix2pix", {"srp_layers": "model.99"}, r"no module 'model\.99'"),
         ],

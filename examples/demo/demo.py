@@ -26,7 +26,6 @@ try:
     from page import write_page
     from pictures import draw_bands, draw_samples
     from process import ChildError
-    from progress import Phase, Progress
     from results import Results, Row
     from table import table
     from training import (
@@ -44,6 +43,7 @@ try:
 
     from kd_plugin.errors import KDError
     from kd_plugin.files import write_text_atomically
+    from kd_plugin.progress import Phase, Progress
 except ModuleNotFoundError as error:
     print(f"demo: error: no module '{error.name}': run make demo, or pip install -e '.[demo]'", file=sys.stderr)
     raise SystemExit(2) from None

@@ -29,11 +29,14 @@ from ..taps import Tap
 from ..teacher import load_teacher
 from ..version import __version__
 from .adapters import load_adapters, save_adapters, train_adapters
+from .building import StudentBuild, building_students, check_size
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .excepthook import report_in_one_line
-from .options import DistillConfig, add_options, apply_student_options, are_in, experiment_folder, loaded_epoch
-from .record import current_record, use_record
-from .teachers import check_channels, check_not_overwritten, find_teachers
+from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
+from .record import check_build, current_record, recorded_build, use_record
+from .start import note_large_discriminator, start_from_teacher
+from .student_options import keep_from_teacher
+from .teachers import check_channels, check_not_overwritten, find_teachers, peek_teacher
 
 __all__ = ["DistillMixin"]
 
@@ -81,14 +84,19 @@ class DistillMixin:
         report_in_one_line()
         try:
             opt = parser.parse_known_args()[0]
-            if not is_train or getattr(opt, "continue_train", False):
-                use_record(parser)
-            if is_train and not (cls.distill_optional and not are_in(sys.argv[1:])):
+            distilling = is_train and not (cls.distill_optional and not are_in(sys.argv[1:]))
+            if distilling:
                 add_options(parser)
+            continued = getattr(opt, "continue_train", False)
+            if not is_train or continued:
+                use_record(parser)
+            if distilling:
                 opt = parser.parse_known_args()[0]
                 config = DistillConfig.from_namespace(opt)
                 if config is not None:
                     check_not_overwritten(config, experiment_folder(opt))
+                    if not continued and (teacher := peek_teacher(config)):
+                        keep_from_teacher(parser, teacher)
                 elif not cls.distill_optional:
                     raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
         except KDError as error:
@@ -104,13 +112,20 @@ class DistillMixin:
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
         if self._config is None:
-            super().__init__(opt)  # type: ignore[call-arg]
+            with building_students(type(self), recorded_build(opt) or StudentBuild()):
+                super().__init__(opt)  # type: ignore[call-arg]
             return
-        apply_student_options(opt, self._config)
+        student = self._config.student
+        student.apply(opt, peek_teacher(self._config) if student.student_budget else None)
+        self._build = student.build
         if getattr(opt, "continue_train", False) and (record := current_record(opt, self._folder)):
             record.check(opt, self._folder)
+            self._build = check_build(self._build, StudentBuild.from_dict(record.build), self._folder)
+        if not self._build.factory:
+            check_size(opt.netG, opt)
         try:
-            super().__init__(opt)  # type: ignore[call-arg]
+            with building_students(type(self), self._build):
+                super().__init__(opt)  # type: ignore[call-arg]
         except NotImplementedError as error:  # what the family raises for a name it does not know
             raise OptionError(f"the host cannot build its networks: {error}") from error
         check_not_overwritten(self._config, self._folder)
@@ -138,6 +153,8 @@ class DistillMixin:
             student = network_of(self, pair)
             teacher = load_teacher(file, self._config.teacher_mode, self.device, dropout)
             check_channels(pair, file, teacher.spec, student)
+            if not getattr(opt, "continue_train", False):
+                start_from_teacher(self, pair, student, teacher, file, self._config.student)
             terms = self._config.build_terms(pair.net, file)
             distiller = Distiller(student, teacher, terms, taps=self._config.taps(pair.net))
             _refuse_replicas(distiller)
@@ -145,6 +162,8 @@ class DistillMixin:
             say(_summary(self._distilled[-1]))
             if count_parameters(student) >= count_parameters(teacher):
                 say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
+            elif not self._config.student.student_ndf and not self._config.student.student_netD:
+                note_large_discriminator(self, pair, student)
         for pair in find_pairs(self):
             if pair not in self._teacher_files:
                 say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone")
@@ -227,11 +246,12 @@ class DistillMixin:
             direction=getattr(opt, "direction", None),
             host_options=StudentRecord.options_of(opt),
             distillation=config.to_dict(),
-            students={d.pair.net: describe(d.distiller.student) for d in self._distilled},
+            students={pair.net: describe(network_of(self, pair)) for pair in find_pairs(self)},
             teachers={
                 d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)}
                 for d in self._distilled
             },
+            build=self._build.to_dict(),
         )
 
 

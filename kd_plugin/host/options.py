@@ -1,27 +1,26 @@
-"""The plugin's command line options: one table gives names, defaults, help and validation.
+"""The plugin's command line options: the fields of two dataclasses give names, defaults, help and validation.
 
 The options that belong to a term come from the term itself (:mod:`kd_plugin.losses.registry`).
 """
 
 from __future__ import annotations
 
-import argparse
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from ..errors import ArgumentError, HostError, OptionError, unknown_name
+from ..errors import ArgumentError, OptionError
 from ..losses import WeightedTerm, build_terms, get_term, split_names, term_names
 from ..taps import Tap, parse_taps
 from ..teacher import TeacherMode
+from .flags import Flag, add_flags, check_value, flags_of, option
+from .student_options import StudentOptions
 
 __all__ = [
     "DistillConfig",
-    "Flag",
     "add_options",
-    "apply_student_options",
     "are_in",
     "experiment_folder",
     "flags",
@@ -30,55 +29,34 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Flag:
-    """One command line option; ``term`` is the term it belongs to, if any."""
-
-    name: str
-    default: Any
-    help: str
-    type: type = str
-    choices: tuple[Any, ...] | None = None
-    term: str | None = None
-
-
-def _option(default: Any, help: str, **more: Any) -> Any:
-    """A dataclass field that is an option of the same name."""
-    return field(default=default, metadata={"help": help, **more})
-
-
-@dataclass(frozen=True)
 class DistillConfig:
     """The settings of a distillation; a field is an option of the same name."""
 
-    distill: str = _option(
+    distill: str = option(
         "",
         f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty; NAME:G_A is for one "
         f"direction of a CycleGAN",
     )
-    teacher: str = _option(
-        "", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file"
-    )
-    teacher_epoch: str = _option("latest", "which epoch of a teacher folder to load")
-    teacher_G_A: str = _option("", "CycleGAN: .pth file of the teacher of G_A alone (A to B)")
-    teacher_G_B: str = _option("", "CycleGAN: .pth file of the teacher of G_B alone (B to A)")
-    teacher_mode: TeacherMode = _option(
+    teacher: str = option("", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file")
+    teacher_epoch: str = option("latest", "which epoch of a teacher folder to load")
+    teacher_G_A: str = option("", "CycleGAN: .pth file of the teacher of G_A alone (A to B)")
+    teacher_G_B: str = option("", "CycleGAN: .pth file of the teacher of G_B alone (B to A)")
+    teacher_mode: TeacherMode = option(
         "eval",
         "train: batch statistics and dropout, for teachers tested without --eval",
         choices=get_args(TeacherMode),
     )
-    student_ngf: int | None = _option(None, "width of the student generator instead of --ngf", type=int)
-    student_netG: str | None = _option(None, "architecture of the student generator instead of --netG")
-    student_ndf: int | None = _option(None, "width of the discriminator instead of --ndf", type=int)
-    distill_taps: str = _option(
+    distill_taps: str = option(
         "",
         "modules that terms on features read, comma-separated, NAME or STUDENT=TEACHER, with patterns such as "
         "model.1?.conv_block; encoder, middle and decoder if empty",
     )
-    srp_layers: str = _option(
+    srp_layers: str = option(
         "",
         "modules srp reads, as --distill_taps; the middle, its paper's end of the encoder, if both are empty",
         term="srp",
     )
+    student: StudentOptions = StudentOptions()
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
 
     @classmethod
@@ -94,9 +72,13 @@ class DistillConfig:
             if stray:
                 raise OptionError(f"--{stray[0]} has no effect without --distill: add e.g. --distill wavelet,srp")
             return None
-        names = {f.name for f in fields(cls)}
-        own = {flag.name: value for flag, value in given.items() if flag.name in names}
-        config = cls(**own, of_terms=tuple((flag, value) for flag, value in given.items() if flag.term))
+        for flag, value in given.items():
+            check_value(flag, value)
+        own, student = (
+            {flag.name: given[flag] for flag in flags_of(kind) if flag in given} for kind in (cls, StudentOptions)
+        )
+        of_terms = tuple((flag, value) for flag, value in given.items() if flag.term)
+        config = cls(**own, student=StudentOptions(**student), of_terms=of_terms)
         config._check()
         return config
 
@@ -168,7 +150,7 @@ class DistillConfig:
         readers = self._readers(None)
         if self.distill_taps and (not readers or (readers == ["srp"] and self.srp_layers)):
             idle.append("distill_taps")
-        return idle
+        return [*idle, *self.student.idle()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return terms with their weights and settings, for JSON."""
@@ -179,6 +161,8 @@ class DistillConfig:
             "distill_taps": self.distill_taps or None,
             "srp_layers": self.srp_layers or None,
             "teacher_mode": self.teacher_mode,
+            "student_init": self.student.student_init,
+            "discriminator_init": self.student.discriminator_init,
         }
 
     def _value(self, name: str) -> Any:
@@ -212,30 +196,23 @@ class DistillConfig:
         return {k: v for name in names for k, v in get_term(name).beside(teacher).items()} if teacher else {}
 
     def _check(self) -> None:
-        for flag, value in ((f, getattr(self, f.name, self._value(f.name))) for f in flags()):
-            if flag.type in (int, float) and isinstance(value, str):
-                kind = "a whole number" if flag.type is int else "a number"
-                raise OptionError(f"--{flag.name} {value}: give {kind}")
         self.build_terms()
         self.taps()
         if not (self.teacher or self.teacher_G_A or self.teacher_G_B):
             raise OptionError(
                 f"--distill {self.distill} needs a teacher: add --teacher checkpoints/NAME, or a .pth file"
             )
-        if self.teacher_mode not in get_args(TeacherMode):
-            raise OptionError(unknown_name("--teacher_mode", self.teacher_mode, get_args(TeacherMode)))
-        for name in ("student_ngf", "student_ndf"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"--{name} {value}: give a width of 1 or more, e.g. 24")
+        self.student.check()
 
 
 def flags() -> list[Flag]:
-    """Return all options: the fields of :class:`DistillConfig`, then weight and settings of each term.
+    """Return all options: those of the distillation and of the student, then weight and settings of each term.
 
     A weight is text, as it may be a schedule.
     """
-    listed = [Flag(f.name, f.default, **f.metadata) for f in fields(DistillConfig) if f.metadata]
+    own = flags_of(DistillConfig)
+    before = next(i for i, flag in enumerate(own) if flag.name == "distill_taps")
+    listed = [*own[:before], *flags_of(StudentOptions), *own[before:]]
     for name in term_names():
         term = get_term(name)
         listed.append(
@@ -257,48 +234,11 @@ def add_options(parser: ArgumentParser) -> None:
     Raises:
         HostError: the host has an option of the same name.
     """
-    if any(group.title == _TITLE for group in parser._action_groups):
-        return
-    group = parser.add_argument_group(
-        _TITLE,
+    description = (
         "train a small student generator from a large teacher; a weight is a number, or "
-        "points WEIGHT@EPOCH with straight lines between them, such as 0@1,100@10",
+        "points WEIGHT@EPOCH with straight lines between them, such as 0@1,100@10"
     )
-    for flag in flags():
-        try:
-            # Choices are checked with everything else: argparse would print all of the host's usage before its line.
-            metavar = f"{{{','.join(flag.choices)}}}" if flag.choices else None
-            group.add_argument(
-                f"--{flag.name}", type=_or_text(flag.type), default=flag.default, metavar=metavar, help=flag.help
-            )
-        except argparse.ArgumentError as error:
-            raise HostError(f"this host has an option --{flag.name} of its own, which the plugin needs") from error
-
-
-_TITLE = "distillation (kd_plugin)"
-
-
-def _or_text(kind: type) -> Callable[[str], Any]:
-    """Return a converter that leaves what it cannot read as text, which :class:`DistillConfig` then refuses.
-
-    argparse would print all of the host's usage before its line.
-    """
-
-    def convert(text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError:
-            return text
-
-    return convert
-
-
-def apply_student_options(opt: Namespace, config: DistillConfig) -> None:
-    """Give the student's options to the host under the names it builds networks from."""
-    for name in ("ngf", "netG", "ndf"):
-        value = getattr(config, f"student_{name}")
-        if value is not None:
-            setattr(opt, name, value)
+    add_flags(parser, "distillation (kd_plugin)", description, flags())
 
 
 def experiment_folder(opt: Namespace) -> Path:

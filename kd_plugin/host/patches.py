@@ -18,8 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import HostError
+from .building import building_students
 from .mixin import DistillMixin
 from .options import add_options, are_in
+from .record import recorded_build
 
 __all__ = ["install"]
 
@@ -83,7 +85,13 @@ def _switch(host_class: type) -> type:
     )
 
     def construct(cls: type, opt: Any) -> Any:
-        return (distilled if getattr(opt, "distill", "") else host_class)(opt)
+        if getattr(opt, "distill", ""):
+            return distilled(opt)
+        build = recorded_build(opt)
+        if build is None:  # nothing of ours is loaded, and nothing is touched
+            return host_class(opt)
+        with building_students(host_class, build):
+            return host_class(opt)
 
     members = {
         "modify_commandline_options": distilled.modify_commandline_options,  # type: ignore[attr-defined]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from pathlib import Path
 
+from ..errors import OptionError
 from ..students import RECORD_NAME, StudentRecord
+from .building import StudentBuild
 from .contract import say
 from .options import experiment_folder, loaded_epoch
 
-__all__ = ["current_record", "use_record"]
+__all__ = ["check_build", "current_record", "recorded_build", "use_record"]
 
 
 def use_record(parser: ArgumentParser) -> None:
@@ -35,12 +38,38 @@ def use_record(parser: ArgumentParser) -> None:
         action.type = lambda text: text.format(**vars(opt))
 
 
-def current_record(opt: Namespace, folder: Path) -> StudentRecord | None:
+def current_record(opt: Namespace, folder: Path, quiet: bool = False) -> StudentRecord | None:
     """Return the record of the checkpoint in a folder that a run loads; None, with a note, if it is of another."""
     record = StudentRecord.read(folder)
     if record is None:
         return None
     if record.is_of(folder, loaded_epoch(opt)):
         return record
-    say(f"note: {folder / RECORD_NAME} is of another training than the checkpoint; not used")
+    if not quiet:
+        say(f"note: {folder / RECORD_NAME} is of another training than the checkpoint; not used")
     return None
+
+
+def recorded_build(opt: Namespace) -> StudentBuild | None:
+    """Return what the generators of the checkpoints that a run loads were built as; None if no record tells."""
+    if opt.isTrain and not getattr(opt, "continue_train", False):
+        return None
+    record = current_record(opt, Path(opt.checkpoints_dir) / opt.name, quiet=True)
+    return StudentBuild.from_dict(record.build) if record else None
+
+
+def check_build(given: StudentBuild, recorded: StudentBuild, folder: Path) -> StudentBuild:
+    """Return what the generators of a continued run are built as: what is recorded, which options may repeat.
+
+    Raises:
+        OptionError: an option contradicts the record.
+    """
+    for option, value in asdict(given).items():
+        known = getattr(recorded, option)
+        if value != getattr(StudentBuild(), option) and value != known:
+            wanted, found = (",".join(map(str, v)) if isinstance(v, tuple) else v for v in (value, known))
+            raise OptionError(
+                f"--student_{option} {wanted} contradicts {folder / RECORD_NAME}: the student there was built with "
+                f"{found or 'none'}; leave the option out"
+            )
+    return recorded

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from torch import nn
 
+from ..checkpoint import inspect_checkpoint
 from ..errors import OptionError
 from ..networks import GeneratorSpec
 from ..students import describe
 from .contract import Pair
 from .options import DistillConfig
 
-__all__ = ["check_channels", "check_not_overwritten", "find_teachers"]
+__all__ = ["check_channels", "check_not_overwritten", "find_teachers", "peek_teacher"]
 
 _NAME = re.compile(r"_net_(G\w*)\.pth$")
 _DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
@@ -67,6 +68,17 @@ def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, 
             raise OptionError(f"no teacher for {pair.net}: {file} is not a file")
         _check_direction(pair, file, direction)
     return {pair: found[pair] for pair in pairs if pair in found}
+
+
+def peek_teacher(config: DistillConfig) -> GeneratorSpec | None:
+    """Return what the first teacher named is, before the model is built; None if there is no such file.
+
+    Raises:
+        CheckpointError: the file is no generator of the family.
+    """
+    given = _path(config.teacher_G_A or config.teacher_G_B or config.teacher)
+    files = sorted(given.glob(f"{config.teacher_epoch}_net_G*.pth")) if given.is_dir() else [given]
+    return inspect_checkpoint(files[0]) if files and files[0].is_file() else None
 
 
 def check_channels(pair: Pair, file: Path, teacher: GeneratorSpec, student: nn.Module) -> None:

@@ -12,8 +12,6 @@ builds it, such as ``torchvision.models:vgg16`` (with ``--perceptual_weights`` t
 
 from __future__ import annotations
 
-import importlib
-import re
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,6 +21,7 @@ from torch import nn
 
 from ..checkpoint import read_state_dict
 from ..errors import ArgumentError, first_line, in_one_line, unknown_name
+from ..imports import build_network, is_function
 from ..taps import find_modules, place_names
 from ..teacher import load_teacher
 from .registry import Term, TermOption, register, split_names
@@ -147,7 +146,7 @@ class PerceptualLoss(Term):
     ) -> None:
         super().__init__()
         generator = network.endswith(".pth")
-        if not generator and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", network):
+        if not generator and not is_function(network):
             raise ArgumentError(
                 f"perceptual_network is '{network}': name the function that builds the network whose features to "
                 f"compare, as package.module:function, such as torchvision.models:vgg16, or a generator's .pth file"
@@ -169,7 +168,8 @@ class PerceptualLoss(Term):
             self.network = load_teacher(Path(self.source).expanduser())
             self.layers = self.layers or [place_names(self.network)["encoder"]]
         else:
-            self.network = _build(self.source)
+            with torch.random.fork_rng(devices=[]):  # weights drawn to be replaced leave the run's numbers alone
+                self.network = build_network(f"perceptual_network {self.source}", self.source)
             if self.weights:
                 _fill(self.network, self.weights)
         self.network.requires_grad_(False).eval()
@@ -179,20 +179,6 @@ class PerceptualLoss(Term):
         self.load()
         assert self.network is not None
         return perceptual_loss(student, teacher, self.network, self.layers, self.scaling)
-
-
-def _build(source: str) -> nn.Module:
-    module, _, function = source.partition(":")
-    try:
-        build = getattr(importlib.import_module(module), function)
-        with torch.random.fork_rng(devices=[]):  # weights drawn to be replaced leave the run's random numbers alone
-            network = build()
-    except Exception as error:  # it is the user's code, and may fail in any way
-        reason = f"{type(error).__name__}: {in_one_line(error)}"
-        raise ArgumentError(f"perceptual_network {source} cannot be built: {reason}") from error
-    if not isinstance(network, nn.Module):
-        raise ArgumentError(f"perceptual_network {source}: gave a {type(network).__name__}, expected a network")
-    return network
 
 
 def _fill(network: nn.Module, weights: str) -> None:

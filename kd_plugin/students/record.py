@@ -26,6 +26,7 @@ _FORMAT = 1
 # The host's options that decide which tensors its generators and discriminators have.
 _GENERATOR = ("input_nc", "output_nc", "ngf", "netG", "norm", "no_dropout")
 _DISCRIMINATOR = ("ndf", "netD", "n_layers_D")
+_TOLD = ("netG", "ngf", "widths", "conv", "input_nc", "output_nc", "norm")  # by a checkpoint
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class StudentRecord:
         direction: the host's ``--direction``, if it has one.
         host_options: the host's own options that build the networks, by name.
         distillation: terms, weights and settings.
+        build: what the generators are beyond the host's options: stage widths, convolutions, factory.
         students, teachers: description of each generator by name (``G``, ``G_A``, ``G_B``).
     """
 
@@ -48,6 +50,7 @@ class StudentRecord:
     distillation: dict[str, Any]
     students: dict[str, dict[str, Any]] = field(default_factory=dict)
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    build: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def options_of(opt: Namespace) -> dict[str, Any]:
@@ -79,7 +82,7 @@ class StudentRecord:
                     f"{file}: format {version} is of another version of kd_plugin, this reads {_FORMAT}"
                 )
             record = cls(**content)
-            for part in (record.host_options, record.distillation, record.students, record.teachers):
+            for part in (record.host_options, record.distillation, record.students, record.teachers, record.build):
                 if not isinstance(part, dict):
                     raise TypeError(f"expected an object, found {part!r}")
             return record
@@ -119,7 +122,7 @@ class StudentRecord:
             file = folder / f"{epoch}_net_{name}.pth"
             if "netG" in described and file.is_file():
                 found = inspect_checkpoint(file).to_dict()
-                if any(described[key] != found[key] for key in ("netG", "ngf", "input_nc", "output_nc", "norm")):
+                if any(described[key] != found[key] for key in _TOLD if key in described):
                     return False
         return True
 

@@ -1,4 +1,4 @@
-"""One line of progress over the whole demo: phase, per cent, time left."""
+"""One line of progress over long work: phase, per cent, time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BAR = 24
 
 @dataclass
 class Phase:
-    """A part of the demo: its name and how many seconds it is expected to take."""
+    """A part of the work: its name and how many seconds it is expected to take."""
 
     name: str
     seconds: float
@@ -23,7 +23,7 @@ class Progress:
     """Draws the line on a terminal; elsewhere (a file, a CI log) prints a plain line now and then.
 
     Args:
-        phases: the parts of the demo in order. Their seconds may be corrected at any time.
+        phases: the parts of the work in order. Their seconds may be corrected at any time.
         stream: where to draw.
     """
 

@@ -1,0 +1,1 @@
+"""The commands of ``kd``, a file each."""

@@ -1,0 +1,25 @@
+"""What several commands ask for in the same way."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import OptionError
+from ..networks import GeneratorSpec
+
+__all__ = ["add_size", "check_size"]
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """Add ``--size``."""
+    parser.add_argument("--size", type=int, default=256, help="side of a square image in pixels (default: 256)")
+
+
+def check_size(size: int, spec: GeneratorSpec) -> None:
+    """Check that a generator takes images of this size.
+
+    Raises:
+        OptionError: it does not.
+    """
+    if size < 1 or size % spec.multiple:
+        raise OptionError(f"--size {size}: a {spec.netG} takes multiples of {spec.multiple}")

@@ -1,0 +1,165 @@
+"""Have a host build generators it does not know: other widths, depths, convolutions, or the user's own.
+
+Hosts build every generator through ``networks.define_G``. While a model is constructed, that function is replaced by
+one that builds what was asked for, and leaves to the host whatever it can build itself. The host's optimizers,
+checkpoints and initialisation then work on the result as on their own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from ..errors import ArgumentError, HostError, OptionError
+from ..networks import Conv, parse_netG
+from ..students import StudentRequest, build_student, is_registered
+
+__all__ = ["StudentBuild", "building_students", "check_size", "training_size"]
+
+
+@dataclass(frozen=True)
+class StudentBuild:
+    """What a student is beyond the host's own options; an empty one is what the host builds.
+
+    Attributes:
+        widths: channels of each stage, or None for the family's.
+        conv: of the residual blocks.
+        factory: ``package.module:function`` that builds the generator, or "".
+    """
+
+    widths: tuple[int, ...] | None = None
+    conv: Conv = "standard"
+    factory: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the host's own options say it all."""
+        return self == StudentBuild()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {**asdict(self), "widths": list(self.widths) if self.widths else None}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> StudentBuild:
+        """Read what :meth:`to_dict` wrote; missing fields are those of a plain one."""
+        widths = content.get("widths")
+        return cls(tuple(widths) if widths else None, content.get("conv", "standard"), content.get("factory", ""))
+
+
+@contextmanager
+def building_students(host_class: type, build: StudentBuild) -> Iterator[None]:
+    """Within the context, models of a host's class build their generators as asked for.
+
+    Args:
+        host_class: class of the model; the modules of its bases are where ``define_G`` is looked for.
+        build: what the generators are.
+
+    Raises:
+        HostError: at the end of the context, if the host built no generator through ``define_G`` and should have.
+    """
+    modules = [module for module in _modules(host_class) if callable(getattr(module, "define_G", None))]
+    built: list[nn.Module] = []
+    originals = [(module, module.define_G) for module in modules]
+    for module, original in originals:
+        module.define_G = _replacement(original, module, build, built)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module, original in originals:
+            module.define_G = original  # type: ignore[attr-defined]
+    if not built and not build.is_plain:
+        raise HostError(
+            f"{host_class.__name__} builds no generator through networks.define_G, which is where students of other "
+            f"widths, convolutions or factories are put in: build yours in the model's class"
+        )
+
+
+def _modules(host_class: type) -> list[ModuleType]:
+    """Return the modules that may hold the ``define_G`` a model's class calls, each once."""
+    found: list[ModuleType] = []
+    for cls in host_class.__mro__:
+        own = sys.modules.get(cls.__module__)
+        for module in (own, getattr(own, "networks", None)):
+            if isinstance(module, ModuleType) and module not in found:
+                found.append(module)
+    return found
+
+
+def _replacement(
+    original: Callable[..., nn.Module], module: ModuleType, build: StudentBuild, built: list[nn.Module]
+) -> Callable[..., nn.Module]:
+    signature = inspect.signature(original)
+
+    def define_G(*arguments: Any, **named: Any) -> nn.Module:
+        call = signature.bind(*arguments, **named)
+        call.apply_defaults()
+        asked = call.arguments
+        network = None
+        if build.is_plain and not is_registered(asked["netG"]):
+            try:
+                network = original(*arguments, **named)
+            except NotImplementedError:  # what the family raises for a name it does not know
+                parse_netG(asked["netG"])
+        if network is None:
+            network = _initialised(build_student(_request(asked, build)), module, asked)
+        built.append(network)
+        return network
+
+    return define_G
+
+
+def _request(asked: dict[str, Any], build: StudentBuild) -> StudentRequest:
+    try:
+        return StudentRequest(
+            **{name: asked[name] for name in ("input_nc", "output_nc", "ngf", "netG", "norm")},
+            dropout=asked["use_dropout"],
+            **asdict(build),
+        )
+    except KeyError as error:
+        raise HostError(f"define_G of this host has no argument {error}, which students are built from") from None
+
+
+def _initialised(network: nn.Module, module: ModuleType, asked: dict[str, Any]) -> nn.Module:
+    """Do with a network what the host's ``define_G`` does after building one: nothing, since 2025."""
+    if "gpu_ids" not in asked:
+        return network
+    init_net = getattr(module, "init_net", None)
+    if init_net is None:
+        raise HostError(f"{module.__name__} has no init_net, which initialises generators in hosts of this kind")
+    initialised: nn.Module = init_net(network, asked["init_type"], asked["init_gain"], asked["gpu_ids"])
+    return initialised
+
+
+def check_size(netG: str, opt: Any) -> None:
+    """Check that a U-Net can halve the pictures as often as it wants to.
+
+    Raises:
+        OptionError: it cannot; the message names one that can.
+    """
+    side = training_size(opt)
+    try:
+        architecture, depth = parse_netG(netG)
+    except ArgumentError:  # the host's own
+        return
+    if side is not None and architecture == "unet" and side % 2**depth:
+        fitting = next((2**d for d in range(depth - 1, 4, -1) if side % 2**d == 0), None)
+        hint = f"take unet_{fitting}, or a" if fitting else "take a ResNet, or a"
+        raise OptionError(
+            f"a {netG} halves its pictures {depth} times, so their sides must be multiples of {2**depth}, and these "
+            f"are {side}: {hint} --crop_size of {2**depth}"
+        )
+
+
+def training_size(opt: Any) -> int | None:
+    """Return the side of the square pictures a host trains with, or None where they are no squares of known size."""
+    preprocess = getattr(opt, "preprocess", "")
+    option = "crop_size" if "crop" in preprocess else "load_size" if "resize" in preprocess else ""
+    return getattr(opt, option, None) if option else None

@@ -1,0 +1,45 @@
+"""Call a function that the user names on the command line, as ``package.module:function``."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from .errors import ArgumentError, in_one_line
+
+__all__ = ["build_network", "is_function"]
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def is_function(source: str) -> bool:
+    """Return whether a text has the form ``package.module:function``."""
+    return _FUNCTION.fullmatch(source) is not None
+
+
+def build_network(option: str, source: str | Callable[..., object], *arguments: Any) -> nn.Module:
+    """Call a function, or the one of that name, and return the network it builds.
+
+    Args:
+        option: what to call it in an error.
+        source: the function, or ``package.module:function``.
+        arguments: what it is called with.
+
+    Raises:
+        ArgumentError: it cannot be imported, it fails, or it returns no network.
+    """
+    try:
+        if isinstance(source, str):
+            module, _, function = source.partition(":")
+            source = getattr(importlib.import_module(module), function)
+        network = source(*arguments)  # type: ignore[operator]
+    except Exception as error:  # it is the user's code, and may fail in any way
+        reason = f"{type(error).__name__}: {in_one_line(error)}"
+        raise ArgumentError(f"{option} cannot be built: {reason}") from error
+    if not isinstance(network, nn.Module):
+        raise ArgumentError(f"{option}: gave a {type(network).__name__}, expected a network")
+    return network

@@ -1,0 +1,218 @@
+"""Budgets for a student: read them, and find the widest student that keeps within one."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+
+from ..errors import ArgumentError, unknown_name
+from ..networks import GeneratorSpec, build_generator
+from ..report.cost import generator_cost
+
+__all__ = [
+    "LEAST_WIDTH",
+    "MEASURES",
+    "Budget",
+    "Footprint",
+    "Limit",
+    "amount",
+    "exceeded",
+    "footprint",
+    "nothing_fits",
+    "parse_budget",
+    "parse_limit",
+    "student_within",
+    "widest",
+]
+
+MEASURES = ("params", "macs", "size", "latency")
+_UNITS = {
+    "params": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
+    "macs": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12},
+    "size": {"": 1e6, "kb": 1e3, "mb": 1e6, "gb": 1e9},
+    "latency": {"": 1e-3, "us": 1e-6, "ms": 1e-3, "s": 1.0},
+}
+_EXAMPLES = {"params": "1.6M or 7x", "macs": "8G or 7x", "size": "4MB or 7x", "latency": "50ms or 3x"}
+LEAST_WIDTH = 4  # of a student that is searched for: narrower ones are no generators any more
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a generator costs to ship.
+
+    Attributes:
+        params: number of parameters.
+        macs: multiply-accumulates for one image.
+        size: bytes of the checkpoint file.
+        latency: seconds for one image, or None where it was not measured.
+    """
+
+    params: float
+    macs: float
+    size: float
+    latency: float | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An upper limit: an amount, or how many times less than the teacher's."""
+
+    amount: float
+    relative: bool
+    text: str
+
+    def absolute(self, teacher: float) -> float:
+        """Return the amount allowed beside a teacher that takes so much."""
+        return teacher / self.amount if self.relative else self.amount
+
+
+Budget = Mapping[str, Limit]
+
+
+def parse_limit(measure: str, text: str, name: str = "") -> Limit:
+    """Read one limit of a budget.
+
+    >>> parse_limit("params", "1.6M").amount, parse_limit("latency", "50ms").amount
+    (1600000.0, 0.05)
+    >>> parse_limit("macs", "7x")
+    Limit(amount=7.0, relative=True, text='7x')
+
+    Args:
+        measure: one of ``params``, ``macs``, ``size`` (MB where no unit is given), ``latency`` (ms likewise).
+        text: a number above 0, with a unit, or with ``x`` for so many times less than the teacher.
+        name: what to call the measure in an error, if not so.
+
+    Raises:
+        ArgumentError: not an amount of that kind.
+    """
+    if measure not in MEASURES:
+        raise ArgumentError(unknown_name("measure of a budget", measure, MEASURES))
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.strip().lower())
+    units = {**_UNITS[measure], "x": 1.0}
+    if not found or found[2] not in units or float(found[1]) == 0:
+        raise ArgumentError(f"{name or measure} {text}: give an amount such as {_EXAMPLES[measure]}")
+    return Limit(float(found[1]) * units[found[2]], found[2] == "x", text.strip())
+
+
+def parse_budget(text: str) -> dict[str, Limit]:
+    """Read a budget, ``macs=7x`` or several limits as ``macs=8G,params=1.6M``.
+
+    Raises:
+        ArgumentError: an entry is no ``measure=amount``, or a measure comes twice.
+    """
+    budget: dict[str, Limit] = {}
+    for entry in text.split(","):
+        measure, equals, amount = (part.strip() for part in entry.partition("="))
+        if not equals:
+            raise ArgumentError(f"'{entry}' is no limit: give e.g. macs=7x or macs=8G,params=1.6M")
+        if measure in budget:
+            raise ArgumentError(f"{measure} is limited twice in '{text}'")
+        budget[measure] = parse_limit(measure, amount)
+    return budget
+
+
+def amount(measure: str, value: float) -> str:
+    """Return an amount of a measure for people.
+
+    >>> amount("params", 1605699), amount("macs", 7.26e9), amount("size", 6.44e6), amount("latency", 0.0421)
+    ('1.606 M', '7.26 G', '6.44 MB', '42.1 ms')
+    """
+    if measure in ("size", "latency"):
+        return f"{value / 1e6:.2f} MB" if measure == "size" else f"{value * 1e3:.1f} ms"
+    unit, digits = (1e6, 3) if measure == "params" else (1e9, 2)
+    while value < unit / 100 and unit > 1e3:  # small ones in the next smaller unit
+        unit /= 1e3
+    return f"{value / unit:.{digits}f} { {1e9: 'G', 1e6: 'M', 1e3: 'K'}[unit] }"
+
+
+def exceeded(footprint: Footprint, budget: Budget, teacher: Footprint) -> list[str]:
+    """Return the measures of a budget that a generator exceeds."""
+    found = []
+    for measure, limit in budget.items():
+        own, other = getattr(footprint, measure), getattr(teacher, measure)
+        if own is not None and other is not None and own > limit.absolute(other):
+            found.append(measure)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def footprint(spec: GeneratorSpec, size: int) -> Footprint:
+    """Return what a generator costs for an image of size x size pixels, its latency aside; computes nothing."""
+    cost = generator_cost(spec, size, size)
+    return Footprint(cost.parameters, cost.macs, _file_size(spec))
+
+
+def _file_size(spec: GeneratorSpec) -> int:
+    """Return the size of the file that ``torch.save`` makes of the state dict, in bytes, to 128 bytes a tensor.
+
+    Found without the tensors: a file of as many small ones, and what they are larger. Tensors are aligned in the file.
+    """
+    with torch.device("meta"):
+        state = build_generator(spec).state_dict()
+    file = io.BytesIO()
+    torch.save({key: torch.zeros(1, dtype=tensor.dtype) for key, tensor in state.items()}, file)
+    left_out: int = sum((tensor.numel() - 1) * tensor.element_size() for tensor in state.values())
+    return file.tell() + left_out
+
+
+def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool]) -> GeneratorSpec | None:
+    """Return the widest generator that fits, at most ``limit`` wide and else like the one given; None if none does.
+
+    Args:
+        like: architecture, depth, convolutions, norm and channels; its width is what is searched for.
+        limit: the most ``ngf``.
+        fits: whether a generator fits; true of all that are narrower than one it is true of.
+    """
+    least = min(LEAST_WIDTH, limit)
+    low, high = least - 1, limit  # fits at low (or low is below the least), not above high
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(replace(like, ngf=middle, widths=None)):
+            low = middle
+        else:
+            high = middle - 1
+    return replace(like, ngf=low, widths=None) if low >= least else None
+
+
+def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, size: int) -> GeneratorSpec:
+    """Return the widest student within a budget, of the depth and convolutions of ``like``.
+
+    Args:
+        budget: limits; the latency is not looked at.
+        like: what the student is to be, its width aside.
+        teacher: what amounts such as ``7x`` are less than, and the widest a student may be.
+        size: side of a square image in pixels.
+
+    Raises:
+        ArgumentError: not even the narrowest fits; the message says what that takes.
+    """
+    large = footprint(teacher, size)
+    found = widest(like, teacher.ngf, lambda spec: not exceeded(footprint(spec, size), budget, large))
+    if found is None:
+        least = replace(like, ngf=min(LEAST_WIDTH, teacher.ngf), widths=None)
+        raise ArgumentError(nothing_fits(budget, {least: footprint(least, size)}, large))
+    return found
+
+
+def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Footprint], teacher: Footprint) -> str:
+    """Return the message for a budget that none of the smallest students keeps within: what would fit."""
+    best: dict[str, GeneratorSpec] = {}
+    for measure in budget:
+        taken = {spec: value for spec, f in smallest.items() if (value := getattr(f, measure)) is not None}
+        if taken:
+            best[measure] = min(taken, key=lambda spec: taken[spec])
+    parts = []
+    for measure, spec in best.items():
+        least, other = getattr(smallest[spec], measure), getattr(teacher, measure)
+        allowed = budget[measure].absolute(other)
+        name = f"{spec.netG} of ngf {spec.ngf}{', separable,' if spec.conv == 'separable' else ''}"
+        parts.append(
+            f"{measure} {budget[measure].text} allows {amount(measure, allowed)}, a {name} takes "
+            f"{amount(measure, least)} ({other / least:.0f}x less than the teacher)"
+        )
+    return f"no student is small enough: {'; '.join(parts)}; allow that much"

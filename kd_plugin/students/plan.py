@@ -1,0 +1,179 @@
+"""Which students there are for a teacher, and what each costs: width x depth x convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..errors import ArgumentError
+from ..networks import Conv, GeneratorSpec
+from ..report.latency import generator_latencies
+from .budget import LEAST_WIDTH, Budget, Footprint, exceeded, footprint, nothing_fits, widest
+
+__all__ = ["PAPER_STUDENTS", "Plan", "Student", "make_plan", "measure_papers", "student_flags"]
+
+# Widths that are listed, as parts of the teacher's: 48, 32, 24, 16 and 8 beside one of 64.
+_PARTS = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
+_RESNET_DEPTHS = (9, 6, 4)  # beside the teacher's own: the family's two, and two thirds of the smaller
+_UNET_LEAST, _UNET_FEWER = 5, 2  # halvings: how few a U-Net can have, and how many fewer are listed
+_SEARCH = 0.1  # part of the time that looking for the widest students takes, beside measuring all
+_FASTER = 0.95  # of two times: what counts as less, beyond what a measurement scatters
+
+
+@dataclass(frozen=True)
+class Student:
+    """A generator and what it costs; the latency is None before it is measured."""
+
+    spec: GeneratorSpec
+    cost: Footprint
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The students of a teacher that keep within a budget.
+
+    Attributes:
+        teacher: the teacher itself.
+        students: those that fit, the fastest first.
+        size: side of the square image, in pixels, that operations and times are for.
+        device: what the times were measured on.
+    """
+
+    teacher: Student
+    students: list[Student]
+    size: int
+    device: str
+
+    def slower(self) -> list[tuple[Student, Student]]:
+        """Return the students with fewer operations than another that is faster, each with the largest of those."""
+        found = []
+        for student in self.students:
+            better = [
+                other
+                for other in self.students
+                if student.cost.macs < 0.9 * other.cost.macs
+                and (other.cost.latency or 0) < _FASTER * (student.cost.latency or 0)
+            ]
+            if better:
+                found.append((student, max(better, key=lambda other: other.cost.macs)))
+        return found
+
+
+def make_plan(
+    teacher: GeneratorSpec,
+    size: int,
+    budget: Budget | None = None,
+    device: torch.device | str = "cpu",
+    progress: Callable[[float], None] = lambda done: None,
+) -> Plan:
+    """Return the students that keep within a budget: for each depth and convolution the widest, and narrower ones.
+
+    Args:
+        teacher: description of the teacher.
+        size: side of a square image in pixels.
+        budget: limits on parameters, operations, file size and latency; amounts such as ``7x`` are of the teacher.
+        device: where the latency is measured.
+        progress: told the part done, 0 to 1.
+
+    Raises:
+        ArgumentError: nothing keeps within the budget; the message says what would.
+    """
+    budget = budget or {}
+    shapes = _shapes(teacher)
+    own = footprint(teacher, size)
+    if "latency" in budget:
+        own = _timed(teacher, size, device)
+    fits = _fits(budget, own, size, device)
+    candidates: list[GeneratorSpec] = []
+    for i, shape in enumerate(shapes):
+        best = widest(shape, teacher.ngf, fits)
+        if best:
+            listed = [round(part * teacher.ngf) for part in _PARTS]
+            widths = {best.ngf, *(ngf for ngf in listed if LEAST_WIDTH <= ngf < best.ngf)}
+            candidates += [replace(shape, ngf=ngf, widths=None) for ngf in sorted(widths, reverse=True)]
+        progress(_SEARCH * (i + 1) / len(shapes))
+    candidates = [spec for spec in candidates if spec != replace(teacher, widths=None)]
+    if not candidates:
+        smallest = [replace(shape, ngf=min(LEAST_WIDTH, teacher.ngf), widths=None) for shape in shapes]
+        measure = _timed if "latency" in budget else lambda spec, size, device: footprint(spec, size)
+        raise ArgumentError(nothing_fits(budget, {spec: measure(spec, size, device) for spec in smallest}, own))
+    times = generator_latencies(
+        [teacher, *candidates], size, device, progress=lambda done: progress(_SEARCH + (1 - _SEARCH) * done)
+    )
+    costs = [replace(footprint(s, size), latency=t) for s, t in zip([teacher, *candidates], times, strict=True)]
+    measured = [Student(spec, cost) for spec, cost in zip([teacher, *candidates], costs, strict=True)]
+    fitting = [student for student in measured[1:] if not exceeded(student.cost, budget, costs[0])]
+    if not fitting:
+        raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured[1:]}, costs[0]))
+    fitting.sort(key=lambda student: student.cost.latency or 0)
+    return Plan(measured[0], fitting, size, str(device))
+
+
+def _fits(
+    budget: Budget, teacher: Footprint, size: int, device: torch.device | str
+) -> Callable[[GeneratorSpec], bool]:
+    """Return whether a generator keeps within a budget; the latency is measured only where it is limited."""
+    counted = {measure: limit for measure, limit in budget.items() if measure != "latency"}
+
+    def fits(spec: GeneratorSpec) -> bool:
+        if exceeded(footprint(spec, size), counted, teacher):
+            return False
+        return "latency" not in budget or not exceeded(_timed(spec, size, device), budget, teacher)
+
+    return fits
+
+
+def _timed(spec: GeneratorSpec, size: int, device: torch.device | str) -> Footprint:
+    return replace(footprint(spec, size), latency=generator_latencies([spec], size, device, rounds=3)[0])
+
+
+def _shapes(teacher: GeneratorSpec) -> list[GeneratorSpec]:
+    """Return what students there are, their width aside."""
+    like = replace(teacher, widths=None)
+    if teacher.architecture == "unet":
+        least = max(_UNET_LEAST, teacher.depth - _UNET_FEWER)
+        return [replace(like, depth=depth) for depth in range(teacher.depth, least - 1, -1)]
+    depths = [teacher.depth, *(depth for depth in _RESNET_DEPTHS if depth < teacher.depth)]
+    convs: Sequence[Conv] = ("standard", "separable") if teacher.conv == "standard" else ("separable",)
+    return [replace(like, depth=depth, conv=conv) for depth in depths for conv in convs]
+
+
+def student_flags(student: GeneratorSpec, teacher: GeneratorSpec) -> str:
+    """Return the options of the runner that train a student of a teacher; what is the teacher's goes without."""
+    flags = [] if student.netG == teacher.netG else [f"--student_netG {student.netG}"]
+    flags.append(f"--student_ngf {student.ngf}")
+    if student.conv != teacher.conv or student.conv == "separable":
+        flags.append(f"--student_conv {student.conv}")
+    return " ".join(flags)
+
+
+@dataclass(frozen=True)
+class PaperStudent:
+    """A student of a paper: which paper, and the two generators."""
+
+    paper: str
+    teacher: GeneratorSpec
+    student: GeneratorSpec
+
+
+def _paper_students() -> list[PaperStudent]:
+    resnet = GeneratorSpec("resnet", 3, 3, 64, 9, "instance", False, True)
+    unet = GeneratorSpec("unet", 3, 3, 64, 8, "batch", True, False)
+    wkd, srp = "WKD, CVPR 2022", "SRP, ECCV 2020"
+    listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (wkd, unet, 32), (wkd, unet, 16)]
+    return [PaperStudent(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
+
+
+PAPER_STUDENTS = _paper_students()
+
+
+def measure_papers(
+    size: int, device: torch.device | str = "cpu", progress: Callable[[float], None] = lambda done: None
+) -> list[tuple[PaperStudent, Student, Student]]:
+    """Return the students of the two papers with their teachers, costs measured on this machine."""
+    specs = list(dict.fromkeys(spec for row in PAPER_STUDENTS for spec in (row.teacher, row.student)))
+    times = dict(zip(specs, generator_latencies(specs, size, device, progress=progress), strict=True))
+    cost = {spec: Student(spec, replace(footprint(spec, size), latency=times[spec])) for spec in specs}
+    return [(row, cost[row.teacher], cost[row.student]) for row in PAPER_STUDENTS]
