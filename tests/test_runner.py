@@ -406,10 +406,10 @@ class TestCommandLine:
 
 
 def test_the_package_imports_no_extra() -> None:
-    """scikit-image, visdom and torchvision stay out until something that needs them is called."""
+    """scikit-image, visdom, torchvision and PyTorch's compiler stay out until something that needs them is called."""
     code = (
         "import sys, kd_plugin, kd_plugin.cli; "
-        "print([m for m in ('skimage', 'visdom', 'torchvision') if m in sys.modules])"
+        "print([m for m in ('skimage', 'visdom', 'torchvision', 'torch._dynamo') if m in sys.modules])"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, env={**os.environ}

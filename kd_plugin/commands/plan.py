@@ -136,7 +136,7 @@ def _times(ratio: float) -> str:
 def _notes(slower: dict[Student, Student], teacher: GeneratorSpec, device: str) -> list[str]:
     if not slower:
         return []
-    student, other = max(slower.items(), key=lambda pair: pair[1].cost.macs / pair[0].cost.macs)
+    student, other = max(slower.items(), key=lambda pair: _work_per_time(pair[1]) / _work_per_time(pair[0]))
     times = (other.cost.latency or 0) / (student.cost.latency or 1)
     separable = all(each.spec.conv == "separable" for each in slower)
     why = f" (depthwise convolutions do little with what they read, and are seldom fast on a {device.upper()})"
@@ -146,6 +146,10 @@ def _notes(slower: dict[Student, Student], teacher: GeneratorSpec, device: str) 
         f"'{student_flags(other.spec, teacher)}', which takes {times:.2f} of its time",
         "",
     ]
+
+
+def _work_per_time(student: Student) -> float:
+    return student.cost.macs / (student.cost.latency or 1)
 
 
 def _papers(options: argparse.Namespace, device: torch.device) -> str:

@@ -1,4 +1,4 @@
-"""The only monkey-patches: two functions of a host, replaced as the host's own script imports them.
+"""Two functions of a host, replaced as the host's own script imports them; the other patch is in :mod:`.building`.
 
 * ``models.find_model_using_name``: the one place where hosts look a model class up. With ``--distill`` the
   class found is joined with the mixin, without it the host gets its own.

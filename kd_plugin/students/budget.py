@@ -150,7 +150,7 @@ def footprint(spec: GeneratorSpec, size: int) -> Footprint:
 def _file_size(spec: GeneratorSpec) -> int:
     """Return the size of the file that ``torch.save`` makes of the state dict, in bytes, to 128 bytes a tensor.
 
-    Found without the tensors: a file of as many small ones, and what they are larger. Tensors are aligned in the file.
+    Found without the tensors: a file of as many small ones, and how much larger they are.
     """
     with torch.device("meta"):
         state = build_generator(spec).state_dict()
@@ -213,6 +213,6 @@ def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Footprint], te
         name = f"{spec.netG} of ngf {spec.ngf}{', separable,' if spec.conv == 'separable' else ''}"
         parts.append(
             f"{measure} {budget[measure].text} allows {amount(measure, allowed)}, a {name} takes "
-            f"{amount(measure, least)} ({other / least:.0f}x less than the teacher)"
+            f"{amount(measure, least)} ({other / least:.3g}x less than the teacher)"
         )
     return f"no student is small enough: {'; '.join(parts)}; allow that much"

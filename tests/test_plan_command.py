@@ -1,0 +1,115 @@
+"""``kd plan``: its tables, JSON and errors, in this process; times stand still."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kd_plugin import GeneratorSpec
+from kd_plugin.cli import main
+from kd_plugin.commands.plan import _times
+from kd_plugin.networks import build_generator
+from kd_plugin.students.budget import footprint
+
+TEACHER = GeneratorSpec("resnet", 3, 3, 16, 6, "instance", False, True)
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A millisecond for every million operations; separable convolutions take ten times as long for theirs."""
+
+    def count(specs, size, device="cpu", rounds=5, progress=lambda done: None):  # type: ignore[no-untyped-def]
+        slow = [10 if spec.conv == "separable" else 1 for spec in specs]
+        return [footprint(spec, size).macs * 1e-9 * factor for spec, factor in zip(specs, slow, strict=True)]
+
+    monkeypatch.setattr("kd_plugin.students.plan.generator_latencies", count)
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    torch.save(build_generator(TEACHER).state_dict(), tmp_path / "latest_net_G.pth")
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["plan", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["plan", *arguments]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    return error.removeprefix("kd: error: ")
+
+
+def test_a_table(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--teacher", str(big), "--size", "64", "--macs", "4x")
+    lines = text.splitlines()
+    assert lines[0] == f"{big}/latest_net_G.pth: resnet_6blocks, ngf 16" and "one image of 64x64 on cpu" in lines[1]
+    rows = [line for line in lines if "--student_ngf" in line and not line.startswith(("* fewer", "kd run"))]
+    taken = [float(re.search(r"([\d.]+) ms", row)[1]) for row in rows]  # type: ignore[index]
+    assert taken == sorted(taken) and len({row.index("--student") for row in rows}) == 1
+    own = footprint(TEACHER, 64)
+    assert all(footprint(spec_of(row), 64).macs <= own.macs / 4 for row in rows)
+    assert any(row.startswith("*") for row in rows)
+    assert "* fewer MACs than another student here, but not faster (depthwise convolutions" in text
+
+
+def spec_of(row: str) -> GeneratorSpec:
+    depth = re.search(r"--student_netG resnet_(\d)blocks", row)
+    ngf = re.search(r"--student_ngf (\d+)", row)
+    conv = "separable" if "--student_conv separable" in row else "standard"
+    return replace(TEACHER, depth=int(depth[1]) if depth else 6, ngf=int(ngf[1]), conv=conv)  # type: ignore
+
+
+def test_json(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, "--teacher", str(big / "latest_net_G.pth"), "--size", "64", "--json"))
+    assert found["teacher"]["ngf"] == 16 and found["size"] == 64 and len(found["students"]) > 5
+    for student in found["students"]:
+        spec = spec_of(student["flags"])
+        assert (student["ngf"], student["conv"]) == (spec.ngf, spec.conv)
+        assert student["params"] == footprint(spec, 64).params and student["latency"] > 0
+    assert {student["slower_with_fewer_macs"] for student in found["students"]} == {True, False}
+
+
+def test_the_papers_students(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--paper")
+    first = next(line for line in text.splitlines() if line.startswith("WKD, CVPR 2022  resnet_9blocks  64 -> 24"))
+    assert "11.378 M -> 1.606 M   7.08x" in first and "49.55 G -> 7.26 G   6.82x" in first
+    assert first.endswith("6.82x") and first.count("6.82x") == 2  # the times of this test go with the operations
+    assert text.count("SRP, ECCV 2020") == 2 and text.count("unet_256") == 2
+    found = json.loads(said(capsys, "--paper", "--json"))
+    assert [row["student"]["ngf"] for row in found["students"]] == [24, 32, 16, 32, 16]
+
+
+def test_ratios_are_never_rounded_up() -> None:
+    assert [_times(7.086), _times(6.999), _times(2)] == ["7.08x", "6.99x", "2.00x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "kd plan needs a teacher: add --teacher checkpoints/NAME"),
+        ("--teacher {}/gone.pth", "gone.pth: no such file"),
+        ("--teacher {}/empty", r"there is no \*_net_G\*.pth in this folder"),
+        ("--teacher {} --macs seven", "^--macs seven: give an amount such as 8G or 7x"),
+        ("--teacher {} --size-mb 4G", "^--size-mb 4G: give an amount such as 4MB"),
+        ("--teacher {} --size 0", "--size 0: a resnet_6blocks takes multiples of 1"),
+        (
+            "--teacher {} --size 64 --params 1",
+            "params 1 allows .* ngf 4, separable, takes",
+        ),
+        ("--teacher {} --size 64 --latency 1us", "latency 1us allows 0.0 ms, a resnet_4blocks of ngf 4 takes"),
+        ("--teacher {} --device gpu", "--device gpu: PyTorch has no such device here"),
+        ("--teacher {} --paper", "--paper shows the papers' own teachers: leave out --teacher"),
+        ("--paper --size 100", "--size 100: the papers' U-Nets take multiples of 256"),
+    ],
+)
+def test_refuses(big: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
+    (big / "empty").mkdir()
+    assert re.search(message, refused(capsys, *arguments.format(big).split()))

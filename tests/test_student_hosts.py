@@ -1,0 +1,342 @@
+"""Students inside hosts: each kind is built, trained, saved, continued, and rebuilt from its record.
+
+Each test runs on both forms of the embedded host, and on the real hosts in the folders of KD_HOSTS.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from conftest import HOST, HOSTS, SMALL, host_arguments, host_options, kd, run, succeed
+from torch import nn
+
+from kd_plugin import DistillMixin, GeneratorSpec, KDError, inspect_checkpoint
+from kd_plugin.checkpoint import inspect_state_dict
+from kd_plugin.host.building import StudentBuild, building_students
+from kd_plugin.host.options import DistillConfig
+from kd_plugin.host.patches import _switch
+from kd_plugin.host.student_options import StudentOptions, keep_from_teacher
+from kd_plugin.networks import build_generator
+from kd_plugin.students import StudentRequest, inherit_weights
+
+NETS = {"pix2pix": ("G",), "cycle_gan": ("G_A", "G_B")}
+LAUNCH = str(Path(__file__).parent / "launch.py")
+KINDS = {
+    "narrow": {"student_ngf": 5},
+    "widths": {"student_widths": "4,5,7"},
+    "shallow": {"student_netG": "resnet_2blocks", "student_ngf": 4},
+    "separable": {"student_conv": "separable", "student_ngf": 4},
+    "unet": {"student_netG": "unet_32", "student_ngf": 4},
+    "unet-widths": {"student_netG": "unet_32", "student_widths": "4,3,5,6,2"},
+    "budget": {"student_budget": "macs=1.5x", "student_netG": "resnet_3blocks"},
+    "factory": {"student_factory": "test_student_hosts:tiny_generator"},
+}
+
+
+def tiny_generator(request: StudentRequest) -> nn.Module:
+    """A generator of the user's own, with a tap's worth of layers."""
+    width = request.ngf
+    layers = [nn.Conv2d(request.input_nc, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, request.output_nc, 1)]
+    return nn.Sequential(*layers, nn.Tanh())
+
+
+def options(teachers: Path, model: str, **changes: object) -> Namespace:
+    more = {"distill": "pixel", "teacher": str(teachers), "teacher_epoch": "latest", "teacher_G_A": "", **changes}
+    return host_options(teachers.parent, model=model, preprocess="crop", crop_size=32, **{"teacher_G_B": "", **more})
+
+
+def build(cls: type, opt: Namespace, seed: int = 3):  # type: ignore[no-untyped-def]
+    torch.manual_seed(seed)
+    model = cls(opt)
+    model.setup(opt)
+    return model
+
+
+def distilling(models: ModuleType, name: str) -> type:
+    host_class = models.find_model_using_name(name)
+    return type(f"Distill{host_class.__name__}", (DistillMixin, host_class), {})
+
+
+def step(model) -> None:  # type: ignore[no-untyped-def]
+    a, b = (torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2))
+    model.set_input({"A": a, "B": b, "A_paths": ["a"] * 2, "B_paths": ["b"] * 2})
+    model.optimize_parameters()
+
+
+def states(model, nets: tuple[str, ...]) -> list[dict[str, torch.Tensor]]:  # type: ignore[no-untyped-def]
+    return [copy.deepcopy(getattr(model, f"net{net}").state_dict()) for net in nets]
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_trains_saves_continues_and_is_rebuilt(
+    models: ModuleType, teachers: Path, name: str, kind: str
+) -> None:
+    cls, nets = distilling(models, name), NETS[name]
+    (teachers.parent / "student").mkdir()
+    model = build(cls, options(teachers, name, **KINDS[kind]))
+    before = states(model, nets)
+    step(model)
+    trained = states(model, nets)
+    assert not any(same(*pair) for pair in zip(before, trained, strict=True))
+    model.save_networks("latest")
+    record = json.loads((teachers.parent / "student" / "student.json").read_text())
+    for net, state in zip(nets, trained, strict=True):
+        if kind != "factory":
+            asked = inspect_checkpoint(teachers.parent / "student" / f"latest_net_{net}.pth")
+            assert record["students"][net]["ngf"] == asked.ngf == record["host_options"]["ngf"]
+            assert asked == inspect_state_dict(state)
+    shutil.rmtree(teachers)  # nothing of the teacher is needed to test
+    images = torch.rand(1, 3, 32, 32)
+    expected = getattr(model, f"net{nets[0]}").eval()(images)
+
+    host_class = models.find_model_using_name(name)
+    recorded = host_options(teachers.parent, **{**record["host_options"], "model": name, "isTrain": False})
+    for rebuilt_class in (_switch(host_class), cls):  # under the runner, and in a subclass
+        tested = build(rebuilt_class, copy.copy(recorded), seed=9)
+        assert all(same(*pair) for pair in zip(states(tested, nets), trained, strict=True))
+        assert torch.equal(getattr(tested, f"net{nets[0]}").eval()(images), expected)
+    one_way = copy.copy(recorded)
+    one_way.model, one_way.model_suffix = "test", nets[-1].removeprefix("G")
+    single = build(_switch(models.find_model_using_name("test")), one_way, seed=9)
+    assert same(single.netG.state_dict(), trained[-1])
+
+
+@pytest.mark.parametrize("kind", ["widths", "separable", "factory"])
+def test_a_continued_run_is_built_as_recorded(models: ModuleType, teachers: Path, kind: str) -> None:
+    """Whether or not the options are repeated; they may not be changed."""
+    cls = distilling(models, "pix2pix")
+    (teachers.parent / "student").mkdir()
+    given = options(teachers, "pix2pix", **KINDS[kind])
+    model = build(cls, given)
+    step(model)
+    model.save_networks("latest")
+    for repeated in (KINDS[kind], {}):
+        opt = options(teachers, "pix2pix", **{**repeated, "continue_train": True, "ngf": given.ngf})
+        again = build(cls, opt, seed=8)
+        assert same(again.netG.state_dict(), model.netG.state_dict())
+        step(again)
+        again.save_networks("latest")
+        model = again
+    other = {"student_widths": "4,5,8", "student_conv": "separable", "student_factory": "builtins:dict"}
+    (flag, value) = next((k, v) for k, v in other.items() if k not in KINDS[kind])
+    opt = options(teachers, "pix2pix", **{flag: value, "continue_train": True, "ngf": 4})
+    with pytest.raises(KDError, match=rf"--{flag} {value} contradicts .*student\.json"):
+        build(cls, opt)
+
+
+@pytest.mark.parametrize("name", NETS)
+class TestInheritance:
+    def test_is_there_at_the_first_step(self, models: ModuleType, teachers: Path, name: str) -> None:
+        extra = {"student_init": "teacher", "student_ngf": 4, "student_netG": "resnet_3blocks"}
+        model = build(distilling(models, name), options(teachers, name, **extra))
+        for net in NETS[name]:
+            expected = build_generator(GeneratorSpec("resnet", 3, 3, 4, 3, "instance", False, True))
+            teacher = build_generator(GeneratorSpec("resnet", 3, 3, 6, 3, "instance", False, True))
+            teacher.load_state_dict(torch.load(teachers / f"latest_net_{net}.pth", weights_only=True))
+            inherit_weights(expected, teacher)
+            assert same(getattr(model, f"net{net}").state_dict(), expected.state_dict())
+        before = states(model, NETS[name])
+        step(model)
+        assert not any(same(*pair) for pair in zip(before, states(model, NETS[name]), strict=True))
+
+    def test_is_there_where_a_host_builds_late(self, models: ModuleType, teachers: Path, name: str) -> None:
+        """As CUT does: a first pass, forward and backward, before the networks are set up."""
+        extra = {"student_init": "teacher", "student_ngf": 6, "student_netG": "resnet_3blocks"}
+        opt = options(teachers, name, **extra)
+        model = distilling(models, name)(opt)
+        model.isTrain = True
+        images = torch.rand(1, 3, 32, 32)
+        model.set_input({"A": images, "B": images, "A_paths": ["a"], "B_paths": ["b"]})
+        model.forward()
+        model.backward_G()
+        model.setup(opt)
+        for net in NETS[name]:
+            teacher = torch.load(teachers / f"latest_net_{net}.pth", weights_only=True)
+            assert same(getattr(model, f"net{net}").state_dict(), teacher)
+
+    def test_of_a_discriminator(
+        self, models: ModuleType, teachers: Path, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        host = build(models.find_model_using_name(name), host_options(teachers.parent, model=name), seed=5)
+        judges = [net.replace("G", "D") for net in NETS[name]]
+        for judge in judges:
+            torch.save(getattr(host, f"net{judge}").state_dict(), teachers / f"latest_net_{judge}.pth")
+        extra = {"discriminator_init": "teacher", "student_ngf": 4}
+        model = build(distilling(models, name), options(teachers, name, **extra), seed=6)
+        for judge in judges:
+            own = getattr(model, f"net{judge}").state_dict()
+            assert same(own, getattr(host, f"net{judge}").state_dict())
+        assert capsys.readouterr().out.count(f" starts from {len(own)} of {len(own)} tensors of") == len(judges)
+        with pytest.raises(KDError, match=r"no convolution of netD\w* fits .*give --student_ndf and --student_netD"):
+            build(distilling(models, name), options(teachers, name, **extra, student_ndf=3))
+        (teachers / f"latest_net_{judges[0]}.pth").unlink()
+        with pytest.raises(KDError, match=f"there is no latest_net_{judges[0]}.pth beside"):
+            build(distilling(models, name), options(teachers, name, **extra))
+
+    def test_never_overwrites_a_continued_run(self, models: ModuleType, teachers: Path, name: str) -> None:
+        (teachers.parent / "student").mkdir()
+        extra = {"student_init": "teacher", "student_ngf": 4, "student_netG": "resnet_3blocks"}
+        cls = distilling(models, name)
+        model = build(cls, options(teachers, name, **extra))
+        step(model)
+        model.save_networks("latest")
+        again = build(cls, options(teachers, name, **extra, continue_train=True), seed=8)
+        for ours, theirs in zip(states(again, NETS[name]), states(model, NETS[name]), strict=True):
+            assert same(ours, theirs)
+
+
+@pytest.mark.parametrize("place", HOSTS)
+def test_inheritance_in_the_hosts_own_script(place: tuple[Path, str], images: Path, tmp_path: Path) -> None:
+    """With a learning rate of zero, what a run saves is what it started from: the teacher, then the run before."""
+    folder, form = place
+    teacher = tmp_path / "big" / "latest_net_G.pth"
+    teacher.parent.mkdir()
+    spec = GeneratorSpec("resnet", 3, 3, 4, 3, "instance", False, True)
+    torch.save(build_generator(spec).state_dict(), teacher)
+    arguments = (
+        f"kd run train.py --dataroot {images}/paired --model pix2pix --name small --checkpoints_dir {tmp_path} "
+        f"{SMALL} --ndf 4 --n_epochs 1 --n_epochs_decay 0 --save_epoch_freq 1 --no_html --lr 0 "
+        f"--distill pixel --teacher {teacher} --student_init teacher --student_netG resnet_3blocks --student_ngf 4"
+    ).split()
+    arguments = [LAUNCH, *arguments, *host_arguments(folder, form)["train"]]
+    succeed(run(arguments, folder, form))
+    saved = tmp_path / "small" / "latest_net_G.pth"
+    assert same(torch.load(saved, weights_only=True), torch.load(teacher, weights_only=True))  # its norm too
+    changed = {key: tensor + 1 for key, tensor in torch.load(saved, weights_only=True).items()}
+    torch.save(changed, saved)
+    succeed(run([*arguments, "--continue_train"], folder, form))
+    assert same(torch.load(saved, weights_only=True), changed)
+
+
+class TestDiscriminatorNote:
+    def say(self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str], **changes: object) -> str:
+        build(distilling(models, "pix2pix"), options(teachers, "pix2pix", student_ngf=4, **changes))
+        return capsys.readouterr().out
+
+    def test_full_size(self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        said = self.say(models, teachers, capsys, ndf=64)
+        assert "note: netD has 2.77 M parameters" in said and "0.69 M: --student_ndf 32" in said
+
+    @pytest.mark.parametrize("changes", [{"ndf": 32}, {"ndf": 64, "student_ndf": 32}])
+    def test_small(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str], changes: dict
+    ) -> None:
+        assert "netD has" not in self.say(models, teachers, capsys, **changes)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"student_widths": "24,x"}, "--student_widths 24,x: give whole numbers such as 24,40,96"),
+            ({"student_widths": "24,0,3"}, "--student_widths 24,0,3"),
+            ({"student_widths": "4,8,16", "student_ngf": 4}, "--student_ngf and --student_widths both say"),
+            ({"student_budget": "macs=7x", "student_ngf": 4}, "--student_ngf and --student_budget both say"),
+            ({"student_budget": "macs"}, "--student_budget macs: 'macs' is no limit"),
+            (
+                {"student_budget": "latency=50ms"},
+                "kd plan --teacher ... --latency 50ms measures",
+            ),
+            ({"student_factory": "tiny"}, "--student_factory tiny: name a function as package.module:function"),
+            ({"student_factory": "a:b", "student_conv": "separable"}, "--student_conv has no effect on what"),
+            ({"student_factory": "a:b", "student_netG": "unet_32"}, "--student_netG has no effect on what"),
+            ({"student_conv": "seperable"}, "unknown --student_conv 'seperable': did you mean 'separable'"),
+            ({"student_init": "teach"}, "unknown --student_init 'teach': did you mean 'teacher'"),
+            ({"student_keep": "l2"}, "unknown --student_keep 'l2'"),
+            ({"student_ngf": "many"}, "--student_ngf many: give a whole number"),
+            ({"student_ngf": 0}, "--student_ngf 0: give a width of 1 or more"),
+            ({"student_ndf": -1}, "--student_ndf -1: give a width of 1 or more"),
+        ],
+    )
+    def test_refuses(self, changes: dict, message: str) -> None:
+        with pytest.raises(KDError, match=message):
+            DistillConfig.from_namespace(Namespace(distill="pixel", teacher="x", **changes))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"student_netG": "unet_64"},
+                "a unet_64 halves its pictures 6 times, .* these are 32: take unet_32",
+            ),
+            ({"student_netG": "unet_256"}, "take unet_32, or a --crop_size of 256"),
+            ({"student_netG": "unet_32", "student_conv": "separable"}, "which a unet_32 has none of"),
+            ({"student_widths": "4,8"}, "widths 4,8: a resnet_6blocks takes 3"),
+            (
+                {"student_budget": "params=99999x"},
+                "--student_budget params=99999x: no student is small enough",
+            ),
+            ({"student_factory": "gone:f"}, "the student gone:f cannot be built"),
+            ({"student_init": "teacher", "student_netG": "unet_32"}, "--student_init teacher: a unet_32 cannot"),
+            (
+                {"student_init": "teacher", "student_factory": "test_student_hosts:tiny_generator"},
+                "--student_init teacher: weights are inherited between generators of the family, the student is none",
+            ),
+        ],
+    )
+    def test_refuses_in_a_host(self, models: ModuleType, teachers: Path, changes: dict, message: str) -> None:
+        with pytest.raises(KDError, match=message) as caught:
+            build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **changes))
+        assert "\n" not in str(caught.value)
+
+    def test_crop_that_no_unet_fits(self, models: ModuleType, teachers: Path) -> None:
+        opt = options(teachers, "pix2pix", student_netG="unet_32")
+        opt.crop_size = 40
+        with pytest.raises(KDError, match="take a ResNet, or a --crop_size of 32"):
+            build(distilling(models, "pix2pix"), opt)
+
+    def test_what_has_no_effect_is_told(self) -> None:
+        assert StudentOptions(student_keep="first").idle() == ["student_keep"]
+        assert StudentOptions(student_keep="first", student_init="teacher").idle() == []
+
+    @pytest.mark.parametrize("given", [[], ["--norm", "none", "--netG", "resnet_9blocks"]])
+    def test_what_the_teacher_is_unless_named(self, given: list[str]) -> None:
+        parser = ArgumentParser()
+        parser.add_argument("--norm", default="instance")
+        parser.add_argument("--netG", default="unet_256")
+        parser.add_argument("--no_dropout", action="store_true")
+        keep_from_teacher(parser, GeneratorSpec("resnet", 3, 3, 8, 4, "batch", False, False))
+        opt = parser.parse_args(given)
+        assert (opt.norm, opt.netG) == (("none", "resnet_9blocks") if given else ("batch", "resnet_4blocks"))
+        assert opt.no_dropout
+
+    def test_teachers_norm_in_a_host(self, images: Path, tmp_path: Path) -> None:
+        """The end of it: neither norm nor architecture nor the test's options need to be given."""
+        (tmp_path / "big").mkdir()
+        spec = GeneratorSpec("resnet", 3, 3, 8, 2, "instance", False, True)
+        torch.save(build_generator(spec).state_dict(), tmp_path / "big" / "latest_net_G.pth")
+        shared = (
+            f"--dataroot {images}/paired --model pix2pix --name small --checkpoints_dir {tmp_path} --num_threads 0"
+        )
+        train = f"{shared} --load_size 32 --crop_size 32 --ndf 4 --n_epochs 1 --n_epochs_decay 0 --save_epoch_freq 1"
+        distill = f"--distill wavelet,srp --teacher {tmp_path}/big --student_budget macs=3x --student_conv separable"
+        said = succeed(kd(f"run train.py {train} {distill} --student_init teacher", HOST)).stdout
+        found = inspect_checkpoint(tmp_path / "small" / "latest_net_G.pth")
+        assert (found.netG, found.norm, found.conv) == ("resnet_2blocks", "instance", "separable")
+        assert f"ngf {found.ngf} is the widest resnet_2blocks within macs=3x at 32x32" in said
+        test = f"{shared} --load_size 32 --crop_size 32 --results_dir {tmp_path}/results"
+        succeed(kd(f"run test.py {test}", HOST))
+        assert len(list((tmp_path / "results").rglob("*fake_B.png"))) == 4
+
+
+def test_a_host_that_builds_elsewhere_is_told() -> None:
+    class Own:
+        pass
+
+    message = r"Own builds no generator through networks\.define_G"
+    with pytest.raises(KDError, match=message), building_students(Own, StudentBuild(conv="separable")):
+        Own()
+    with building_students(Own, StudentBuild()):  # nothing was asked for
+        Own()
