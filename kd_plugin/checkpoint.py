@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .errors import CheckpointError, first_line
+from .errors import CheckpointError, UnknownNetworkError, first_line
 from .networks import GeneratorSpec, Norm, build_generator
 
 __all__ = ["fill_network", "find_stray", "inspect_checkpoint", "inspect_state_dict", "read_state_dict"]
@@ -32,7 +32,8 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> GeneratorSpec:
         path: a ``.pth`` file as the hosts write it, a bare state dict.
 
     Raises:
-        CheckpointError: the file is missing or unreadable, or holds no generator of the family.
+        CheckpointError: the file is missing or unreadable.
+        UnknownNetworkError: it holds no generator of the family.
     """
     return inspect_state_dict(read_state_dict(path), str(path))
 
@@ -86,7 +87,7 @@ def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state d
         source: what to call it in an error.
 
     Raises:
-        CheckpointError: not a generator of the family; the message names the first tensor that does not fit.
+        UnknownNetworkError: not a generator of the family; the message names the first tensor that does not fit.
     """
     try:
         if "model.1.weight" in state:
@@ -97,7 +98,7 @@ def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state d
             raise CheckpointError(f"no first layer of a ResNet or U-Net generator among {_some(state)}")
         _compare(spec, state)
     except CheckpointError as error:
-        raise CheckpointError(f"{source}: {error}") from None
+        raise UnknownNetworkError(f"{source}: {error}") from None
     return spec
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "HostError",
     "KDError",
     "OptionError",
+    "UnknownNetworkError",
     "first_line",
     "in_one_line",
     "unknown_name",
@@ -39,6 +40,10 @@ class OptionError(KDError):
 
 class CheckpointError(KDError):
     """A file is not a generator checkpoint that can be read."""
+
+
+class UnknownNetworkError(CheckpointError):
+    """A file holds a network that is not one of the family."""
 
 
 class HostError(KDError):

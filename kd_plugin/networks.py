@@ -8,9 +8,9 @@ take any depth, which is what lets a teacher be read off its file alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -209,6 +209,28 @@ class ResnetGenerator(Generator):
 
     (B, input_nc, H, W) -> (B, output_nc, H, W) in [-1, 1]; H and W are rounded up to multiples of 4.
     """
+
+    def forward(self, x: torch.Tensor, layers: Sequence[int] = (), encode_only: bool = False) -> Any:
+        """Translate; the arguments but the first are what contrastive-unpaired-translation asks of its generators.
+
+        Args:
+            x: images.
+            layers: indices of modules in ``model``, ascending, whose outputs are returned as well.
+            encode_only: return those outputs alone, and compute nothing behind the last of them.
+
+        Returns:
+            The images; with ``layers`` a pair of the images and the outputs, or the list of outputs alone.
+        """
+        if not layers:
+            return super().forward(x)
+        features = []
+        for index, module in enumerate(cast(nn.Sequential, self.model)):
+            x = module(x)
+            if index in layers:
+                features.append(x)
+            if encode_only and index == layers[-1]:
+                return features
+        return x, features
 
     def _build(self, spec: GeneratorSpec) -> nn.Module:
         norm, bias = _norm_layer(spec.norm), spec.bias

@@ -96,8 +96,14 @@ class Recorder:
         self._handles.clear()
 
     def find(self, output: torch.Tensor) -> Call | None:
-        """Return the call that made this very tensor."""
-        return next((call for call in self.calls if call.output is output), None)
+        """Return the call that made this very tensor, or a batch that it is a part of (``fake[:n]``, in CUT)."""
+        for call in self.calls:
+            if call.output is output:
+                return call
+            if call.output is not None and output._base is call.output and (part := _part(output, call.output)):
+                features = {name: feature[part] for name, feature in call.features.items()}
+                return Call(call.input[part], output, features)
+        return None
 
     def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         self.calls.append(Call(next(iter((*inputs, *named.values())))))
@@ -115,6 +121,14 @@ class Recorder:
                 f"module '{sorted(missed)[0]}' took no part in the pass, so nothing can be read there: name another, "
                 f"or, if the network is compiled, make the Distiller before its first pass"
             )
+
+
+def _part(view: torch.Tensor, batch: torch.Tensor) -> slice | None:
+    """Return which images of a batch a view holds; None if it is no run of whole images."""
+    if view.shape[1:] != batch.shape[1:] or view.stride() != batch.stride():
+        return None
+    first = (view.storage_offset() - batch.storage_offset()) // batch.stride(0)
+    return slice(first, first + len(view))
 
 
 def find_modules(network: nn.Module, names: Sequence[str], role: str = "") -> dict[str, nn.Module]:

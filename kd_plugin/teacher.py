@@ -13,7 +13,7 @@ from .checkpoint import fill_network, inspect_state_dict, read_state_dict
 from .errors import ArgumentError, unknown_name
 from .networks import Generator, GeneratorSpec, build_generator
 
-__all__ = ["TeacherMode", "load_teacher"]
+__all__ = ["TeacherMode", "freeze", "load_teacher"]
 
 TeacherMode = Literal["eval", "train"]
 
@@ -51,7 +51,9 @@ def load_teacher(
     spec = inspect_state_dict(state, str(path))
     if spec.dropout is None:
         spec = replace(spec, dropout=dropout)
-    return _freeze(_assemble(spec, state), mode).to(device)
+    network = _assemble(spec, state)
+    freeze(network, mode)
+    return network.to(device)
 
 
 def _assemble(spec: GeneratorSpec, state: dict[str, torch.Tensor]) -> Generator:
@@ -61,9 +63,9 @@ def _assemble(spec: GeneratorSpec, state: dict[str, torch.Tensor]) -> Generator:
     return network
 
 
-def _freeze(network: Generator, mode: TeacherMode) -> Generator:
+def freeze(network: nn.Module, mode: TeacherMode) -> None:
+    """Make a network a teacher: no gradients, and running statistics that never change."""
     network.requires_grad_(False).train(mode == "train")
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0  # in train mode, the running statistics would follow the student's data
-    return network

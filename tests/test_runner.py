@@ -163,7 +163,8 @@ class TestAfterwards:
         torch.save(build_generator(spec).state_dict(), host.output / "grey_net_G_B.pth")
         more = f"--distill pixel --teacher_G_B {host.output}/grey_net_G_B.pth --student_ngf 4 --student_ndf 4"
         host.train("kd run", "cycle_gan", "one", more + " --input_nc 3 --output_nc 1 --lambda_identity 0")
-        assert sorted(json.loads((host.output / "checkpoints/one/student.json").read_text())["students"]) == ["G_B"]
+        record = json.loads((host.output / "checkpoints/one/student.json").read_text())
+        assert sorted(record["students"]) == ["G_A", "G_B"] and sorted(record["teachers"]) == ["G_B"]
         arguments = (
             f"--model test --model_suffix _B --name one --load_size 32 --crop_size 32 --dataroot {host.images}"
         )

@@ -298,8 +298,9 @@ class TestOptions:
             build(distilling(models, "pix2pix"), opt)
 
     def test_what_has_no_effect_is_told(self) -> None:
-        assert StudentOptions(student_keep="first").idle() == ["student_keep"]
-        assert StudentOptions(student_keep="first", student_init="teacher").idle() == []
+        message = "--student_keep has no effect without --student_init teacher"
+        assert StudentOptions(student_keep="first").notes() == [message]
+        assert StudentOptions(student_keep="first", student_init="teacher").notes() == []
 
     @pytest.mark.parametrize("given", [[], ["--norm", "none", "--netG", "resnet_9blocks"]])
     def test_what_the_teacher_is_unless_named(self, given: list[str]) -> None:

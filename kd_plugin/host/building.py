@@ -21,7 +21,7 @@ from ..errors import ArgumentError, HostError, OptionError
 from ..networks import Conv, parse_netG
 from ..students import StudentRequest, build_student, is_registered
 
-__all__ = ["StudentBuild", "building_students", "check_size", "training_size"]
+__all__ = ["BuildCall", "StudentBuild", "building_students", "check_size", "training_size"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,18 @@ class StudentBuild:
         return cls(tuple(widths) if widths else None, content.get("conv", "standard"), content.get("factory", ""))
 
 
+@dataclass(frozen=True)
+class BuildCall:
+    """A call of a host's ``define_G``: the function, its arguments by name, and the generator that came of it."""
+
+    define_G: Callable[..., nn.Module]
+    arguments: dict[str, Any]
+    network: nn.Module
+
+
 @contextmanager
-def building_students(host_class: type, build: StudentBuild) -> Iterator[None]:
-    """Within the context, models of a host's class build their generators as asked for.
+def building_students(host_class: type, build: StudentBuild) -> Iterator[list[BuildCall]]:
+    """Within the context, models of a host's class build their generators as asked for; it gives the calls.
 
     Args:
         host_class: class of the model; the modules of its bases are where ``define_G`` is looked for.
@@ -66,16 +75,16 @@ def building_students(host_class: type, build: StudentBuild) -> Iterator[None]:
         HostError: at the end of the context, if the host built no generator through ``define_G`` and should have.
     """
     modules = [module for module in _modules(host_class) if callable(getattr(module, "define_G", None))]
-    built: list[nn.Module] = []
+    calls: list[BuildCall] = []
     originals = [(module, module.define_G) for module in modules]
     for module, original in originals:
-        module.define_G = _replacement(original, module, build, built)  # type: ignore[attr-defined]
+        module.define_G = _replacement(original, module, build, calls)  # type: ignore[attr-defined]
     try:
-        yield
+        yield calls
     finally:
         for module, original in originals:
             module.define_G = original  # type: ignore[attr-defined]
-    if not built and not build.is_plain:
+    if not calls and not build.is_plain:
         raise HostError(
             f"{host_class.__name__} builds no generator through networks.define_G, which is where students of other "
             f"widths, convolutions or factories are put in: build yours in the model's class"
@@ -94,7 +103,7 @@ def _modules(host_class: type) -> list[ModuleType]:
 
 
 def _replacement(
-    original: Callable[..., nn.Module], module: ModuleType, build: StudentBuild, built: list[nn.Module]
+    original: Callable[..., nn.Module], module: ModuleType, build: StudentBuild, calls: list[BuildCall]
 ) -> Callable[..., nn.Module]:
     signature = inspect.signature(original)
 
@@ -110,7 +119,7 @@ def _replacement(
                 parse_netG(asked["netG"])
         if network is None:
             network = _initialised(build_student(_request(asked, build)), module, asked)
-        built.append(network)
+        calls.append(BuildCall(original, asked, network))
         return network
 
     return define_G

@@ -22,11 +22,9 @@ from ..attach import Attachment, attach
 from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
 from ..files import sha256
-from ..networks import Generator
 from ..report.cost import count_parameters
 from ..students import StudentRecord, describe
 from ..taps import Tap
-from ..teacher import load_teacher
 from ..version import __version__
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students, check_size
@@ -36,6 +34,7 @@ from .options import DistillConfig, add_options, are_in, experiment_folder, load
 from .record import check_build, current_record, recorded_build, use_record
 from .start import note_large_discriminator, start_from_teacher
 from .student_options import keep_from_teacher
+from .teacher_network import load_teacher_of
 from .teachers import check_channels, check_not_overwritten, find_teachers, peek_teacher
 
 __all__ = ["DistillMixin"]
@@ -47,7 +46,7 @@ class _Distilled:
 
     pair: Pair
     file: Path
-    teacher: Generator
+    teacher: nn.Module
     distiller: Distiller
 
 
@@ -115,6 +114,7 @@ class DistillMixin:
             with building_students(type(self), recorded_build(opt) or StudentBuild()):
                 super().__init__(opt)  # type: ignore[call-arg]
             return
+        self._netG = getattr(opt, "netG", "")
         student = self._config.student
         student.apply(opt, peek_teacher(self._config) if student.student_budget else None)
         self._build = student.build
@@ -124,7 +124,7 @@ class DistillMixin:
         if not self._build.factory:
             check_size(opt.netG, opt)
         try:
-            with building_students(type(self), self._build):
+            with building_students(type(self), self._build) as self._build_calls:
                 super().__init__(opt)  # type: ignore[call-arg]
         except NotImplementedError as error:  # what the family raises for a name it does not know
             raise OptionError(f"the host cannot build its networks: {error}") from error
@@ -147,12 +147,14 @@ class DistillMixin:
             return
         for flag in self._config.idle():
             say(f"note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
-        dropout = not getattr(opt, "no_dropout", False)
+        for note in self._config.student.notes():
+            say(f"note: {note}")
         for pair, file in self._teacher_files.items():
             # Only now: the host may have wrapped the network for several GPUs in its setup.
             student = network_of(self, pair)
-            teacher = load_teacher(file, self._config.teacher_mode, self.device, dropout)
-            check_channels(pair, file, teacher.spec, student)
+            mode = self._config.teacher_mode
+            teacher = load_teacher_of(student, file, mode, opt, self._netG, self._build_calls).to(self.device)
+            check_channels(pair, file, teacher, student)
             if not getattr(opt, "continue_train", False):
                 start_from_teacher(self, pair, student, teacher, file, self._config.student)
             terms = self._config.build_terms(pair.net, file)
@@ -266,11 +268,13 @@ def _refuse_replicas(distiller: Distiller) -> None:
 
 
 def _summary(distilled: _Distilled) -> str:
-    spec, distiller = distilled.teacher.spec, distilled.distiller
+    teacher, distiller = distilled.teacher, distilled.distiller
+    spec = getattr(teacher, "spec", None)
+    kind = f"{spec.netG}, ngf {spec.ngf}" if spec else type(teacher).__name__
     large, small = count_parameters(distilled.teacher), count_parameters(distiller.student)
     terms = ", ".join(f"{name} x {weighted.weight}" for name, weighted in distiller.terms.items())
     return (
-        f"{distilled.pair.net}: teacher {distilled.file} ({spec.netG}, ngf {spec.ngf}, {large / 1e6:.3f} M) -> "
+        f"{distilled.pair.net}: teacher {distilled.file} ({kind}, {large / 1e6:.3f} M) -> "
         f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; "
         f"{'; '.join([terms, *_places(distiller.taps)])}"
     )

@@ -150,7 +150,7 @@ class DistillConfig:
         readers = self._readers(None)
         if self.distill_taps and (not readers or (readers == ["srp"] and self.srp_layers)):
             idle.append("distill_taps")
-        return [*idle, *self.student.idle()]
+        return idle
 
     def to_dict(self) -> dict[str, Any]:
         """Return terms with their weights and settings, for JSON."""

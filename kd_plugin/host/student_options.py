@@ -99,9 +99,10 @@ class StudentOptions:
                     f"--{other} has no effect on what --student_factory {self.student_factory} builds: leave it out"
                 )
 
-    def idle(self) -> list[str]:
-        """Return the options that were set, but have no effect."""
-        return ["student_keep"] if self.student_keep != "l1" and self.student_init == "scratch" else []
+    def notes(self) -> list[str]:
+        """Return what a user should know about the options that were set."""
+        idle = self.student_keep != "l1" and self.student_init == "scratch"
+        return ["--student_keep has no effect without --student_init teacher"] if idle else []
 
     def apply(self, opt: Namespace, teacher: GeneratorSpec | None) -> None:
         """Give the student's options to the host under the names it builds networks from.

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from ..checkpoint import inspect_checkpoint
-from ..errors import OptionError
+from ..errors import OptionError, UnknownNetworkError
 from ..networks import GeneratorSpec
 from ..students import describe
 from .contract import Pair
@@ -71,28 +71,30 @@ def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, 
 
 
 def peek_teacher(config: DistillConfig) -> GeneratorSpec | None:
-    """Return what the first teacher named is, before the model is built; None if there is no such file.
+    """Return what the first teacher named is, before the model is built; None if no file tells.
 
     Raises:
-        CheckpointError: the file is no generator of the family.
+        CheckpointError: the file cannot be read.
     """
     given = _path(config.teacher_G_A or config.teacher_G_B or config.teacher)
     files = sorted(given.glob(f"{config.teacher_epoch}_net_G*.pth")) if given.is_dir() else [given]
-    return inspect_checkpoint(files[0]) if files and files[0].is_file() else None
+    try:
+        return inspect_checkpoint(files[0]) if files and files[0].is_file() else None
+    except UnknownNetworkError:  # perhaps the host knows how to build it
+        return None
 
 
-def check_channels(pair: Pair, file: Path, teacher: GeneratorSpec, student: nn.Module) -> None:
+def check_channels(pair: Pair, file: Path, teacher: nn.Module, student: nn.Module) -> None:
     """Check that teacher and student take and give images of the same channels.
 
     Raises:
         OptionError: naming the channels of both.
     """
-    described = describe(student)
-    wanted = described.get("input_nc"), described.get("output_nc")
-    if None not in wanted and wanted != (teacher.input_nc, teacher.output_nc):
+    own, other = ((d.get("input_nc"), d.get("output_nc")) for d in (describe(student), describe(teacher)))
+    if None not in (*own, *other) and own != other:
         raise OptionError(
-            f"the teacher {file} translates {teacher.input_nc} to {teacher.output_nc} channels, but {pair.net} "
-            f"translates {wanted[0]} to {wanted[1]}: check --input_nc and --output_nc, or is it the teacher of the "
+            f"the teacher {file} translates {other[0]} to {other[1]} channels, but {pair.net} "
+            f"translates {own[0]} to {own[1]}: check --input_nc and --output_nc, or is it the teacher of the "
             f"other direction?"
         )
 

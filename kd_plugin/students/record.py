@@ -40,7 +40,8 @@ class StudentRecord:
         host_options: the host's own options that build the networks, by name.
         distillation: terms, weights and settings.
         build: what the generators are beyond the host's options: stage widths, convolutions, factory.
-        students, teachers: description of each generator by name (``G``, ``G_A``, ``G_B``).
+        students: description of each generator by name (``G``, ``G_A``, ``G_B``), distilled or not.
+        teachers: the same of each teacher, with its file.
     """
 
     kd_plugin: str

@@ -1,0 +1,58 @@
+"""``kd patch HOST``: add the plugin's model files to a host, for a plain ``python train.py --model distill_...``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..host.install import FAMILIES, find_family, install, remove, status
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of ``kd``."""
+    parser = commands.add_parser(
+        "patch",
+        help="add model files to a host, so that plain python train.py --model distill_... works",
+        description="Add model files to a host's models/ folder: what git apply patches/FAMILY.patch does, without "
+        "git. No file of the host is changed, and none that differs is overwritten. Afterwards python train.py "
+        "--model distill_pix2pix --distill wavelet,srp --teacher ... needs no kd run.",
+    )
+    parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: this one)")
+    parser.add_argument(
+        "--family", metavar="NAME", default="", help=f"one of {', '.join(families())}; found by itself"
+    )
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 1 if a file is missing or differs"
+    )
+    ways.add_argument("--revert", action="store_true", help="remove the files again")
+    parser.set_defaults(action=_patch)
+
+
+def _patch(options: argparse.Namespace) -> int:
+    host = Path(options.host)
+    family = find_family(host, options.family)
+    if options.check:
+        found = status(host, family)
+        for path, how in found.items():
+            print(f"{how:<9}  {host / path}")
+        return int(any(how != "installed" for how in found.values()))
+    if options.revert:
+        _tell("removed", "nothing to remove, the files are not there", host, remove(host, family))
+        return 0
+    _tell("added", "nothing to do, the files are there", host, install(host, family))
+    models = " or ".join(Path(path).name.removesuffix("_model.py") for path in family.files)
+    print(
+        f"now: python train.py --model {models} --distill wavelet,srp --teacher checkpoints/NAME --student_ngf 24 ..."
+    )
+    return 0
+
+
+def _tell(what: str, nothing: str, host: Path, paths: list[str]) -> None:
+    for path in paths:
+        print(f"{what} {host / path}")
+    if not paths:
+        print(nothing)
