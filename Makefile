@@ -9,7 +9,7 @@ VENV ?= $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo bench test lint types unit hosts format clean
+.PHONY: help demo bench test lint types unit hosts patches format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -36,6 +36,9 @@ unit: $(BIN)/.kd_dev ## pytest
 
 hosts: $(BIN)/.kd_dev ## the tests that run on the real host repositories in the folder KD_HOSTS
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hosts
+
+patches: $(BIN)/.kd_dev ## write patches/ from the example models
+	$(BIN)/python examples/make_patches.py
 
 format: $(BIN)/.kd_dev ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .

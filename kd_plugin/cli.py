@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import inspect, plan
+from .commands import inspect, patch, plan
 from .errors import KDError, OptionError
 from .host.runner import run_script
 
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(action=_no_script)
     inspect.add_parser(commands)
     plan.add_parser(commands)
+    patch.add_parser(commands)
     return parser
 
 

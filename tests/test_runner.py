@@ -279,6 +279,7 @@ def test_two_processes_under_torchrun(images: Path, tmp_path: Path) -> None:
 
 
 def test_hosts_variable_is_explained() -> None:
+    """It and KD_CUT, a checkout of contrastive-unpaired-translation."""
     if not real_hosts():
         pytest.skip("KD_HOSTS is not set: no real host repository was run")
     assert all((folder / "train.py").is_file() for folder in real_hosts())

@@ -21,13 +21,9 @@ def add_parser(commands: Any) -> None:
         "--model distill_pix2pix --distill wavelet,srp --teacher ... needs no kd run.",
     )
     parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: this one)")
-    parser.add_argument(
-        "--family", metavar="NAME", default="", help=f"one of {', '.join(families())}; found by itself"
-    )
+    parser.add_argument("--family", metavar="NAME", default="", help=f"{' or '.join(FAMILIES)}; found by itself")
     ways = parser.add_mutually_exclusive_group()
-    ways.add_argument(
-        "--check", action="store_true", help="change nothing; exit with 1 if a file is missing or differs"
-    )
+    ways.add_argument("--check", action="store_true", help="change nothing; exit with 1 unless all files are there")
     ways.add_argument("--revert", action="store_true", help="remove the files again")
     parser.set_defaults(action=_patch)
 
@@ -45,9 +41,7 @@ def _patch(options: argparse.Namespace) -> int:
         return 0
     _tell("added", "nothing to do, the files are there", host, install(host, family))
     models = " or ".join(Path(path).name.removesuffix("_model.py") for path in family.files)
-    print(
-        f"now: python train.py --model {models} --distill wavelet,srp --teacher checkpoints/NAME --student_ngf 24 ..."
-    )
+    print(f"now: python train.py --model {models} --distill wavelet,srp --teacher checkpoints/NAME ...")
     return 0
 
 

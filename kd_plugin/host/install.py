@@ -69,9 +69,7 @@ def find_family(host: Path, name: str = "") -> Family:
     init = host / "models" / "__init__.py"
     if not init.is_file():
         raise HostError(f"{host} is not a host: it has no models/__init__.py; give the folder that train.py is in")
-    if not re.search(
-        r"^def find_model_using_name\b", init.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
-    ):
+    if "def find_model_using_name(" not in init.read_text(encoding="utf-8", errors="replace"):
         raise HostError(f"{host} is not a host of this kind: its models/__init__.py has no find_model_using_name")
     if name:
         return known[name]
@@ -103,9 +101,7 @@ def install(host: Path, family: Family) -> list[str]:
     Raises:
         HostError: a file is there with other content, or cannot be written. Nothing is written then.
     """
-    missing = _same_or_missing(
-        host, family, "is there already and differs from ours: move it, or give it another name"
-    )
+    missing = _same_or_missing(host, family, "is there already and differs from ours: rename it first")
     for path in missing:
         try:
             write_text_atomically(host / path, family.files[path])

@@ -120,7 +120,12 @@ class StudentOptions:
                 setattr(opt, name, value)
         if widths := self._widths():
             opt.ngf = widths[0]
-        if self.student_budget and teacher is not None:
+        if self.student_budget:
+            if teacher is None:
+                raise OptionError(
+                    f"--student_budget {self.student_budget}: the teacher is none of the family, or not found, so it "
+                    f"is not known what it takes: give --student_ngf"
+                )
             opt.ngf = self._within_budget(opt, teacher)
 
     def _within_budget(self, opt: Namespace, teacher: GeneratorSpec) -> int:

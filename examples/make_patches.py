@@ -1,4 +1,4 @@
-"""Write the patches from the example models: ``make patches``, or ``python patches/make.py --check`` in the tests.
+"""Write the patches from the example models: ``make patches``, or with ``--check`` tell whether they are in step.
 
 A patch only adds files to a host's ``models/``, so it applies to every version of the host and holds no line of it.
 """
@@ -10,8 +10,8 @@ import hashlib
 import sys
 from pathlib import Path
 
-PATCHES = Path(__file__).resolve().parent
-EXAMPLES = PATCHES.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parent
+PATCHES = EXAMPLES.parent / "patches"
 # The host family a patch is for, and the example models it adds.
 FAMILIES = {
     "pytorch-CycleGAN-and-pix2pix": ("distill_pix2pix_model.py", "distill_cycle_gan_model.py"),

@@ -1,0 +1,226 @@
+"""What contrastive-unpaired-translation does differently: joined batches, late set-up, generators of its own.
+
+On classes that do the same in the embedded host, and on a checkout of the real one where KD_CUT names it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from conftest import host_options, random, run, succeed
+from torch import nn
+
+from kd_plugin import DistillMixin, GeneratorSpec, KDError, load_teacher
+from kd_plugin.cli import main
+from kd_plugin.losses import pixel_loss, semantic_relation_loss
+from kd_plugin.networks import build_generator
+from kd_plugin.taps import Recorder
+
+LAUNCH = str(Path(__file__).parent / "launch.py")
+CUT = os.environ.get("KD_CUT", "")
+SPEC = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, True)
+
+
+class TestPartsOfABatch:
+    def record(self) -> tuple[Recorder, torch.Tensor, torch.Tensor]:
+        network = build_generator(SPEC).double()
+        images = random(5, 3, 16, 16)
+        with Recorder(network, ["model.9"]) as recorder:
+            output = network(images)
+        return recorder, images, output
+
+    @pytest.mark.parametrize("part", [slice(0, 2), slice(2, 5), slice(3, 4), slice(0, 5)])
+    @pytest.mark.parametrize("grad", [True, False])
+    def test_are_found(self, part: slice, grad: bool) -> None:
+        with torch.set_grad_enabled(grad):
+            recorder, images, output = self.record()
+            view = output[part]
+        call = recorder.find(view)
+        assert call is not None and call.output is view
+        assert torch.equal(call.input, images[part])
+        assert torch.equal(call.features["model.9"], recorder.calls[0].features["model.9"][part])
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            lambda x: x[:, :2], lambda x: x[..., 1:], lambda x: x.transpose(2, 3), lambda x: x[::2],
+            lambda x: x.flatten(0, 1)[:3], lambda x: x[:2].clone(), lambda x: x[:2] * 1,
+        ],
+    )  # fmt: skip
+    def test_what_is_no_run_of_images_is_not(self, other) -> None:  # type: ignore[no-untyped-def]
+        recorder, _, output = self.record()
+        assert recorder.find(other(output)) is None
+
+
+def joined(models: ModuleType) -> type:
+    """pix2pix that translates both domains in one batch, as CUT does for its identity loss."""
+    base = models.find_model_using_name("pix2pix")
+
+    def forward(self) -> None:  # type: ignore[no-untyped-def]
+        self.fake = self.netG(torch.cat((self.real_A, self.real_B)))
+        self.fake_B = self.fake[: len(self.real_A)]
+
+    host_class = type("Joined", (base,), {"forward": forward, "__module__": base.__module__})
+    return type("DistillJoined", (DistillMixin, host_class), {})
+
+
+def options(teachers: Path, **changes: object) -> Namespace:
+    return host_options(teachers.parent, distill="pixel,srp", teacher=str(teachers), teacher_epoch="latest",
+                        teacher_G_A="", teacher_G_B="", lambda_pixel="5", lambda_srp="300", **changes)  # fmt: skip
+
+
+def batch() -> dict:
+    a, b = (torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2))
+    return {"A": a, "B": b, "A_paths": ["a"] * 2, "B_paths": ["b"] * 2}
+
+
+def test_gradients_of_a_joined_batch(models: ModuleType, teachers: Path) -> None:
+    """Those of the explicit sum, on the images of the first domain alone."""
+    opt = options(teachers)
+    cls = joined(models)
+    torch.manual_seed(0)
+    model = cls(opt)
+    model.setup(opt)
+    model.netG.double()
+    model._distilled[0].teacher.double()
+    model.set_input({key: v.double() if isinstance(v, torch.Tensor) else v for key, v in batch().items()})
+    model.forward()
+    model.fake_B.mul(0).sum().backward()  # the terms alone
+    ours = [p.grad.clone() for p in model.netG.parameters()]
+    model.netG.zero_grad()
+    teacher, images = model._distilled[0].teacher, model.real_A
+    features, wanted = model.netG.model[:13](images), teacher.model[:12](images)
+    loss = 5 * pixel_loss(model.netG(images), teacher(images)) + 300 * semantic_relation_loss(features, wanted)
+    loss.backward()
+    for found, parameter in zip(ours, model.netG.parameters(), strict=True):
+        torch.testing.assert_close(found, parameter.grad, rtol=1e-8, atol=1e-10)
+    assert max(g.abs().max() for g in ours) > 0
+    torch.testing.assert_close(model.teacher_fake_B, teacher(images))
+
+
+class Unusual(nn.Module):
+    """A generator that no one outside its host knows."""
+
+    def __init__(self, inner: nn.Module, width: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.extra = nn.Conv2d(3, 3, 1)
+        self.width = width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.extra(self.inner(x)))
+
+
+class TestTeachersOfTheHostsOwn:
+    @pytest.fixture
+    def unusual(self, models: ModuleType, teachers: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        """A host whose generators are its own, and a teacher among them."""
+        original = models.networks.define_G
+
+        def define_G(input_nc, output_nc, ngf, netG, norm="batch", use_dropout=False, init_type="normal",
+                     init_gain=0.02, gpu_ids=()):  # type: ignore[no-untyped-def]  # fmt: skip
+            print("initialize network with normal")
+            return Unusual(original(input_nc, output_nc, ngf, netG, norm, use_dropout, init_type, init_gain), ngf)
+
+        monkeypatch.setattr(models.networks, "define_G", define_G)
+        torch.manual_seed(5)
+        teacher = define_G(3, 3, 7, "resnet_9blocks", "instance")
+        torch.save({f"module.{key}": t for key, t in teacher.state_dict().items()}, teachers / "latest_net_G.pth")
+        return models
+
+    def build(self, models: ModuleType, opt: Namespace, seed: int = 0):  # type: ignore[no-untyped-def]
+        host_class = models.find_model_using_name("pix2pix")
+        torch.manual_seed(seed)
+        model = type("Distilled", (DistillMixin, host_class), {})(opt)
+        model.setup(opt)
+        return model
+
+    def test_are_built_by_the_host(
+        self, unusual: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """At the width of the file, and of the host's --netG, whatever the student's; no random number is drawn."""
+        opt = options(teachers, netG="resnet_9blocks", student_netG="resnet_6blocks", student_ngf=3)
+        opt.distill = "pixel"
+        model = self.build(unusual, opt)
+        state = torch.get_rng_state()
+        teacher = model._distilled[0].teacher
+        saved = torch.load(teachers / "latest_net_G.pth", weights_only=True)
+        assert teacher.width == 7 and model.netG.width == 3
+        assert all(torch.equal(t, saved[f"module.{key}"]) for key, t in teacher.state_dict().items())
+        assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
+        assert "teacher" in capsys.readouterr().out
+        plain = host_options(teachers.parent, ngf=3)
+        torch.manual_seed(0)
+        host = unusual.find_model_using_name("pix2pix")(plain)
+        host.setup(plain)
+        assert torch.equal(torch.get_rng_state(), state)
+        model.set_input(batch())
+        model.optimize_parameters()
+        torch.testing.assert_close(model.teacher_fake_B, teacher(model.real_A))
+
+    def test_that_it_cannot_build_are_refused(self, unusual: ModuleType, teachers: Path) -> None:
+        opt = options(teachers, netG="resnet_6blocks", student_ngf=3)
+        with pytest.raises(
+            KDError, match="nor is it what this host builds as --netG resnet_6blocks at ngf 7: "
+        ) as caught:
+            self.build(unusual, opt)
+        assert "\n" not in str(caught.value)
+
+    def test_budgets_need_one_of_the_family(self, unusual: ModuleType, teachers: Path) -> None:
+        opt = options(teachers, netG="resnet_9blocks", student_budget="macs=7x")
+        with pytest.raises(KDError, match="--student_budget macs=7x: the teacher is none of the family"):
+            self.build(unusual, opt)
+
+
+class TestLayers:
+    """Generators of ours in CUT are asked for the outputs of layers."""
+
+    def test_are_those_of_the_modules(self) -> None:
+        network, x = build_generator(SPEC).eval(), torch.rand(1, 3, 16, 16)
+        images, features = network(x, layers=[0, 4, 8, 11])
+        assert torch.equal(images, network(x)) and len(features) == 4
+        for index, feature in zip((0, 4, 8, 11), features, strict=True):
+            expected = network.model[: index + 2 if index in (4, 8) else index + 1](x)
+            kept = network.model[: index + 1](x)
+            # What an in-place activation follows is seen with it applied, as in the host.
+            assert torch.equal(feature, expected) or torch.equal(feature, kept)
+
+    def test_encode_only_stops(self) -> None:
+        network, ran = build_generator(SPEC), []
+        for index, module in enumerate(network.model):
+            module.register_forward_hook(lambda *_, index=index: ran.append(index))
+        features = network(torch.rand(1, 3, 16, 16), [0, 4], encode_only=True)
+        assert len(features) == 2 and ran == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.hosts
+@pytest.mark.skipif(not CUT, reason="KD_CUT is not set: no contrastive-unpaired-translation was run")
+@pytest.mark.parametrize("mode", ["CUT", "FastCUT"])
+@pytest.mark.parametrize("way", ["runner", "patch"])
+def test_the_real_one(images: Path, tmp_path: Path, mode: str, way: str) -> None:
+    host = tmp_path / "host"
+    shutil.copytree(CUT, host, ignore=shutil.ignore_patterns("checkpoints", "results", ".git"))
+    shared = (
+        f"--dataroot {images}/unpaired --checkpoints_dir {tmp_path} --CUT_mode {mode} --gpu_ids -1 --display_id 0 "
+    )
+    shared += "--load_size 32 --crop_size 32 --num_threads 0 --n_epochs 1 --n_epochs_decay 0 "
+    shared += "--save_epoch_freq 1 --ndf 4 --no_html --num_patches 16 --print_freq 1 --netG resnet_6blocks"
+    succeed(run([LAUNCH, *f"plain train.py --model cut --name big --ngf 6 {shared}".split()], host))
+    distill = f"--name small --distill wavelet,srp --teacher {tmp_path}/big --student_ngf 4 {shared}"
+    if way == "patch":
+        assert main(["patch", str(host)]) == 0
+    command = "kd run train.py --model cut" if way == "runner" else "plain train.py --model distill_cut"
+    succeed(run([LAUNCH, *command.split(), *distill.split()], host))
+    log = (tmp_path / "small" / "loss_log.txt").read_text()
+    assert " wavelet: " in log and " srp: " in log and "nan" not in log
+    assert (
+        torch.load(tmp_path / "small" / "latest_net_G.pth", weights_only=True)["module.model.1.weight"].shape[0] == 4
+    )
+    with pytest.raises(KDError, match=r"has no place|there is no"):  # antialiased: CUT's own, not the family's
+        load_teacher(tmp_path / "big" / "latest_net_G.pth")

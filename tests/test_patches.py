@@ -1,0 +1,155 @@
+"""The patches: in step with the examples, the same with git and without, nothing lost."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import HOST, HOSTS, REPOSITORY
+
+from kd_plugin.cli import main
+from kd_plugin.host.install import FAMILIES, families, find_family
+
+PIX2PIX, CUT = "pytorch-CycleGAN-and-pix2pix", "contrastive-unpaired-translation"
+FILES = {
+    PIX2PIX: {"models/distill_pix2pix_model.py", "models/distill_cycle_gan_model.py"},
+    CUT: {"models/distill_cut_model.py"},
+}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    return copy_of(HOST, tmp_path / "host")
+
+
+def copy_of(host: Path, to: Path) -> Path:
+    """The part of a host that patches are about."""
+    (to / "models").mkdir(parents=True)
+    for file in (host / "models").glob("*.py"):
+        shutil.copy(file, to / "models")
+    return to
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["patch", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_in_step_with_the_examples() -> None:
+    script = REPOSITORY / "examples" / "make_patches.py"
+    result = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_families() -> None:
+    assert set(families()) == set(FAMILIES) == set(FILES)
+    for name, family in families().items():
+        assert set(family.files) == FILES[name]
+        for path, content in family.files.items():
+            assert content.encode() == (REPOSITORY / "examples" / Path(path).name).read_bytes()
+
+
+@pytest.mark.parametrize("place", HOSTS)
+def test_same_with_git_and_without(place: tuple[Path, str], tmp_path: Path) -> None:
+    """On hosts of every year; what was there stays as it is."""
+    ours, theirs = (copy_of(place[0], tmp_path / name) for name in ("ours", "theirs"))
+    before = contents(ours)
+    patch = REPOSITORY / "patches" / f"{PIX2PIX}.patch"
+    subprocess.run(["git", "apply", str(patch)], cwd=theirs, check=True)
+    assert main(["patch", str(ours)]) == 0
+    assert contents(ours) == contents(theirs) and contents(ours).keys() - before.keys() == FILES[PIX2PIX]
+    assert before.items() <= contents(ours).items()
+    subprocess.run(["git", "apply", "--reverse", str(patch)], cwd=ours, check=True)
+    assert contents(ours) == before
+    assert main(["patch", str(theirs), "--revert"]) == 0
+    assert contents(theirs) == before
+
+
+def test_again_checked_and_reverted(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(host)
+    assert main(["patch", str(host), "--check"]) == 1
+    assert capsys.readouterr().out.count("missing") == 2 and contents(host) == before
+    assert main(["patch", str(host)]) == 0
+    assert "python train.py --model distill_pix2pix or distill_cycle_gan --distill" in capsys.readouterr().out
+    assert main(["patch", str(host), "--check"]) == 0
+    assert main(["patch", str(host)]) == 0 and "nothing to do" in capsys.readouterr().out
+    for said in ("removed", "nothing to remove"):
+        assert main(["patch", str(host), "--revert"]) == 0 and said in capsys.readouterr().out
+    assert contents(host) == before
+
+
+def test_never_over_a_file_that_differs(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor is anything else written or removed then."""
+    own = host / "models" / "distill_cycle_gan_model.py"
+    own.write_text("# mine\n")
+    before = contents(host)
+    assert "distill_cycle_gan_model.py is there already and differs from ours" in refused(capsys, str(host))
+    assert "differs from what was installed" in refused(capsys, str(host), "--revert")
+    assert main(["patch", str(host), "--check"]) == 1 and "different" in capsys.readouterr().out
+    own.unlink()
+    own.mkdir()  # nor over a folder
+    assert "is there already" in refused(capsys, str(host))
+    own.rmdir()
+    assert before.keys() - contents(host).keys() == {"models/distill_cycle_gan_model.py"}
+
+
+def test_other_families(host: Path) -> None:
+    (host / "models" / "cut_model.py").touch()  # CUT has pix2pix's files too
+    assert find_family(host).name == CUT
+    assert find_family(host, PIX2PIX).name == PIX2PIX
+    assert main(["patch", str(host), "--family", PIX2PIX]) == 0
+    assert (host / "models" / "distill_pix2pix_model.py").is_file()
+
+
+def test_refuses(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown family 'pix' (known: contrastive" in refused(capsys, str(host), "--family", "pix")
+    assert "no such folder" in refused(capsys, str(host / "gone"))
+    assert "is not a host: it has no models/__init__.py" in refused(capsys, str(host.parent))
+    for model in (host / "models").glob("*_model.py"):
+        model.unlink()
+    assert "has none of the models there are patches for (cut_model.py, pix2pix" in refused(capsys, str(host))
+    (host / "models" / "__init__.py").write_text("")
+    assert "its models/__init__.py has no find_model_using_name" in refused(capsys, str(host))
+
+
+def test_a_folder_that_cannot_be_written(
+    host: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kd_plugin.host.install.write_text_atomically", full)
+    assert "cannot be written: No space left on device" in refused(capsys, str(host))
+
+
+def test_patches_are_in_the_wheel(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # the build leaves folders behind
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "demo_output")
+    shutil.copytree(REPOSITORY, source, ignore=ignored)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        tmp_path,
+        source,
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    assert {f"kd_plugin/patches/{family}.patch" for family in FAMILIES} | {"kd_plugin/py.typed"} <= names
+    assert {str(f.relative_to(REPOSITORY)) for f in (REPOSITORY / "kd_plugin").rglob("*.py")} <= names
+    assert not any(name.startswith(("tests/", "examples/")) for name in names)
