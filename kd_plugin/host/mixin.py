@@ -30,6 +30,7 @@ from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students, check_size
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .excepthook import report_in_one_line
+from .guard import Guard
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .record import check_build, current_record, recorded_build, use_record
 from .start import note_large_discriminator, start_from_teacher
@@ -108,6 +109,7 @@ class DistillMixin:
         self._attached: list[Attachment] = []
         self._epoch: int | None = None
         self._between_epochs = False
+        self._iteration = 0
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
         if self._config is None:
@@ -171,6 +173,8 @@ class DistillMixin:
                 say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone")
         for distilled in self._distilled:
             train_adapters(distilled.distiller, self.optimizers, distilled.pair.net)
+        students = [distilled.distiller.student for distilled in self._distilled]
+        self._guard = Guard(self.optimizers, students, self._config.max_bad_steps)
         if getattr(opt, "continue_train", False):
             load_adapters(self._adapters(), self._folder, loaded_epoch(opt))
         if is_main_process():
@@ -192,7 +196,7 @@ class DistillMixin:
         training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
         if training:
             self._warn_if_unused()
-            self._count_epoch()
+            self._count_step()
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
             super().forward()  # type: ignore[misc]
@@ -213,14 +217,15 @@ class DistillMixin:
             setattr(self, pair.output, attached)
             setattr(self, f"teacher_{pair.output}", result.teacher_output)
             self._attached.append(attachment)
+            self._guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
             for name, value in result.losses.items():
                 setattr(self, f"loss_{name}{pair.suffix}", value.detach())
 
     def _adapters(self) -> dict[str, nn.ModuleDict]:
         return {d.pair.net: d.distiller.adapters for d in self._distilled if len(d.distiller.adapters)}
 
-    def _count_epoch(self) -> None:
-        """Go on to the next epoch with the first step after the host's call that lies between two.
+    def _count_step(self) -> None:
+        """Count a step, and go on to the next epoch with the first step after the host's call that lies between two.
 
         Hosts of some years make that call before the first epoch too, where it counts for nothing.
         """
@@ -228,7 +233,11 @@ class DistillMixin:
             self._epoch = getattr(self.opt, "epoch_count", 1)
         elif self._between_epochs:
             self._epoch += 1
+            self._iteration = 0
         self._between_epochs = False
+        self._iteration += 1
+        if self._distilled:
+            self._guard.begin(self._epoch, self._iteration)
         for distilled in self._distilled:
             distilled.distiller.epoch = self._epoch
 

@@ -56,6 +56,11 @@ class DistillConfig:
         "modules srp reads, as --distill_taps; the middle, its paper's end of the encoder, if both are empty",
         term="srp",
     )
+    max_bad_steps: int = option(
+        10,
+        "end the run after more steps one after the other that had to be skipped, as a value was not finite",
+        type=int,
+    )
     student: StudentOptions = StudentOptions()
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
 
@@ -202,6 +207,8 @@ class DistillConfig:
             raise OptionError(
                 f"--distill {self.distill} needs a teacher: add --teacher checkpoints/NAME, or a .pth file"
             )
+        if self.max_bad_steps < 0:
+            raise OptionError(f"--max_bad_steps {self.max_bad_steps}: give 0 or more")
         self.student.check()
 
 

@@ -1,0 +1,118 @@
+"""Keep values that are not finite out of the student, and tell of terms that teach it nothing."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from ..errors import KDError
+from .contract import say
+
+__all__ = ["Guard", "TrainingError"]
+
+_EVERY = 50  # steps between two looks at the terms' gradients, which cost a backward pass of the terms each
+_LOOKS = 4  # without any gradient, until that is told
+
+
+class TrainingError(KDError):
+    """The training cannot go on."""
+
+
+class Guard:
+    """Skips optimizer steps whose gradients are not finite, and ends a run that has nothing else.
+
+    A skipped step leaves weights and optimizer as they are: parameters without a gradient are none of an optimizer's
+    business. On several processes all skip the same steps.
+
+    Args:
+        optimizers: those of the model.
+        students: the generators that are distilled; steps of the optimizers that train them are guarded.
+        most: how many steps may be skipped one after the other.
+    """
+
+    def __init__(self, optimizers: Iterable[torch.optim.Optimizer], students: Iterable[nn.Module], most: int) -> None:
+        self._most = most
+        self._bad = 0
+        self._values: dict[str, torch.Tensor] = {}
+        self._where = ""
+        self._silent: dict[str, int] = {}
+        self._looks = 0
+        trained = {id(parameter) for student in students for parameter in student.parameters()}
+        own = weakref.ref(self)  # an optimizer outlives a model in no host, but must not keep one alive
+
+        def before_step(optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> None:
+            guard = own()
+            if guard is not None:
+                guard._check(optimizer)
+
+        for optimizer in optimizers:
+            if any(id(parameter) in trained for parameter in _parameters(optimizer)):
+                optimizer.register_step_pre_hook(before_step)
+
+    def begin(self, epoch: int, iteration: int) -> None:
+        """Begin a step of the training."""
+        self._values = {}
+        self._where = f"epoch {epoch}, iteration {iteration}"
+        self._looks += 1
+
+    def observe(self, suffix: str, losses: Mapping[str, torch.Tensor], sources: Iterable[torch.Tensor]) -> None:
+        """Take note of the weighted terms of a generator, and now and then of their gradients.
+
+        Args:
+            suffix: what tells the generator's losses from another's: "", "_A".
+            losses: the terms by name, with their graph.
+            sources: the tensors of the student that terms are computed from.
+        """
+        self._values.update({f"{name}{suffix}": value.detach() for name, value in losses.items()})
+        if self._looks % _EVERY:
+            return
+        read = [tensor for tensor in sources if tensor.requires_grad]
+        for name, value in losses.items():
+            if value.requires_grad:
+                gradients = torch.autograd.grad(value, read, retain_graph=True, allow_unused=True)
+                moved = any(bool(gradient.any()) for gradient in gradients if gradient is not None)
+                self._tell_silent(f"{name}{suffix}", moved, value)
+
+    def _tell_silent(self, name: str, moved: bool, value: torch.Tensor) -> None:
+        self._silent[name] = 0 if moved else self._silent.get(name, 0) + 1
+        if self._silent[name] == _LOOKS:
+            say(
+                f"note: {name} has had no gradient for {_EVERY * _LOOKS} steps and teaches nothing; its value with "
+                f"its weight is {value.item():.4g} ({self._where}): what it compares is equal, constant or saturated"
+            )
+
+    def _check(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave an optimizer nothing to do if gradients or terms are not finite."""
+        parameters = [p for p in _parameters(optimizer) if p.grad is not None]
+        if not parameters:
+            return
+        finite = nn.utils.clip_grad_norm_(parameters, math.inf).isfinite()  # for the norm: nothing is clipped
+        for value in self._values.values():
+            finite = finite & value.isfinite().to(finite.device)
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+            flag = finite.to(torch.uint8)
+            distributed.all_reduce(flag, op=distributed.ReduceOp.MIN)
+            finite = flag.bool()
+        if finite:  # the one time per step that the processor waits for a GPU
+            self._bad = 0
+            return
+        for parameter in parameters:
+            parameter.grad = None
+        self._bad += 1
+        named = [f"{name} is {value.item():.4g}" for name, value in self._values.items() if not value.isfinite()]
+        reason = " and ".join(named) or "a gradient is not finite, though every term is"
+        if self._bad > self._most:
+            raise TrainingError(
+                f"{self._where}: {reason}, as in {self._bad - 1} steps before it: look at the pictures and the "
+                f"learning rate, or give the term a smaller --lambda; the student is as it was before these steps"
+            )
+        say(f"{self._where}: {reason}; step skipped ({self._bad} of at most {self._most} one after the other)")
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

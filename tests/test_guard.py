@@ -1,0 +1,181 @@
+"""The guard: what is not finite never reaches the student, and is told; silent terms are told once."""
+
+from __future__ import annotations
+
+import copy
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from conftest import host_options
+from torch import nn
+
+from kd_plugin import DistillMixin, KDError
+from kd_plugin.host import guard as guards
+from kd_plugin.host.guard import Guard
+
+GENERATORS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
+
+
+def options(teachers: Path, model: str, **changes: object) -> Namespace:
+    more = {"distill": "pixel,wavelet", "wavelet_levels": 2, **changes}
+    return host_options(teachers.parent, model=model, teacher=str(teachers), teacher_epoch="latest", teacher_G_A="",
+                        teacher_G_B="", **more)  # fmt: skip
+
+
+def build(models: ModuleType, opt: Namespace):  # type: ignore[no-untyped-def]
+    host_class = models.find_model_using_name(opt.model)
+    torch.manual_seed(0)
+    model = type("Distilled", (DistillMixin, host_class), {})(opt)
+    model.setup(opt)
+    return model
+
+
+def step(model) -> None:  # type: ignore[no-untyped-def]
+    a, b = (torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2))
+    model.set_input({"A": a, "B": b, "A_paths": ["a"], "B_paths": ["b"]})
+    model.optimize_parameters()
+
+
+def spoil(model, value: float = float("nan")) -> None:  # type: ignore[no-untyped-def]
+    """Let the last teacher give what is not finite."""
+    last = model._distilled[-1].teacher.model[-2]
+    model._kept = copy.deepcopy(last.state_dict())
+    last.bias.data.fill_(value)
+
+
+def mend(model) -> None:  # type: ignore[no-untyped-def]
+    model._distilled[-1].teacher.model[-2].load_state_dict(model._kept)
+
+
+def state(model):  # type: ignore[no-untyped-def]
+    nets = [getattr(model, f"net{net}").state_dict() for net in GENERATORS[model.opt.model]]
+    return copy.deepcopy((nets, model.optimizer_G.state_dict()["state"]))
+
+
+def flat(tree: object) -> list[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    values = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    return [tensor for value in values for tensor in flat(value)]
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+class TestSteps:
+    def test_are_skipped_counted_and_named(
+        self, models: ModuleType, teachers: Path, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model = build(models, options(teachers, name))
+        step(model)
+        before = state(model)
+        spoil(model)
+        for count in (1, 2):
+            step(model)
+            said = capsys.readouterr().out
+            suffix = "" if name == "pix2pix" else "_B"
+            assert f"epoch 1, iteration {1 + count}: pixel{suffix} is nan and wavelet{suffix} is nan" in said
+            assert f"step skipped ({count} of at most 10 one after the other)" in said
+        assert all(torch.equal(a, b) for a, b in zip(flat(before), flat(state(model)), strict=True))
+        mend(model)
+        step(model)
+        after = flat(state(model))
+        assert not all(torch.equal(a, b) for a, b in zip(flat(before), after, strict=True))
+        assert all(tensor.isfinite().all() for tensor in after)
+        spoil(model)
+        step(model)
+        assert "(1 of at most 10" in capsys.readouterr().out  # those one after the other are counted
+
+    def test_too_many_end_the_run(self, models: ModuleType, teachers: Path, name: str) -> None:
+        model = build(models, options(teachers, name, max_bad_steps=1))
+        spoil(model)
+        step(model)
+        with pytest.raises(
+            KDError, match=r"epoch 1, iteration 2: pixel\w* is nan .*as in 1 steps before it"
+        ) as caught:
+            step(model)
+        assert "\n" not in str(caught.value)
+
+    def test_finite_ones_are_left_alone(self, models: ModuleType, teachers: Path, name: str) -> None:
+        """Bit for bit what the same run without a guard gives."""
+        results = []
+        for guarded in (True, False):
+            model = build(models, options(teachers, name))
+            if not guarded:
+                for optimizer in model.optimizers:
+                    optimizer._optimizer_step_pre_hooks.clear()
+            step(model)
+            step(model)
+            results.append(flat(state(model)))
+        assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+class TestCauses:
+    def guarded(self, most: int = 3) -> tuple[nn.Linear, torch.optim.Optimizer, Guard]:
+        student = nn.Linear(2, 1)
+        optimizer = torch.optim.Adam(student.parameters(), lr=0.1)
+        guard = Guard([optimizer], [student], most)
+        guard.begin(4, 7)
+        return student, optimizer, guard
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+    def test_of_the_hosts_own(self, bad: float, capsys: pytest.CaptureFixture[str]) -> None:
+        student, optimizer, guard = self.guarded()
+        before = copy.deepcopy(student.state_dict())
+        guard.observe("", {"pixel": torch.tensor(1.0)}, [])
+        (student(torch.ones(1, 2)).sum() * bad).backward()
+        optimizer.step()
+        assert all(torch.equal(student.state_dict()[key], before[key]) for key in before)
+        assert "epoch 4, iteration 7: a gradient is not finite, though every term is; step skipped" in (
+            capsys.readouterr().out
+        )
+
+    def test_of_a_term_whose_gradient_is_finite(self, capsys: pytest.CaptureFixture[str]) -> None:
+        student, optimizer, guard = self.guarded()
+        guard.observe("_A", {"srp": torch.tensor(float("inf"))}, [])
+        student(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        assert "srp_A is inf; step skipped" in capsys.readouterr().out and not optimizer.state
+
+    def test_other_optimizers_are_left_alone(self) -> None:
+        _, _, guard = self.guarded()
+        other = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(other.parameters(), lr=1.0)
+        guard.observe("", {"pixel": torch.tensor(float("nan"))}, [])
+        before = other.weight.clone()
+        other(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        assert not torch.equal(other.weight, before)
+
+    def test_a_guard_is_let_go_with_its_model(self) -> None:
+        student, optimizer, guard = self.guarded()
+        guard.observe("", {"pixel": torch.tensor(float("nan"))}, [])
+        del guard
+        student(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        assert optimizer.state
+
+    def test_negative_limits_are_refused(self, models: ModuleType, teachers: Path) -> None:
+        with pytest.raises(KDError, match="--max_bad_steps -1: give 0 or more"):
+            build(models, options(teachers, "pix2pix", max_bad_steps=-1))
+
+
+def test_silent_terms_are_told_once(
+    models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A term that is off is not computed, and not silent; the other learns."""
+    monkeypatch.setattr(guards, "_EVERY", 2)
+    opt = options(teachers, "pix2pix", distill="wavelet,pixel,tv", lambda_tv="0")
+    model = build(models, opt)
+    wavelet = model._distilled[0].distiller.terms["wavelet"].term
+    wavelet.forward = lambda student, teacher: (student * 0).sum() + 3
+    for _ in range(2 * guards._LOOKS + 6):
+        step(model)
+    said = [line for line in capsys.readouterr().out.splitlines() if "teaches nothing" in line]
+    assert len(said) == 1
+    assert (
+        "note: wavelet has had no gradient for 8 steps and teaches nothing; its value with its weight is 300"
+        in said[0]
+    )
+    assert "(epoch 1, iteration 8)" in said[0]
