@@ -64,7 +64,8 @@ class TestAdapters:
         model.save_networks("latest")
         folder = teachers.parent / "student"
         assert {file.name for file in folder.glob("*.pth")} == {
-            f"latest_{name}.pth" for name in ("net_G_A", "net_G_B", "net_D_A", "net_D_B", "distill_adapters")
+            f"latest_{name}.pth"
+            for name in ("net_G_A", "net_G_B", "net_D_A", "net_D_B", "distill_adapters", "distill_state")
         }
         student = torch.load(folder / "latest_net_G_A.pth", weights_only=True)
         assert student.keys() == model.netG_A.state_dict().keys()

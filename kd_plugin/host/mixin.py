@@ -33,7 +33,9 @@ from .excepthook import report_in_one_line
 from .guard import Guard
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .record import check_build, current_record, recorded_build, use_record
+from .resume import Keeper, continue_epochs
 from .start import note_large_discriminator, start_from_teacher
+from .state import clear_save_errors
 from .student_options import keep_from_teacher
 from .teacher_network import load_teacher_of
 from .teachers import check_channels, check_not_overwritten, find_teachers, peek_teacher
@@ -90,6 +92,8 @@ class DistillMixin:
             continued = getattr(opt, "continue_train", False)
             if not is_train or continued:
                 use_record(parser)
+            if distilling and continued:
+                continue_epochs(parser)
             if distilling:
                 opt = parser.parse_known_args()[0]
                 config = DistillConfig.from_namespace(opt)
@@ -130,6 +134,7 @@ class DistillMixin:
                 super().__init__(opt)  # type: ignore[call-arg]
         except NotImplementedError as error:  # what the family raises for a name it does not know
             raise OptionError(f"the host cannot build its networks: {error}") from error
+        self._keeper = Keeper(self, self._folder, self._adapters)
         check_not_overwritten(self._config, self._folder)
         pairs = find_pairs(self)
         self._config.check_nets([pair.net for pair in pairs])
@@ -144,9 +149,11 @@ class DistillMixin:
 
     def setup(self, opt: Any) -> None:
         """Let the host set up its networks, then load the teachers and write the student's record."""
-        super().setup(opt)  # type: ignore[misc]
         if self._config is None:
+            super().setup(opt)  # type: ignore[misc]
             return
+        self._keeper.before_setup()
+        super().setup(opt)  # type: ignore[misc]
         for flag in self._config.idle():
             say(f"note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
         for note in self._config.student.notes():
@@ -179,17 +186,26 @@ class DistillMixin:
             load_adapters(self._adapters(), self._folder, loaded_epoch(opt))
         if is_main_process():
             self._record(opt, self._config).write(self._folder)
+        self._keeper.after_setup(super().update_learning_rate)  # type: ignore[misc]
 
     def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
         """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
         super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
         self._between_epochs = True
+        if self._config is not None:
+            self._keeper.lr_updated()
 
     def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> None:
-        """Let the host save its networks, then save the adapters beside them."""
-        super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
-        if is_main_process():
-            save_adapters(self._adapters(), self._folder, epoch)
+        """Let the host save its networks, then save the adapters and the state of the run beside them."""
+        if self._config is None:
+            super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
+            return
+        with clear_save_errors(self._folder, epoch):
+            with self._keeper.saving(epoch):
+                super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
+            if is_main_process():
+                save_adapters(self._adapters(), self._folder, epoch)
+            self._keeper.saved(epoch)
 
     def forward(self) -> None:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
@@ -238,6 +254,7 @@ class DistillMixin:
         self._iteration += 1
         if self._distilled:
             self._guard.begin(self._epoch, self._iteration)
+            self._keeper.stepped(self._epoch, self._iteration)
         for distilled in self._distilled:
             distilled.distiller.epoch = self._epoch
 

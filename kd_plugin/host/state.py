@@ -1,0 +1,302 @@
+"""The state of a run beside the host's checkpoints: with it, ``--continue_train`` goes on as if nothing had stopped.
+
+``latest_distill_state.pth`` holds everything at the moment of the host's last save of ``latest``: networks,
+optimizers, learning rates, image pools, adapters, the epoch and the random numbers. The networks are there a second
+time, beside the host's own files, since those are several: a run that is killed between two of them leaves a set that
+does not fit together, and the state, which is one file and renamed into place, then tells what the set was.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from ..errors import CheckpointError, HostError, first_line
+from ..files import write_atomically
+from ..taps import unwrap
+
+__all__ = [
+    "RunState",
+    "capture",
+    "clear_save_errors",
+    "finish_saving",
+    "is_of",
+    "repair_checkpoints",
+    "restore",
+    "saving_whole_files",
+    "state_file",
+]
+
+_FORMAT = 1
+_RATES = ("lr", "initial_lr")
+
+
+@dataclass
+class RunState:
+    """A run at one of its saves.
+
+    Attributes:
+        epoch: the epoch that was trained last.
+        iteration: how many steps of it had been made.
+        complete: whether it was at its end.
+        lr_updated: whether the host had set the learning rate for the next epoch.
+        lr_first: whether the host does so before an epoch instead of after it.
+        lr_epoch_count: the ``--epoch_count`` that the schedules of the learning rate count from.
+        lr: the host's ``--lr``.
+        networks: state dicts by name, without wrappers.
+        adapters: state dicts of the learnt adapters, by generator.
+        optimizers, schedulers: their state dicts in the order of the model.
+        pools: the images in the host's image pools, by attribute.
+        random_numbers: states of the random generators of Python, NumPy and PyTorch.
+    """
+
+    epoch: int
+    iteration: int
+    complete: bool
+    lr_updated: bool
+    lr_first: bool
+    lr_epoch_count: int
+    lr: float
+    networks: dict[str, Any] = field(default_factory=dict)
+    adapters: dict[str, Any] = field(default_factory=dict)
+    optimizers: list[Any] = field(default_factory=list)
+    schedulers: list[Any] = field(default_factory=list)
+    pools: dict[str, Any] = field(default_factory=dict)
+    random_numbers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch to go on with: an epoch that was not complete is begun again."""
+        return self.epoch + 1 if self.complete else self.epoch
+
+    def write(self, folder: Path) -> None:
+        """Write the state into an experiment's folder, whole or not at all."""
+        content = {"format": _FORMAT, **{f.name: getattr(self, f.name) for f in fields(self)}}
+        write_atomically(state_file(folder), lambda stream: torch.save(content, stream))
+
+    @classmethod
+    def read(cls, folder: Path) -> RunState | None:
+        """Return the state in an experiment's folder, or None where there is none.
+
+        Raises:
+            CheckpointError: there is one, but it cannot be read.
+        """
+        file = state_file(folder)
+        if not file.is_file():
+            return None
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            if content.pop("format") != _FORMAT:
+                raise ValueError("of another version of kd_plugin")
+            return cls(**content)
+        except Exception as error:  # damaged bytes fail in any way
+            raise CheckpointError(
+                f"{file}: cannot be read ({first_line(error, 100)}); delete it to continue from the networks alone"
+            ) from error
+
+
+def state_file(folder: Path) -> Path:
+    """Return the file of the state of a run."""
+    return folder / "latest_distill_state.pth"
+
+
+def capture(model: Any, adapters: Mapping[str, nn.Module], **progress: Any) -> RunState:
+    """Return the state of a host's model; ``progress`` are the fields of the state before the networks."""
+    pools = {name: list(pool.images) for name, pool in _pools(model).items()}
+    networks = {name: unwrap(getattr(model, f"net{name}")).state_dict() for name in model.model_names}
+    return RunState(
+        **progress,
+        networks={name: {key: tensor.cpu() for key, tensor in state.items()} for name, state in networks.items()},
+        adapters={name: module.state_dict() for name, module in adapters.items()},
+        optimizers=[optimizer.state_dict() for optimizer in model.optimizers],
+        schedulers=[scheduler.state_dict() for scheduler in model.schedulers],
+        pools=pools,
+        random_numbers=_random_numbers(),
+    )
+
+
+def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with_schedule: bool) -> None:
+    """Bring a host's model, set up and with its networks loaded, to a state.
+
+    Args:
+        model: the host's.
+        state: what to bring it to.
+        adapters: the learnt adapters by generator.
+        with_schedule: whether learning rates and random numbers go on as well, or are those of a fresh run.
+
+    Raises:
+        CheckpointError: the state is of another model.
+    """
+    try:
+        for optimizer, saved in zip(model.optimizers, state.optimizers, strict=True):
+            rates = [
+                {key: group[key] for key in ("lr", "initial_lr") if key in group} for group in optimizer.param_groups
+            ]
+            optimizer.load_state_dict(saved)
+            if not with_schedule:
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group.update(rate)
+        for name, module in adapters.items():
+            if name in state.adapters:
+                module.load_state_dict(state.adapters[name])
+        if with_schedule:
+            for scheduler, saved in zip(model.schedulers, state.schedulers, strict=True):
+                scheduler.load_state_dict(saved)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the saved state is of other networks or terms than this run's ({first_line(error, 120)}): give the "
+            f"options of before, or delete {state_file(Path(model.save_dir))} to continue from the networks alone"
+        ) from error
+    for name, pool in _pools(model).items():
+        if name in state.pools:
+            pool.images = [image.to(model.device) for image in state.pools[name]]
+            if hasattr(pool, "num_imgs"):  # how the family's pool counts them
+                pool.num_imgs = len(pool.images)
+    if with_schedule:
+        _continue_schedule(model, state)
+        _set_random_numbers(state.random_numbers)
+
+
+def _continue_schedule(model: Any, state: RunState) -> None:
+    """Undo what a continued run changes in the host's schedules, and take a new ``--lr`` over."""
+    # The host's schedule adds --epoch_count, which is now that of the continued run, to the epochs it has counted.
+    shift = model.opt.epoch_count - state.lr_epoch_count
+    for scheduler in model.schedulers:
+        if isinstance(scheduler, LambdaLR):
+            scheduler.lr_lambdas = [_shifted(function, shift) for function in scheduler.lr_lambdas]
+    if state.lr == model.opt.lr:
+        return
+
+    def changed(rate: float) -> float:
+        new: float = model.opt.lr
+        return rate * new / state.lr if state.lr else new
+
+    for optimizer in model.optimizers:
+        for group in optimizer.param_groups:
+            group.update({key: changed(group[key]) for key in _RATES if key in group})
+    for scheduler in model.schedulers:
+        if hasattr(scheduler, "base_lrs"):
+            scheduler.base_lrs = [changed(rate) for rate in scheduler.base_lrs]
+
+
+def _shifted(function: Callable[[int], float], shift: int) -> Callable[[int], float]:
+    return lambda epoch: function(epoch - shift)
+
+
+def _pools(model: Any) -> dict[str, Any]:
+    """Return the host's image pools, by the model's attribute."""
+    pools = {}
+    for name, value in vars(model).items():
+        if isinstance(getattr(value, "images", None), list) and hasattr(value, "pool_size"):
+            pools[name] = value
+    return pools
+
+
+def _random_numbers() -> dict[str, Any]:
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+    }
+
+
+def _set_random_numbers(numbers: Mapping[str, Any]) -> None:
+    version, internal, gauss = numbers["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, position, has_gauss, cached = numbers["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(numbers["torch"])
+    if torch.cuda.is_available() and len(numbers["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(numbers["cuda"])
+
+
+def _marker(folder: Path) -> Path:
+    return folder / ".latest_being_saved"
+
+
+@contextmanager
+def clear_save_errors(folder: Path, epoch: int | str) -> Iterator[None]:
+    """Turn what a full or read-only disk raises within the context into one line.
+
+    Raises:
+        HostError: something could not be saved.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
+        raise HostError(
+            f"cannot save {epoch} in {folder} ({first_line(error, 100)}): what was saved there before is untouched; "
+            f"make room, or the folder writable, and go on with --continue_train"
+        ) from error
+
+
+@contextmanager
+def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[None]:
+    """Let a host save its networks elsewhere, then move all into place.
+
+    A full disk or a kill leaves the files that were there. From the first file that is moved until
+    :func:`finish_saving` a marker tells that the set may not fit together.
+    """
+    original = model.save_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".saving_", dir=folder) as elsewhere:
+        model.save_dir = type(original)(elsewhere)
+        try:
+            yield
+        finally:
+            model.save_dir = original
+        if epoch == "latest":
+            _marker(folder).touch()
+        for file in sorted(Path(elsewhere).iterdir()):
+            file.replace(folder / file.name)
+
+
+def finish_saving(folder: Path) -> None:
+    """Take the marker away: networks and state fit together."""
+    _marker(folder).unlink(missing_ok=True)
+
+
+def repair_checkpoints(folder: Path, state: RunState | None) -> bool:
+    """Before a host loads ``latest``: put back the networks of the last complete save, if a save was cut short.
+
+    Returns:
+        Whether that was necessary.
+    """
+    for left in folder.glob(".saving_*"):
+        with suppress(OSError):
+            for file in left.iterdir():
+                file.unlink()
+            left.rmdir()
+    if not _marker(folder).exists():
+        return False
+    if state is not None:
+        for name, network in state.networks.items():
+            write_atomically(folder / f"latest_net_{name}.pth", partial(torch.save, dict(network)))
+    finish_saving(folder)
+    return state is not None
+
+
+def is_of(model: Any, state: RunState) -> bool:
+    """Return whether the networks a model has loaded are those of a state."""
+    for name, saved in state.networks.items():
+        network = getattr(model, f"net{name}", None)
+        own = unwrap(network).state_dict() if isinstance(network, nn.Module) else {}
+        if own.keys() != saved.keys() or not all(
+            torch.equal(own[key].cpu(), saved[key].to(own[key].dtype)) for key in own
+        ):
+            return False
+    return True

@@ -1,0 +1,290 @@
+"""Runs that stop and go on: bit for bit where they stop between epochs, from the last complete save wherever else."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import resource
+import signal
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from conftest import HOSTS, SMALL, host_arguments, host_options, run, succeed
+from test_guard import flat
+
+from kd_plugin import DistillMixin, GeneratorSpec, KDError
+from kd_plugin.host.state import RunState
+from kd_plugin.networks import build_generator
+
+LAUNCH = str(Path(__file__).parent / "launch.py")
+
+
+def losses(folder: Path, epochs: range) -> list[list[tuple[str, str]]]:
+    """What is logged of some epochs, without the times."""
+    log = (folder / "loss_log.txt").read_text()
+    lines = [line for line in log.splitlines() if any(f"(epoch: {epoch}," in line for epoch in epochs)]
+    return [re.findall(r"(\w+): (-?[\d.]+)", re.sub(r".*data: [\d.]+\)", "", line)) for line in lines]
+
+
+@pytest.mark.parametrize("place", HOSTS)
+def test_stopped_and_continued_equals_uninterrupted(
+    place: tuple[Path, str], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, optimizers, learning rates, adapters, pools, random numbers and logged losses."""
+    folder, form = place
+    (tmp_path / "big").mkdir()
+    for net in ("G_A", "G_B"):
+        spec = GeneratorSpec("resnet", 3, 3, 6, 6, "instance", False, True)
+        torch.save(build_generator(spec).state_dict(), tmp_path / "big" / f"latest_net_{net}.pth")
+    command = [LAUNCH, *(
+        f"kd run train.py --dataroot {images}/unpaired --model cycle_gan --checkpoints_dir {tmp_path} {SMALL} "
+        f"--ndf 4 --n_epochs 2 --n_epochs_decay 2 --save_epoch_freq 1 --print_freq 1 --no_html --pool_size 3 "
+        f"--distill wavelet,feature --lambda_wavelet 1@1,100@4 --teacher {tmp_path}/big "
+        f"--student_ngf 4"
+    ).split(), *host_arguments(folder, form)["train"]]  # fmt: skip
+    succeed(run([*command, "--name", "whole"], folder, form))
+    monkeypatch.setenv("KD_STOP_AFTER", "2")
+    assert run([*command, "--name", "parts"], folder, form).returncode == 9
+    monkeypatch.delenv("KD_STOP_AFTER")
+    said = succeed(run([*command, "--name", "parts", "--continue_train"], folder, form)).stdout
+    assert "continuing after epoch 2" in said and re.search(r"epoch_count: 3\b", said)
+    whole, parts = (torch.load(tmp_path / name / "latest_distill_state.pth", weights_only=True)
+                    for name in ("whole", "parts"))  # fmt: skip
+    assert whole["epoch"] == parts["epoch"] == 4 and whole["complete"] and parts["complete"]
+    assert whole["pools"].keys() == parts["pools"].keys() and len(whole["pools"]) == 2
+    for part in ("networks", "adapters", "optimizers", "schedulers", "pools", "random_numbers"):
+        ours, theirs = flat(parts[part]), flat(whole[part])
+        assert len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), part
+    assert [s["last_epoch"] for s in whole["schedulers"]] == [s["last_epoch"] for s in parts["schedulers"]]
+    rates = [[g["lr"] for o in state["optimizers"] for g in o["param_groups"]] for state in (whole, parts)]
+    assert rates[0] == rates[1]
+    assert losses(tmp_path / "whole", range(3, 5)) == losses(tmp_path / "parts", range(3, 5)) != []
+    for file in (tmp_path / "whole").glob("latest_net_*.pth"):
+        other = torch.load(tmp_path / "parts" / file.name, weights_only=True)
+        assert all(torch.equal(t, other[key]) for key, t in torch.load(file, weights_only=True).items())
+
+
+def options(teachers: Path, **changes: object) -> Namespace:
+    more = {"distill": "pixel,feature", "student_ngf": 3, "n_epochs": 5, "n_epochs_decay": 5, **changes}
+    return host_options(teachers.parent, teacher=str(teachers), teacher_epoch="latest", teacher_G_A="",
+                        teacher_G_B="", **more)  # fmt: skip
+
+
+def build(models: ModuleType, opt: Namespace, seed: int = 0):  # type: ignore[no-untyped-def]
+    host_class = models.find_model_using_name(opt.model)
+    torch.manual_seed(seed)
+    Path(opt.checkpoints_dir, opt.name).mkdir(exist_ok=True)
+    model = type("Distilled", (DistillMixin, host_class), {})(opt)
+    model.setup(opt)
+    return model
+
+
+def step(model, seed: int = 0) -> None:  # type: ignore[no-untyped-def]
+    a, b = (torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed + i)) * 2 - 1 for i in range(2))
+    model.set_input({"A": a, "B": b, "A_paths": ["a"], "B_paths": ["b"]})
+    model.optimize_parameters()
+
+
+def weights(model) -> list[torch.Tensor]:  # type: ignore[no-untyped-def]
+    return flat([copy.deepcopy(getattr(model, f"net{name}").state_dict()) for name in model.model_names])
+
+
+def equal(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
+    return len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+class TestSaves:
+    def test_inside_an_epoch_begin_it_again(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model = build(models, options(teachers))
+        for _ in range(3):
+            step(model)
+        model.save_networks("latest")
+        again = build(models, options(teachers, continue_train=True), seed=1)
+        assert "continuing after 3 steps of epoch 1, which is begun again" in capsys.readouterr().out
+        assert equal(weights(again), weights(model)) and again.opt.epoch_count == 1
+        step(model)
+        step(again)
+        assert equal(weights(again), weights(model))  # with the optimizers' moments
+
+    def test_the_state_holds_tensors_and_numbers_alone(self, models: ModuleType, teachers: Path) -> None:
+        model = build(models, options(teachers, model="cycle_gan", pool_size=2, lr_policy="plateau"))
+        step(model)
+        model.save_networks("latest")
+        state = RunState.read(teachers.parent / "student")  # with weights_only
+        assert state is not None and (state.epoch, state.iteration, state.complete) == (1, 1, False)
+        assert set(state.networks) == {"G_A", "G_B", "D_A", "D_B"} and set(state.adapters) == {"G_A", "G_B"}
+        assert [len(images) for images in state.pools.values()] == [1, 1]
+
+    def test_numbered_epochs_complete_the_state_of_latest(self, models: ModuleType, teachers: Path) -> None:
+        """In this order hosts save at the end of an epoch; some set the learning rate before, some after."""
+        model, folder = build(models, options(teachers)), teachers.parent / "student"
+        step(model)
+        model.save_networks("latest")
+        assert not RunState.read(folder).complete
+        model.save_networks(1)
+        state = RunState.read(folder)
+        assert state.complete and not state.lr_updated and state.next_epoch == 2
+        model.update_learning_rate()
+        assert RunState.read(folder).lr_updated
+        assert not (folder / "1_distill_state.pth").exists()
+
+    @pytest.mark.parametrize("moves", [0, 1, 2])
+    def test_killed_while_saving(
+        self, models: ModuleType, teachers: Path, moves: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """After every file that is moved into place: what is continued is one complete save, and it is said which."""
+        model, folder = build(models, options(teachers)), teachers.parent / "student"
+        step(model)
+        model.save_networks("latest")
+        first = weights(model)
+        step(model)
+        second = weights(model)
+        child = os.fork()
+        if not child:  # pragma: no cover - the child is killed
+            replace, count = Path.replace, iter(range(9))
+
+            def moving(self: Path, target: Path) -> Path:
+                if next(count) == moves:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return replace(self, target)
+
+            Path.replace = moving  # type: ignore[method-assign, assignment]
+            if moves == 2:  # there are two files, then the state itself
+                RunState.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+            model.save_networks("latest")
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        capsys.readouterr()
+        again = build(models, options(teachers, continue_train=True), seed=1)
+        said = capsys.readouterr().out
+        assert equal(weights(again), first) and not equal(first, second)
+        assert "the last save was cut short: latest is again that of epoch 1" in said
+        assert "continuing after 1 steps of epoch 1" in said
+        assert not list(folder.glob(".*"))  # nothing is left lying about
+        again.save_networks("latest")
+        assert equal(weights(build(models, options(teachers, continue_train=True), seed=2)), first)
+
+    def test_a_full_disk_leaves_what_was_saved(self, models: ModuleType, teachers: Path) -> None:
+        model, folder = build(models, options(teachers)), teachers.parent / "student"
+        step(model)
+        model.save_networks("latest")
+        before = {file.name: file.read_bytes() for file in folder.iterdir()}
+        step(model)
+        child = os.fork()
+        if not child:  # pragma: no cover - in a process of its own, since limits stay
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+            status = 1
+            try:
+                model.save_networks("latest")
+            except KDError as error:
+                told = "cannot save latest in" in str(error) and "saved there before is untouched" in str(error)
+                status = 0 if told and "\n" not in str(error) else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+class TestContinuing:
+    @pytest.fixture
+    def stopped(self, models: ModuleType, teachers: Path):  # type: ignore[no-untyped-def]
+        """A run stopped at the end of its second epoch."""
+        model = build(models, options(teachers))
+        for epoch in (1, 2):
+            step(model)
+            model.save_networks("latest")
+            model.save_networks(epoch)
+            model.update_learning_rate()
+        return model
+
+    def test_at_another_epoch_as_asked(
+        self,
+        models: ModuleType,
+        teachers: Path,
+        stopped,
+        capsys: pytest.CaptureFixture[str],  # type: ignore[no-untyped-def]
+    ) -> None:
+        again = build(models, options(teachers, continue_train=True, epoch_count=7, lr=0.1), seed=1)
+        assert "continuing at --epoch_count 7 as asked, with the optimizers of epoch 2" in capsys.readouterr().out
+        fresh = build(models, options(teachers, epoch_count=7, lr=0.1, name="other"))
+        rates = [[o.param_groups[0]["lr"] for o in model.optimizers] for model in (again, fresh)]
+        assert rates[0] == rates[1]
+        assert again.optimizer_G.state_dict()["state"]
+
+    @pytest.mark.parametrize("policy", ["linear", "step", "cosine", "plateau"])
+    def test_the_schedule_goes_on(self, models: ModuleType, teachers: Path, policy: str) -> None:
+        """The rates of the epochs to come are those of a run that was not stopped; twice stopped, too."""
+        given = {"lr_policy": policy, "lr_decay_iters": 3, "n_epochs": 4, "n_epochs_decay": 4}
+        rates = []
+        for stops in ((), (2,), (3, 6)):
+            found, model = [], build(models, options(teachers, **given))
+            for epoch in range(1, 9):
+                step(model)
+                model.save_networks("latest")
+                model.save_networks(epoch)
+                model.update_learning_rate()
+                found.append(model.optimizer_G.param_groups[0]["lr"])
+                if epoch in stops:
+                    more = {"continue_train": True, "epoch_count": epoch + 1}
+                    model = build(models, options(teachers, **given, **more), seed=epoch)
+            rates.append(found)
+        assert rates[0] == rates[1] == rates[2] and (len(set(rates[0])) > 1 or policy == "plateau")
+
+    def test_with_another_learning_rate(self, models: ModuleType, teachers: Path, stopped) -> None:  # type: ignore[no-untyped-def]
+        again = build(models, options(teachers, continue_train=True, epoch_count=3, lr=0.002), seed=1)
+        for ours, theirs in zip(again.optimizers, stopped.optimizers, strict=True):
+            assert ours.param_groups[0]["lr"] == pytest.approx(10 * theirs.param_groups[0]["lr"])
+
+    def test_other_weights_are_continued_without_the_state(
+        self,
+        models: ModuleType,
+        teachers: Path,
+        stopped,
+        capsys: pytest.CaptureFixture[str],  # type: ignore[no-untyped-def]
+    ) -> None:
+        file = teachers.parent / "student" / "latest_net_G.pth"
+        changed = {key: tensor + 1 for key, tensor in torch.load(file, weights_only=True).items()}
+        torch.save(changed, file)
+        again = build(models, options(teachers, continue_train=True, epoch_count=3), seed=1)
+        assert "the saved state is of other weights than latest_net_*.pth" in capsys.readouterr().out
+        assert all(torch.equal(t, changed[key]) for key, t in again.netG.state_dict().items())
+        assert again.opt.epoch_count == 1 and not again.optimizer_G.state_dict()["state"]
+
+    def test_without_a_state(
+        self,
+        models: ModuleType,
+        teachers: Path,
+        stopped,
+        capsys: pytest.CaptureFixture[str],  # type: ignore[no-untyped-def]
+    ) -> None:
+        (teachers.parent / "student" / "latest_distill_state.pth").unlink()
+        again = build(models, options(teachers, continue_train=True), seed=1)
+        assert equal(weights(again), weights(stopped))
+        assert "note: there is no saved state of latest: optimizers and epochs start" in capsys.readouterr().out
+        build(models, options(teachers, continue_train=True, epoch="1"), seed=1)
+        assert "no saved state of 1:" in capsys.readouterr().out
+
+    def test_all_epochs_trained(
+        self,
+        models: ModuleType,
+        teachers: Path,
+        stopped,
+        capsys: pytest.CaptureFixture[str],  # type: ignore[no-untyped-def]
+    ) -> None:
+        short = {"n_epochs": 1, "n_epochs_decay": 1, "continue_train": True, "epoch_count": 3}
+        build(models, options(teachers, **short), seed=1)
+        assert "note: all 2 epochs are trained: a larger --n_epochs trains on" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("content", [b"", b"PK damaged", b"\x80\x02}q\x00."])
+    def test_a_damaged_state_is_refused(self, models: ModuleType, teachers: Path, stopped, content: bytes) -> None:  # type: ignore[no-untyped-def]
+        (teachers.parent / "student" / "latest_distill_state.pth").write_bytes(content)
+        with pytest.raises(KDError, match=r"_state.pth: cannot be read .*delete it to continue") as caught:
+            build(models, options(teachers, continue_train=True), seed=1)
+        assert "\n" not in str(caught.value)
