@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from .errors import ArgumentError, in_one_line
 
 __all__ = ["build_network", "is_function"]
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def is_function(source: str) -> bool:
@@ -38,7 +39,8 @@ def build_network(option: str, source: str | Callable[..., object], *arguments: 
             source = getattr(importlib.import_module(module), function)
         network = source(*arguments)  # type: ignore[operator]
     except Exception as error:  # it is the user's code, and may fail in any way
-        reason = f"{type(error).__name__}: {in_one_line(error)}"
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {in_one_line(error)} ({last.filename}, line {last.lineno})"
         raise ArgumentError(f"{option} cannot be built: {reason}") from error
     if not isinstance(network, nn.Module):
         raise ArgumentError(f"{option}: gave a {type(network).__name__}, expected a network")

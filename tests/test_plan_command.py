@@ -57,6 +57,7 @@ def test_a_table(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = footprint(TEACHER, 64)
     assert all(footprint(spec_of(row), 64).macs <= own.macs / 4 for row in rows)
     assert any(row.startswith("*") for row in rows)
+    assert f"--teacher {big}, with" in lines[-1]  # as it was given: two generators need their folder
     assert "* fewer MACs than another student here, but not faster (depthwise convolutions" in text
 
 
@@ -79,12 +80,33 @@ def test_json(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_papers_students(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "--paper")
-    first = next(line for line in text.splitlines() if line.startswith("WKD, CVPR 2022  resnet_9blocks  64 -> 24"))
+    first = next(line for line in text.splitlines() if line.startswith("WKD, CVPR 2022 ") and "64 -> 24" in line)
     assert "11.378 M -> 1.606 M   7.08x" in first and "49.55 G -> 7.26 G   6.82x" in first
     assert first.endswith("6.82x") and first.count("6.82x") == 2  # the times of this test go with the operations
-    assert text.count("SRP, ECCV 2020") == 2 and text.count("unet_256") == 2
+    assert text.count("SRP, ECCV 2020") == 2 and text.count("frequency study  unet_256") == 2
     found = json.loads(said(capsys, "--paper", "--json"))
     assert [row["student"]["ngf"] for row in found["students"]] == [24, 32, 16, 32, 16]
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        replace(TEACHER, ngf=64, widths=(64, 64, 64)), replace(TEACHER, ngf=8, widths=(8, 40, 64)),
+        replace(TEACHER, conv="separable", ngf=7), GeneratorSpec("unet", 1, 1, 5, 6, "batch", False, False),
+    ],
+)  # fmt: skip
+def test_odd_teachers(tmp_path: Path, capsys: pytest.CaptureFixture[str], teacher: GeneratorSpec) -> None:
+    """Whatever is listed is smaller than the teacher, and where there is something between, it is."""
+    torch.save(build_generator(teacher).state_dict(), tmp_path / "G.pth")
+    found = json.loads(said(capsys, "--teacher", str(tmp_path / "G.pth"), "--size", "64", "--json"))
+    own = found["teacher"]
+    assert all(s["params"] < own["params"] and s["macs"] < own["macs"] for s in found["students"])
+    assert max(s["macs"] for s in found["students"]) > own["macs"] / 3
+
+
+def test_a_teacher_without_students(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(build_generator(replace(TEACHER, ngf=3, depth=2, conv="separable")).state_dict(), tmp_path / "G.pth")
+    assert "is too small to have students" in refused(capsys, "--teacher", str(tmp_path / "G.pth"), "--size", "64")
 
 
 def test_ratios_are_never_rounded_up() -> None:
@@ -99,13 +121,17 @@ def test_ratios_are_never_rounded_up() -> None:
         ("--teacher {}/empty", r"there is no \*_net_G\*.pth in this folder"),
         ("--teacher {} --macs seven", "^--macs seven: give an amount such as 8G or 7x"),
         ("--teacher {} --size-mb 4G", "^--size-mb 4G: give an amount such as 4MB"),
-        ("--teacher {} --size 0", "--size 0: a resnet_6blocks takes multiples of 1"),
+        ("--teacher {} --size 0", "--size 0: give 8 pixels or more"),
         (
             "--teacher {} --size 64 --params 1",
             "params 1 allows .* ngf 4, separable, takes",
         ),
-        ("--teacher {} --size 64 --latency 1us", "latency 1us allows 0.0 ms, a resnet_4blocks of ngf 4 takes"),
+        ("--teacher {} --size 64 --latency 1us", "latency 1us allows 0.0010 ms, a resnet_4blocks of ngf 4 takes"),
         ("--teacher {} --device gpu", "--device gpu: PyTorch has no such device here"),
+        ("--teacher {} --size 4", "--size 4: give 8 pixels or more"),
+        ("--teacher {} --device meta", "--device meta: PyTorch has no such device here; take cpu"),
+        ("--teacher {} --size 64 --params 1K --macs 100G", r"small enough: params 1K .*teacher\); allow that much$"),
+        ("--paper --macs 7x", "--paper shows the papers' students, whatever they take: leave out --macs"),
         ("--teacher {} --paper", "--paper shows the papers' own teachers: leave out --teacher"),
         ("--paper --size 100", "--size 100: the papers' U-Nets take multiples of 256"),
     ],

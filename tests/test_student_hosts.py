@@ -6,8 +6,10 @@ Each test runs on both forms of the embedded host, and on the real hosts in the 
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import shutil
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +24,10 @@ from kd_plugin.checkpoint import inspect_state_dict
 from kd_plugin.host.building import StudentBuild, building_students
 from kd_plugin.host.options import DistillConfig
 from kd_plugin.host.patches import _switch
+from kd_plugin.host.record import current_record
 from kd_plugin.host.student_options import StudentOptions, keep_from_teacher
 from kd_plugin.networks import build_generator
-from kd_plugin.students import StudentRequest, inherit_weights
+from kd_plugin.students import StudentRequest, builders, inherit_weights, register
 
 NETS = {"pix2pix": ("G",), "cycle_gan": ("G_A", "G_B")}
 LAUNCH = str(Path(__file__).parent / "launch.py")
@@ -64,6 +67,11 @@ def distilling(models: ModuleType, name: str) -> type:
     return type(f"Distill{host_class.__name__}", (DistillMixin, host_class), {})
 
 
+def continued(teachers: Path, record: dict) -> Namespace:
+    """The options of a run with --continue_train, the record's filled in as the parser does it."""
+    return options(teachers, "pix2pix", **record["host_options"], continue_train=True)
+
+
 def step(model) -> None:  # type: ignore[no-untyped-def]
     a, b = (torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2))
     model.set_input({"A": a, "B": b, "A_paths": ["a"] * 2, "B_paths": ["b"] * 2})
@@ -97,7 +105,6 @@ def test_each_kind_trains_saves_continues_and_is_rebuilt(
             asked = inspect_checkpoint(teachers.parent / "student" / f"latest_net_{net}.pth")
             assert record["students"][net]["ngf"] == asked.ngf == record["host_options"]["ngf"]
             assert asked == inspect_state_dict(state)
-    shutil.rmtree(teachers)  # nothing of the teacher is needed to test
     images = torch.rand(1, 3, 32, 32)
     expected = getattr(model, f"net{nets[0]}").eval()(images)
 
@@ -107,6 +114,12 @@ def test_each_kind_trains_saves_continues_and_is_rebuilt(
         tested = build(rebuilt_class, copy.copy(recorded), seed=9)
         assert all(same(*pair) for pair in zip(states(tested, nets), trained, strict=True))
         assert torch.equal(getattr(tested, f"net{nets[0]}").eval()(images), expected)
+    if name == "pix2pix":  # and trained further, with none of the student's options
+        again = build(cls, continued(teachers, record), seed=8)
+        assert same(again.netG.state_dict(), trained[0])
+        step(again)
+        assert not same(again.netG.state_dict(), trained[0])
+    shutil.rmtree(teachers)  # nothing of the teacher is needed to test
     one_way = copy.copy(recorded)
     one_way.model, one_way.model_suffix = "test", nets[-1].removeprefix("G")
     single = build(_switch(models.find_model_using_name("test")), one_way, seed=9)
@@ -114,8 +127,8 @@ def test_each_kind_trains_saves_continues_and_is_rebuilt(
 
 
 @pytest.mark.parametrize("kind", ["widths", "separable", "factory"])
-def test_a_continued_run_is_built_as_recorded(models: ModuleType, teachers: Path, kind: str) -> None:
-    """Whether or not the options are repeated; they may not be changed."""
+def test_a_continued_run_may_repeat_its_options(models: ModuleType, teachers: Path, kind: str) -> None:
+    """They may not be changed."""
     cls = distilling(models, "pix2pix")
     (teachers.parent / "student").mkdir()
     given = options(teachers, "pix2pix", **KINDS[kind])
@@ -129,11 +142,171 @@ def test_a_continued_run_is_built_as_recorded(models: ModuleType, teachers: Path
         step(again)
         again.save_networks("latest")
         model = again
-    other = {"student_widths": "4,5,8", "student_conv": "separable", "student_factory": "builtins:dict"}
-    (flag, value) = next((k, v) for k, v in other.items() if k not in KINDS[kind])
-    opt = options(teachers, "pix2pix", **{flag: value, "continue_train": True, "ngf": 4})
-    with pytest.raises(KDError, match=rf"--{flag} {value} contradicts .*student\.json"):
-        build(cls, opt)
+    other = {"student_widths": "4,5,8", "student_conv": "standard", "student_factory": "builtins:dict"}
+    for flag, value in other.items():
+        if kind != "separable" and flag == "student_conv":
+            value = "separable"
+        opt = options(teachers, "pix2pix", **{flag: value, "continue_train": True, "ngf": 4})
+        with pytest.raises(KDError, match=rf"--{flag} {value} contradicts .*student\.json"):
+            build(cls, opt)
+
+
+def test_a_continued_run_keeps_its_width_whatever_the_budget(models: ModuleType, teachers: Path) -> None:
+    (teachers.parent / "student").mkdir()
+    cls, given = distilling(models, "pix2pix"), {"student_netG": "resnet_3blocks", "student_conv": "separable"}
+    model = build(cls, options(teachers, "pix2pix", student_budget="macs=1.5x", **given))
+    model.save_networks("latest")
+    for repeated in ({"student_budget": "macs=1.5x"}, {"student_budget": "macs=99x"}):
+        again = build(cls, options(teachers, "pix2pix", **repeated, continue_train=True, netG="resnet_3blocks",
+                                   ngf=model.opt.ngf))  # fmt: skip
+        assert same(again.netG.state_dict(), model.netG.state_dict())
+
+
+def registered(request: StudentRequest) -> nn.Module:
+    return tiny_generator(request)
+
+
+def test_a_registered_builder_is_found_again(models: ModuleType, teachers: Path) -> None:
+    """Through its place in a module, by a test that never registered it."""
+    (teachers.parent / "student").mkdir()
+    register("tiny")(registered)
+    try:
+        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", student_netG="tiny", student_ngf=5))
+        model.save_networks("latest")
+        with pytest.raises(KDError, match="--student_budget macs=7x: what a registered tiny takes is not known"):
+            build(distilling(models, "pix2pix"),
+                  options(teachers, "pix2pix", student_netG="tiny", student_budget="macs=7x", name="b"))  # fmt: skip
+    finally:
+        del builders._builders["tiny"]
+    record = json.loads((teachers.parent / "student" / "student.json").read_text())
+    assert record["build"]["factory"] == "test_student_hosts:registered"
+    opt = host_options(teachers.parent, **{**record["host_options"], "isTrain": False})
+    tested = build(_switch(models.find_model_using_name("pix2pix")), opt, seed=9)
+    assert same(tested.netG.state_dict(), model.netG.state_dict())
+
+
+def test_students_are_initialised_by_the_host(models: ModuleType, teachers: Path) -> None:
+    """As its own networks are: with a deviation of zero every filter is."""
+    for kind in ("separable", "widths"):
+        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **KINDS[kind], init_gain=0.0))
+        filters = [p for p in model.netG.parameters() if p.ndim == 4]
+        assert filters and not any(p.any() for p in filters)
+
+
+class TestHostsThatBuildOtherwise:
+    def test_define_G_without_names(
+        self, models: ModuleType, teachers: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing is asked for, so it does not matter what the host's arguments are called."""
+        original = models.networks.define_G
+        monkeypatch.setattr(models.networks, "define_G", lambda *given, **named: original(*given, **named))
+        build(distilling(models, "pix2pix"), options(teachers, "pix2pix", student_ngf=4))
+        with pytest.raises(KDError, match="define_G of this host has no argument 'input_nc'"):
+            build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["separable"]))
+
+    @pytest.mark.parametrize("error", [ValueError, KeyError, NotImplementedError])
+    def test_names_are_refused_in_any_way(
+        self, models: ModuleType, teachers: Path, monkeypatch: pytest.MonkeyPatch, error: type
+    ) -> None:
+        original = models.networks.define_G
+
+        @functools.wraps(original)
+        def define_G(input_nc, output_nc, ngf, netG, *more, **named):  # type: ignore[no-untyped-def]
+            if netG != "resnet_6blocks":
+                raise error(f"no generator {netG}")
+            return original(input_nc, output_nc, ngf, netG, *more, **named)
+
+        monkeypatch.setattr(models.networks, "define_G", define_G)
+        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", student_netG="resnet_2blocks"))
+        assert inspect_state_dict(model.netG.state_dict()).depth == 2
+
+    def test_what_it_refuses_otherwise_is_its_own_error(
+        self, models: ModuleType, teachers: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opt = options(teachers, "pix2pix", norm="group")
+        with pytest.raises(KDError, match=r"the host cannot build its networks: .*group"):
+            build(distilling(models, "pix2pix"), opt)
+
+    def test_define_G_imported_by_name(
+        self, models: ModuleType, teachers: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host_class = models.find_model_using_name("pix2pix")
+        own = sys.modules[host_class.__module__]
+        monkeypatch.setattr(own, "define_G", models.networks.define_G, raising=False)
+        with building_students(host_class, StudentBuild(conv="separable")):
+            arguments = {"input_nc": 3, "output_nc": 3, "ngf": 4, "netG": "resnet_2blocks", "norm": "instance"}
+            found = inspect_state_dict(own.define_G(**arguments).state_dict())
+        assert (found.depth, found.conv) == (2, "separable") and own.define_G is models.networks.define_G
+
+
+class TestRecords:
+    @pytest.fixture
+    def record(self, models: ModuleType, teachers: Path) -> Path:
+        (teachers.parent / "student").mkdir()
+        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["factory"]))
+        model.save_networks("latest")
+        return teachers.parent / "student" / "student.json"
+
+    def opened(self, models: ModuleType, teachers: Path) -> object:
+        opt = host_options(teachers.parent, isTrain=False)
+        return build(_switch(models.find_model_using_name("pix2pix")), opt)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"build": {"widths": 5}}, {"build": {"widths": ["4", "5", "6"]}}, {"build": {"conv": "seperable"}},
+            {"build": {"factory": "a:b.c"}}, {"build": {"factory": 3}}, {"build": []}, {"students": {"G": None}},
+            {"host_options": {"netG": 3}}, {"host_options": {"ngf": None}}, {"host_options": {"ngf": "4"}},
+        ],
+    )  # fmt: skip
+    def test_that_were_edited_are_refused(
+        self, models: ModuleType, teachers: Path, record: Path, changes: dict
+    ) -> None:
+        record.write_text(json.dumps({**json.loads(record.read_text()), **changes}))
+        with pytest.raises(KDError, match=r"student\.json") as caught:
+            self.opened(models, teachers)
+        assert "\n" not in str(caught.value)
+
+    def test_call_no_function_of_their_folder(
+        self, models: ModuleType, teachers: Path, record: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may be anybody's: nothing in it runs, whatever it is called."""
+        monkeypatch.syspath_prepend(str(teachers.parent))
+        monkeypatch.syspath_prepend(str(record.parent))
+        (record.parent / "evil").mkdir()
+        for file in ("payload.py", "evil/__init__.py", "evil/payload.py"):
+            (record.parent / file).write_text(f"open({str(teachers.parent / 'ran')!r}, 'w')\nf = None\n")
+        for function in ("payload:f", "evil.payload:f", "student.payload:f", "student.evil.payload:f"):
+            content = json.loads(record.read_text())
+            content["build"]["factory"] = function
+            record.write_text(json.dumps(content))
+            with pytest.raises(KDError, match=rf"has the student built by {function}, a function in the same folder"):
+                self.opened(models, teachers)
+        assert not (teachers.parent / "ran").exists()
+
+    def test_are_left_aside_when_another_network_is_there(
+        self, models: ModuleType, teachers: Path, record: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A generator of the user's own, and one of the family, each trained over by the other."""
+        host = build(models.find_model_using_name("pix2pix"), host_options(teachers.parent))
+        host.save_networks("latest")
+        assert current_record(host.opt, record.parent) is None
+        assert "is of another training than the checkpoint; not used" in capsys.readouterr().out
+        shutil.rmtree(record.parent)
+        record.parent.mkdir()
+        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["widths"]))
+        for state in (tiny_generator(StudentRequest(3, 3, 4, "")).state_dict(), host.netG.state_dict()):
+            torch.save(state, record.parent / "latest_net_G.pth")
+            assert current_record(model.opt, record.parent) is None
+        torch.save(build_generator(GeneratorSpec("resnet", 3, 3, 4, 6, "instance", False, True)).state_dict(),
+                   record.parent / "latest_net_G.pth")  # fmt: skip
+        assert current_record(model.opt, record.parent) is None  # of other widths alone
+
+    def test_of_a_run_before_do_not_matter_to_a_fresh_one(
+        self, models: ModuleType, teachers: Path, record: Path
+    ) -> None:
+        plain = build(_switch(models.find_model_using_name("pix2pix")), host_options(teachers.parent))
+        assert inspect_state_dict(plain.netG.state_dict()).ngf == 4
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -151,7 +324,7 @@ class TestInheritance:
         step(model)
         assert not any(same(*pair) for pair in zip(before, states(model, NETS[name]), strict=True))
 
-    def test_is_there_where_a_host_builds_late(self, models: ModuleType, teachers: Path, name: str) -> None:
+    def test_is_there_where_a_host_sets_up_late(self, models: ModuleType, teachers: Path, name: str) -> None:
         """As CUT does: a first pass, forward and backward, before the networks are set up."""
         extra = {"student_init": "teacher", "student_ngf": 6, "student_netG": "resnet_3blocks"}
         opt = options(teachers, name, **extra)
@@ -274,6 +447,7 @@ class TestOptions:
             ({"student_netG": "unet_256"}, "take unet_32, or a --crop_size of 256"),
             ({"student_netG": "unet_32", "student_conv": "separable"}, "which a unet_32 has none of"),
             ({"student_widths": "4,8"}, "widths 4,8: a resnet_6blocks takes 3"),
+            ({"student_netG": "unet_64", "student_budget": "macs=2x"}, "a unet_64 halves its pictures 6 times"),
             (
                 {"student_budget": "params=99999x"},
                 "--student_budget params=99999x: no student is small enough",

@@ -188,6 +188,17 @@ class TestInherit:
         for key, tensor in own.items():
             assert torch.equal(tensor, other[key][tuple(slice(n) for n in tensor.shape)])
 
+    def test_the_residual_stream_is_chosen_by_all_that_write_it(self) -> None:
+        """By the sum of the filters' norms over the downsampling and every block, not by any one of them."""
+        teacher, student = network(RESNET), network(replace(RESNET, ngf=4), seed=1)
+        writers = ["7", *(f"{10 + i}.conv_block.5" for i in range(RESNET.depth))]
+        weights = [teacher.state_dict()[f"model.{name}.weight"].flatten(1).abs().sum(1) for name in writers]
+        kept = torch.stack(weights).sum(0).topk(16).indices.sort().values
+        assert all(set(w.topk(16).indices.tolist()) != set(kept.tolist()) for w in weights)
+        inherit_weights(student, teacher)
+        expected = teacher.state_dict()["model.8.weight"][kept]
+        assert torch.equal(student.state_dict()["model.8.weight"], expected)
+
     def test_fewer_blocks_are_spaced_over_the_depth(self) -> None:
         """Of four blocks two are kept, the second and the fourth: with the others silent nothing is lost."""
         teacher = network(replace(RESNET, norm="none"))
@@ -311,6 +322,9 @@ class TestBuilders:
             build_student(replace(request, conv="separable"))
         with pytest.raises(KDError, match="or the registered mobile"):
             build_student(replace(REQUEST, netG="mobil"))
+        again = type(mobile)(mobile.__code__, mobile.__globals__, "mobile", None, mobile.__closure__)
+        again.__qualname__ = mobile.__qualname__
+        assert register("mobile")(again) is again  # its module was loaded anew
         with pytest.raises(KDError, match="there is a builder 'mobile' already"):
             register("mobile")(lambda request: nn.Identity())
 
@@ -417,7 +431,7 @@ def trained_with(flags: str, teacher: GeneratorSpec) -> GeneratorSpec:
     opt = parser.parse_args(flags.split())
     request = StudentRequest(
         teacher.input_nc, teacher.output_nc, opt.student_ngf, opt.student_netG or teacher.netG, teacher.norm,
-        bool(teacher.dropout), conv=opt.student_conv,
+        bool(teacher.dropout), conv=opt.student_conv or "standard",
     )  # fmt: skip
     return student_spec(request)
 

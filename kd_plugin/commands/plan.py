@@ -65,13 +65,15 @@ def _plan(options: argparse.Namespace) -> int:
         plan = make_plan(teacher, options.size, budget, device, progress.update)
     finally:
         progress.clear()
-    print(_as_json(plan, file) if options.json else _page(plan, file))
+    print(_as_json(plan, file) if options.json else _page(plan, file, options.teacher))
     return 0
 
 
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"--device {name}: PyTorch has no such device here; take cpu") from error
@@ -98,7 +100,7 @@ def _progress() -> Progress:
     return progress
 
 
-def _page(plan: Plan, file: Path) -> str:
+def _page(plan: Plan, file: Path, given: str) -> str:
     teacher, slower = plan.teacher, dict(plan.slower())
     head = ["", "latency", "", "parameters", "", "MACs", "", "file", "train it with"]
     rows = [["", *_cells(teacher.cost, None), "(the teacher)"]]
@@ -112,7 +114,7 @@ def _page(plan: Plan, file: Path) -> str:
         *_aligned([head, *rows], left=[len(head) - 1]),
         "",
         *_notes(slower, teacher.spec, plan.device),
-        f"kd run train.py ... --distill wavelet,srp --teacher {file}, with the last column, trains one of them.",
+        f"kd run train.py ... --distill wavelet,srp --teacher {given}, with the last column, trains one of them.",
     ]
     return "\n".join(lines)
 
@@ -155,6 +157,8 @@ def _work_per_time(student: Student) -> float:
 def _papers(options: argparse.Namespace, device: torch.device) -> str:
     if options.teacher:
         raise OptionError(f"--paper shows the papers' own teachers: leave out --teacher {options.teacher}")
+    if limit := next((flag for flag in _LIMITS.values() if getattr(options, flag.replace("-", "_"))), ""):
+        raise OptionError(f"--paper shows the papers' students, whatever they take: leave out --{limit}")
     if options.size < 1 or options.size % 256:
         raise OptionError(f"--size {options.size}: the papers' U-Nets take multiples of 256")
     progress = _progress()

@@ -9,6 +9,8 @@ from ..networks import GeneratorSpec
 
 __all__ = ["add_size", "check_size"]
 
+_LEAST = 8  # what leaves the residual blocks of a ResNet, at a quarter of it, a pixel to mirror
+
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     """Add ``--size``."""
@@ -21,5 +23,7 @@ def check_size(size: int, spec: GeneratorSpec) -> None:
     Raises:
         OptionError: it does not.
     """
-    if size < 1 or size % spec.multiple:
+    if size < _LEAST:
+        raise OptionError(f"--size {size}: give {_LEAST} pixels or more")
+    if size % spec.multiple:
         raise OptionError(f"--size {size}: a {spec.netG} takes multiples of {spec.multiple}")

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
-from ..errors import ArgumentError, HostError, OptionError
+from ..errors import ArgumentError, CheckpointError, HostError, OptionError
+from ..imports import is_function
 from ..networks import Conv, parse_netG
-from ..students import StudentRequest, build_student, is_registered
+from ..students import RECORD_NAME, StudentRequest, build_student, is_registered
 
 __all__ = ["BuildCall", "StudentBuild", "building_students", "check_size", "training_size"]
 
@@ -49,9 +50,19 @@ class StudentBuild:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> StudentBuild:
-        """Read what :meth:`to_dict` wrote; missing fields are those of a plain one."""
-        widths = content.get("widths")
-        return cls(tuple(widths) if widths else None, content.get("conv", "standard"), content.get("factory", ""))
+        """Read what :meth:`to_dict` wrote; missing fields are those of a plain one.
+
+        Raises:
+            CheckpointError: it is not what was written.
+        """
+        widths, conv, factory = content.get("widths"), content.get("conv", "standard"), content.get("factory", "")
+        if not (
+            (widths is None or (isinstance(widths, list) and all(type(width) is int for width in widths)))
+            and conv in get_args(Conv)
+            and (factory == "" or (isinstance(factory, str) and is_function(factory)))
+        ):
+            raise CheckpointError(f"{RECORD_NAME}: 'build' is not what was written: {content}")
+        return cls(tuple(widths) if widths else None, conv, factory)
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ def building_students(host_class: type, build: StudentBuild) -> Iterator[list[Bu
     calls: list[BuildCall] = []
     originals = [(module, module.define_G) for module in modules]
     for module, original in originals:
-        module.define_G = _replacement(original, module, build, calls)  # type: ignore[attr-defined]
+        module.define_G = _replacement(original, build, calls)  # type: ignore[attr-defined]
     try:
         yield calls
     finally:
@@ -103,7 +114,7 @@ def _modules(host_class: type) -> list[ModuleType]:
 
 
 def _replacement(
-    original: Callable[..., nn.Module], module: ModuleType, build: StudentBuild, calls: list[BuildCall]
+    original: Callable[..., nn.Module], build: StudentBuild, calls: list[BuildCall]
 ) -> Callable[..., nn.Module]:
     signature = inspect.signature(original)
 
@@ -111,14 +122,17 @@ def _replacement(
         call = signature.bind(*arguments, **named)
         call.apply_defaults()
         asked = call.arguments
+        netG = asked.get("netG")
         network = None
-        if build.is_plain and not is_registered(asked["netG"]):
+        if build.is_plain and not (isinstance(netG, str) and is_registered(netG)):
             try:
                 network = original(*arguments, **named)
-            except NotImplementedError:  # what the family raises for a name it does not know
-                parse_netG(asked["netG"])
+            except (NotImplementedError, ValueError, KeyError) as error:
+                if not isinstance(netG, str) or netG not in str(error):  # it is not the name that the host refuses
+                    raise
+                parse_netG(netG)
         if network is None:
-            network = _initialised(build_student(_request(asked, build)), module, asked)
+            network = _initialised(build_student(_request(asked, build)), original, asked)
         calls.append(BuildCall(original, asked, network))
         return network
 
@@ -136,13 +150,13 @@ def _request(asked: dict[str, Any], build: StudentBuild) -> StudentRequest:
         raise HostError(f"define_G of this host has no argument {error}, which students are built from") from None
 
 
-def _initialised(network: nn.Module, module: ModuleType, asked: dict[str, Any]) -> nn.Module:
+def _initialised(network: nn.Module, define_G: Callable[..., nn.Module], asked: dict[str, Any]) -> nn.Module:
     """Do with a network what the host's ``define_G`` does after building one: nothing, since 2025."""
     if "gpu_ids" not in asked:
         return network
-    init_net = getattr(module, "init_net", None)
+    init_net = vars(sys.modules[define_G.__module__]).get("init_net")
     if init_net is None:
-        raise HostError(f"{module.__name__} has no init_net, which initialises generators in hosts of this kind")
+        raise HostError(f"{define_G.__module__} has no init_net, which initialises generators in hosts of this kind")
     initialised: nn.Module = init_net(network, asked["init_type"], asked["init_gain"], asked["gpu_ids"])
     return initialised
 

@@ -64,7 +64,7 @@ def check_value(flag: Flag, value: Any) -> None:
     if flag.type in (int, float) and isinstance(value, str):
         kind = "a whole number" if flag.type is int else "a number"
         raise OptionError(f"--{flag.name} {value}: give {kind}")
-    if flag.choices and not flag.term and value not in flag.choices:  # a term checks its own
+    if flag.choices and not flag.term and value not in (*flag.choices, flag.default):  # a term checks its own
         raise OptionError(unknown_name(f"--{flag.name}", value, flag.choices))
 
 

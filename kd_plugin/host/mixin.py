@@ -23,16 +23,16 @@ from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
 from ..files import sha256
 from ..report.cost import count_parameters
-from ..students import StudentRecord, describe
+from ..students import StudentRecord, describe, factory_of
 from ..taps import Tap
 from ..version import __version__
 from .adapters import load_adapters, save_adapters, train_adapters
-from .building import StudentBuild, building_students, check_size
+from .building import StudentBuild, building_students
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .excepthook import report_in_one_line
 from .guard import Guard
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
-from .record import check_build, current_record, recorded_build, use_record
+from .record import build_of, check_build, current_record, recorded_build, use_record
 from .resume import Keeper, continue_epochs
 from .start import note_large_discriminator, start_from_teacher
 from .state import clear_save_errors
@@ -90,8 +90,7 @@ class DistillMixin:
             if distilling:
                 add_options(parser)
             continued = getattr(opt, "continue_train", False)
-            if not is_train or continued:
-                use_record(parser)
+            recorded = use_record(parser) if not is_train or continued else False
             if distilling and continued:
                 continue_epochs(parser)
             if distilling:
@@ -99,7 +98,7 @@ class DistillMixin:
                 config = DistillConfig.from_namespace(opt)
                 if config is not None:
                     check_not_overwritten(config, experiment_folder(opt))
-                    if not continued and (teacher := peek_teacher(config)):
+                    if not recorded and (teacher := peek_teacher(config)):
                         keep_from_teacher(parser, teacher)
                 elif not cls.distill_optional:
                     raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
@@ -122,13 +121,14 @@ class DistillMixin:
             return
         self._netG = getattr(opt, "netG", "")
         student = self._config.student
-        student.apply(opt, peek_teacher(self._config) if student.student_budget else None)
         self._build = student.build
-        if getattr(opt, "continue_train", False) and (record := current_record(opt, self._folder)):
+        record = current_record(opt, self._folder) if getattr(opt, "continue_train", False) else None
+        if record:
+            self._build = build_of(record, opt)
+            check_build(student, self._build, self._folder)
+        student.apply(opt, peek_teacher(self._config) if student.student_budget else None, record is not None)
+        if record:
             record.check(opt, self._folder)
-            self._build = check_build(self._build, StudentBuild.from_dict(record.build), self._folder)
-        if not self._build.factory:
-            check_size(opt.netG, opt)
         try:
             with building_students(type(self), self._build) as self._build_calls:
                 super().__init__(opt)  # type: ignore[call-arg]
@@ -177,7 +177,8 @@ class DistillMixin:
                 note_large_discriminator(self, pair, student)
         for pair in find_pairs(self):
             if pair not in self._teacher_files:
-                say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone")
+                start = ", from random weights" if self._config.student.student_init == "teacher" else ""
+                say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone{start}")
         for distilled in self._distilled:
             train_adapters(distilled.distiller, self.optimizers, distilled.pair.net)
         students = [distilled.distiller.student for distilled in self._distilled]
@@ -279,7 +280,7 @@ class DistillMixin:
                 d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)}
                 for d in self._distilled
             },
-            build=self._build.to_dict(),
+            build={**self._build.to_dict(), "factory": self._build.factory or factory_of(opt.netG)},
         )
 
 

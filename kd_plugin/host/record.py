@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import OptionError
@@ -11,12 +11,16 @@ from ..students import RECORD_NAME, StudentRecord
 from .building import StudentBuild
 from .contract import say
 from .options import experiment_folder, loaded_epoch
+from .student_options import StudentOptions
 
-__all__ = ["check_build", "current_record", "recorded_build", "use_record"]
+__all__ = ["build_of", "check_build", "current_record", "recorded_build", "use_record"]
 
 
-def use_record(parser: ArgumentParser) -> None:
+def use_record(parser: ArgumentParser) -> bool:
     """Make the options of a recorded student the parser's defaults, so that they need not be given.
+
+    Returns:
+        Whether there is a record.
 
     Raises:
         OptionError: an option on the command line contradicts the record.
@@ -26,7 +30,7 @@ def use_record(parser: ArgumentParser) -> None:
     folder = experiment_folder(opt)
     record = current_record(opt, folder)
     if record is None:
-        return
+        return False
     recorded = {"direction": record.direction, **record.options_for(opt)}
     parser.set_defaults(**{name: value for name, value in recorded.items() if hasattr(opt, name)})
     filled = parser.parse_known_args()[0]
@@ -36,6 +40,7 @@ def use_record(parser: ArgumentParser) -> None:
         # The name was made of options that are now filled in: keep it as it was found.
         action = next(a for a in parser._actions if a.dest == "suffix")
         action.type = lambda text: text.format(**vars(opt))
+    return True
 
 
 def current_record(opt: Namespace, folder: Path, quiet: bool = False) -> StudentRecord | None:
@@ -51,25 +56,55 @@ def current_record(opt: Namespace, folder: Path, quiet: bool = False) -> Student
 
 
 def recorded_build(opt: Namespace) -> StudentBuild | None:
-    """Return what the generators of the checkpoints that a run loads were built as; None if no record tells."""
+    """Return what the generators of the checkpoints that a run loads were built as; None if no record tells.
+
+    Raises:
+        OptionError: the record names a function that the run should not call.
+    """
     if opt.isTrain and not getattr(opt, "continue_train", False):
         return None
     record = current_record(opt, Path(opt.checkpoints_dir) / opt.name, quiet=True)
-    return StudentBuild.from_dict(record.build) if record else None
+    return build_of(record, opt) if record else None
 
 
-def check_build(given: StudentBuild, recorded: StudentBuild, folder: Path) -> StudentBuild:
-    """Return what the generators of a continued run are built as: what is recorded, which options may repeat.
+def build_of(record: StudentRecord, opt: Namespace) -> StudentBuild:
+    """Return what the generators of a record were built as.
 
     Raises:
-        OptionError: an option contradicts the record.
+        OptionError: the record names a function that stands among the checkpoints. Those may be anybody's, and a
+            test should run none of their code.
     """
-    for option, value in asdict(given).items():
-        known = getattr(recorded, option)
-        if value != getattr(StudentBuild(), option) and value != known:
-            wanted, found = (",".join(map(str, v)) if isinstance(v, tuple) else v for v in (value, known))
+    build = StudentBuild.from_dict(record.build)
+    if build.factory:
+        module = build.factory.partition(":")[0]
+        top, *rest = module.split(".")
+        found = importlib.util.find_spec(top)  # of the first part alone, which imports nothing
+        places = [*(found.submodule_search_locations or ()), found.origin or ""] if found else []
+        folder = Path(opt.checkpoints_dir, opt.name).resolve()
+        if any(folder in Path(place, *rest).resolve().parents for place in places):
             raise OptionError(
-                f"--student_{option} {wanted} contradicts {folder / RECORD_NAME}: the student there was built with "
+                f"{folder / RECORD_NAME} has the student built by {build.factory}, a function in the same folder: if "
+                f"you trust it, copy it beside train.py and name that one in the file"
+            )
+        say(f"the student is built by {build.factory}")
+    return build
+
+
+def check_build(given: StudentOptions, recorded: StudentBuild, folder: Path) -> None:
+    """Check that the options of a continued run, which may repeat what was recorded, do not contradict it.
+
+    Raises:
+        OptionError: naming the option, both values and the file.
+    """
+    named = {
+        "student_widths": (given.student_widths, given.build.widths, recorded.widths),
+        "student_conv": (given.student_conv, given.student_conv, recorded.conv),
+        "student_factory": (given.student_factory, given.student_factory, recorded.factory),
+    }
+    for option, (text, value, known) in named.items():
+        if text and value != known:
+            found = ",".join(map(str, known)) if isinstance(known, tuple) else known
+            raise OptionError(
+                f"--{option} {text} contradicts {folder / RECORD_NAME}: the student there was built with "
                 f"{found or 'none'}; leave the option out"
             )
-    return recorded

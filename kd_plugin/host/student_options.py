@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from ..errors import ArgumentError, OptionError
 from ..imports import is_function
 from ..networks import Conv, GeneratorSpec
-from ..students import Keep, StudentRequest, parse_budget, student_spec, student_within
-from .building import StudentBuild, training_size
+from ..students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
+from .building import StudentBuild, check_size, training_size
 from .contract import say
 from .flags import option
 
@@ -28,14 +28,14 @@ class StudentOptions:
     student_netG: str | None = option(
         None,
         "architecture of the student generator instead of the teacher's: resnet_Nblocks with any N, unet_SIDE with "
-        "any power of two, one the host knows, or a registered builder",
+        "a power of two from 32 on, one the host knows, or a registered builder",
     )
     student_widths: str = option(
         "", "channels of each stage instead of --student_ngf, comma-separated; of a ResNet three, such as 24,40,96"
     )
-    student_conv: Conv = option(
-        "standard",
-        "separable: depthwise and pointwise convolutions in the residual blocks",
+    student_conv: Conv | None = option(
+        None,
+        "separable: depthwise and pointwise convolutions in the residual blocks; standard if not named",
         choices=get_args(Conv),
     )
     student_factory: str = option(
@@ -61,7 +61,7 @@ class StudentOptions:
     @property
     def build(self) -> StudentBuild:
         """What the student is beyond the host's own options."""
-        return StudentBuild(self._widths(), self.student_conv, self.student_factory)
+        return StudentBuild(self._widths(), self.student_conv or "standard", self.student_factory)
 
     def check(self) -> None:
         """Check what can be checked before anything is built.
@@ -93,7 +93,7 @@ class StudentOptions:
                     f"--student_factory {self.student_factory}: name a function as package.module:function"
                 )
             other = next((n for n in ("student_widths", "student_netG", "student_budget") if getattr(self, n)), "")
-            other = other or ("student_conv" if self.student_conv != "standard" else "")
+            other = other or ("student_conv" if self.student_conv == "separable" else "")
             if other:
                 raise OptionError(
                     f"--{other} has no effect on what --student_factory {self.student_factory} builds: leave it out"
@@ -104,23 +104,31 @@ class StudentOptions:
         idle = self.student_keep != "l1" and self.student_init == "scratch"
         return ["--student_keep has no effect without --student_init teacher"] if idle else []
 
-    def apply(self, opt: Namespace, teacher: GeneratorSpec | None) -> None:
+    def apply(self, opt: Namespace, teacher: GeneratorSpec | None, recorded: bool) -> None:
         """Give the student's options to the host under the names it builds networks from.
 
         Args:
             opt: the host's options, changed in place.
             teacher: what the amounts of ``--student_budget`` refer to.
+            recorded: whether the student is there already, so that its width is not to be searched for.
 
         Raises:
-            OptionError: nothing keeps within the budget.
+            OptionError: nothing keeps within the budget, or the pictures are too small for the networks.
         """
+        if not self.student_factory:
+            check_size(str(self.student_netG or getattr(opt, "netG", "")), opt)
         for name in ("ngf", "netG", "ndf", "netD"):
             value = getattr(self, f"student_{name}")
             if value is not None:
                 setattr(opt, name, value)
         if widths := self._widths():
             opt.ngf = widths[0]
-        if self.student_budget:
+        if self.student_budget and not recorded:
+            if is_registered(opt.netG):
+                raise OptionError(
+                    f"--student_budget {self.student_budget}: what a registered {opt.netG} takes is not known: give "
+                    f"--student_ngf"
+                )
             if teacher is None:
                 raise OptionError(
                     f"--student_budget {self.student_budget}: the teacher is none of the family, or not found, so it "
@@ -130,9 +138,14 @@ class StudentOptions:
 
     def _within_budget(self, opt: Namespace, teacher: GeneratorSpec) -> int:
         size = training_size(opt) or _USUAL_SIZE
+        if size % teacher.multiple:
+            raise OptionError(
+                f"the teacher, a {teacher.netG}, takes pictures whose sides are multiples of {teacher.multiple}, and "
+                f"these are {size}: give --crop_size {teacher.multiple}"
+            )
         try:
             asked = StudentRequest(
-                opt.input_nc, opt.output_nc, teacher.ngf, opt.netG, teacher.norm, conv=self.student_conv
+                opt.input_nc, opt.output_nc, teacher.ngf, opt.netG, teacher.norm, conv=self.build.conv
             )
             found = student_within(parse_budget(self.student_budget), student_spec(asked), teacher, size)
         except ArgumentError as error:

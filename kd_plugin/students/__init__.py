@@ -1,7 +1,7 @@
 """Student generators: what they are built from, where their weights come from, what they cost."""
 
 from .budget import parse_budget, student_within
-from .builders import StudentRequest, build_student, is_registered, register, student_spec
+from .builders import StudentRequest, build_student, factory_of, is_registered, register, student_spec
 from .inherit import Keep, inherit_weights
 from .record import RECORD_NAME, StudentRecord, describe
 
@@ -12,6 +12,7 @@ __all__ = [
     "StudentRequest",
     "build_student",
     "describe",
+    "factory_of",
     "inherit_weights",
     "is_registered",
     "parse_budget",

@@ -116,6 +116,17 @@ def parse_budget(text: str) -> dict[str, Limit]:
     return budget
 
 
+def most_width(teacher: GeneratorSpec) -> int:
+    """Return the ``ngf`` at which a generator of the family's widths is as wide as a teacher at its widest stage."""
+    equals: list[int] = [-(-width // min(2**stage, 8)) for stage, width in enumerate(teacher.stages)]
+    return max(equals)
+
+
+def is_smaller(student: Footprint, teacher: Footprint) -> bool:
+    """Return whether a student has fewer parameters and operations than its teacher."""
+    return student.params < teacher.params and student.macs < teacher.macs
+
+
 def amount(measure: str, value: float) -> str:
     """Return an amount of a measure for people.
 
@@ -123,7 +134,7 @@ def amount(measure: str, value: float) -> str:
     ('1.606 M', '7.26 G', '6.44 MB', '42.1 ms')
     """
     if measure in ("size", "latency"):
-        return f"{value / 1e6:.2f} MB" if measure == "size" else f"{value * 1e3:.1f} ms"
+        return f"{value / 1e6:.2f} MB" if measure == "size" else f"{value * 1e3:.{1 if value >= 1e-3 else 4}f} ms"
     unit, digits = (1e6, 3) if measure == "params" else (1e9, 2)
     while value < unit / 100 and unit > 1e3:  # small ones in the next smaller unit
         unit /= 1e3
@@ -192,27 +203,29 @@ def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, 
         ArgumentError: not even the narrowest fits; the message says what that takes.
     """
     large = footprint(teacher, size)
-    found = widest(like, teacher.ngf, lambda spec: not exceeded(footprint(spec, size), budget, large))
+    most = most_width(teacher)
+    found = widest(like, most, lambda spec: not exceeded(footprint(spec, size), budget, large))
     if found is None:
-        least = replace(like, ngf=min(LEAST_WIDTH, teacher.ngf), widths=None)
+        least = replace(like, ngf=min(LEAST_WIDTH, most), widths=None)
         raise ArgumentError(nothing_fits(budget, {least: footprint(least, size)}, large))
     return found
 
 
 def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Footprint], teacher: Footprint) -> str:
     """Return the message for a budget that none of the smallest students keeps within: what would fit."""
-    best: dict[str, GeneratorSpec] = {}
-    for measure in budget:
-        taken = {spec: value for spec, f in smallest.items() if (value := getattr(f, measure)) is not None}
-        if taken:
-            best[measure] = min(taken, key=lambda spec: taken[spec])
     parts = []
-    for measure, spec in best.items():
-        least, other = getattr(smallest[spec], measure), getattr(teacher, measure)
-        allowed = budget[measure].absolute(other)
+    for measure, limit in budget.items():
+        taken = {spec: value for spec, f in smallest.items() if (value := getattr(f, measure)) is not None}
+        other = getattr(teacher, measure)
+        if not taken or other is None:
+            continue
+        spec = min(taken, key=lambda spec: taken[spec])
+        least, allowed = taken[spec], limit.absolute(other)
+        if least <= allowed and len(budget) > 1:
+            continue
         name = f"{spec.netG} of ngf {spec.ngf}{', separable,' if spec.conv == 'separable' else ''}"
         parts.append(
-            f"{measure} {budget[measure].text} allows {amount(measure, allowed)}, a {name} takes "
+            f"{measure} {limit.text} allows {amount(measure, allowed)}, a {name} takes "
             f"{amount(measure, least)} ({other / least:.3g}x less than the teacher)"
         )
     return f"no student is small enough: {'; '.join(parts)}; allow that much"

@@ -21,10 +21,10 @@ from typing import TypeVar, cast, get_args
 from torch import nn
 
 from ..errors import ArgumentError
-from ..imports import build_network
+from ..imports import build_network, is_function
 from ..networks import Architecture, Conv, GeneratorSpec, Norm, build_generator, parse_netG
 
-__all__ = ["StudentRequest", "build_student", "is_registered", "register", "student_spec"]
+__all__ = ["StudentRequest", "build_student", "factory_of", "is_registered", "register", "student_spec"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def register(name: str) -> Callable[[_B], _B]:
     def add(builder: _B) -> _B:
         if not callable(builder):
             raise ArgumentError(f"the builder '{name}' is a {type(builder).__name__}, expected a function")
-        if name in _builders and _builders[name] is not builder:
+        if name in _builders and _place(_builders[name]) != _place(builder):
             raise ArgumentError(f"there is a builder '{name}' already: {_builders[name].__module__}")
         try:
             parse_netG(name)
@@ -80,9 +80,20 @@ def register(name: str) -> Callable[[_B], _B]:
     return add
 
 
+def _place(builder: Builder) -> str:
+    """Return where a builder stands, which a module that is imported again does not change."""
+    return f"{builder.__module__}:{builder.__qualname__}"
+
+
 def is_registered(name: str) -> bool:
     """Return whether there is a builder of this name."""
     return name in _builders
+
+
+def factory_of(name: str) -> str:
+    """Return a registered builder as ``package.module:function``, or "" where it cannot be imported so."""
+    place = _place(_builders[name]) if name in _builders else ""
+    return place if is_function(place) and not place.startswith("__main__:") else ""
 
 
 def build_student(request: StudentRequest) -> nn.Module:

@@ -83,12 +83,12 @@ def _check(student: GeneratorSpec, teacher: GeneratorSpec) -> None:
     if any(own > other for own, other in zip(student.stages, teacher.stages, strict=False)):
         raise ArgumentError(
             f"a student of widths {_listed(student)} cannot inherit the weights of a narrower teacher, "
-            f"{_listed(teacher)}"
+            f"{_listed(teacher)}: give --student_ngf or --student_widths within these"
         )
     if teacher.conv == "separable" and student.conv != "separable":
         raise ArgumentError(
             "a student of standard convolutions cannot inherit the weights of a teacher of separable ones: "
-            "make its residual blocks separable too"
+            "make its residual blocks separable too, --student_conv separable"
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from ..errors import ArgumentError
 from ..networks import Conv, GeneratorSpec
 from ..report.latency import generator_latencies
-from .budget import LEAST_WIDTH, Budget, Footprint, exceeded, footprint, nothing_fits, widest
+from .budget import LEAST_WIDTH, Budget, Footprint, exceeded, footprint, is_smaller, most_width, nothing_fits, widest
 
 __all__ = ["PAPER_STUDENTS", "Plan", "Student", "make_plan", "measure_papers", "student_flags"]
 
@@ -82,21 +82,22 @@ def make_plan(
     """
     budget = budget or {}
     shapes = _shapes(teacher)
-    own = footprint(teacher, size)
+    own, most = footprint(teacher, size), most_width(teacher)
     if "latency" in budget:
         own = _timed(teacher, size, device)
     fits = _fits(budget, own, size, device)
     candidates: list[GeneratorSpec] = []
     for i, shape in enumerate(shapes):
-        best = widest(shape, teacher.ngf, fits)
+        best = widest(shape, most, fits)
         if best:
-            listed = [round(part * teacher.ngf) for part in _PARTS]
+            listed = [round(part * most) for part in _PARTS]
             widths = {best.ngf, *(ngf for ngf in listed if LEAST_WIDTH <= ngf < best.ngf)}
             candidates += [replace(shape, ngf=ngf, widths=None) for ngf in sorted(widths, reverse=True)]
         progress(_SEARCH * (i + 1) / len(shapes))
-    candidates = [spec for spec in candidates if spec != replace(teacher, widths=None)]
+    if not candidates and not budget:
+        raise ArgumentError(f"a {teacher.netG} of ngf {teacher.ngf} is too small to have students")
     if not candidates:
-        smallest = [replace(shape, ngf=min(LEAST_WIDTH, teacher.ngf), widths=None) for shape in shapes]
+        smallest = [replace(shape, ngf=min(LEAST_WIDTH, most), widths=None) for shape in shapes]
         measure = _timed if "latency" in budget else lambda spec, size, device: footprint(spec, size)
         raise ArgumentError(nothing_fits(budget, {spec: measure(spec, size, device) for spec in smallest}, own))
     times = generator_latencies(
@@ -118,7 +119,8 @@ def _fits(
     counted = {measure: limit for measure, limit in budget.items() if measure != "latency"}
 
     def fits(spec: GeneratorSpec) -> bool:
-        if exceeded(footprint(spec, size), counted, teacher):
+        cost = footprint(spec, size)
+        if not is_smaller(cost, teacher) or exceeded(cost, counted, teacher):
             return False
         return "latency" not in budget or not exceeded(_timed(spec, size, device), budget, teacher)
 
@@ -162,7 +164,8 @@ def _paper_students() -> list[PaperStudent]:
     resnet = GeneratorSpec("resnet", 3, 3, 64, 9, "instance", False, True)
     unet = GeneratorSpec("unet", 3, 3, 64, 8, "batch", True, False)
     wkd, srp = "WKD, CVPR 2022", "SRP, ECCV 2020"
-    listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (wkd, unet, 32), (wkd, unet, 16)]
+    study = f"{wkd}, frequency study"  # of GANs of three sizes
+    listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (study, unet, 32), (study, unet, 16)]
     return [PaperStudent(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
 
 

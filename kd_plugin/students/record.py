@@ -5,16 +5,19 @@ It lets a test run rebuild the student without its options, and a reader trace a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from ..checkpoint import inspect_checkpoint, inspect_state_dict
-from ..errors import CheckpointError, OptionError
+from ..checkpoint import inspect_checkpoint, inspect_state_dict, read_state_dict
+from ..errors import CheckpointError, OptionError, UnknownNetworkError
 from ..files import write_text_atomically
 from ..report.cost import count_parameters
 from ..taps import unwrap
@@ -83,9 +86,13 @@ class StudentRecord:
                     f"{file}: format {version} is of another version of kd_plugin, this reads {_FORMAT}"
                 )
             record = cls(**content)
-            for part in (record.host_options, record.distillation, record.students, record.teachers, record.build):
+            parts = (record.host_options, record.distillation, record.students, record.teachers, record.build)
+            for part in (*parts, *record.students.values(), *record.teachers.values()):
                 if not isinstance(part, dict):
                     raise TypeError(f"expected an object, found {part!r}")
+            for name, value in record.host_options.items():
+                if not isinstance(value, str if name in ("netG", "norm", "netD") else int):
+                    raise TypeError(f"{name} is {value!r}")
             return record
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{file}: not a student record ({error}); delete it to go without") from error
@@ -122,9 +129,14 @@ class StudentRecord:
         for name, described in self.students.items():
             file = folder / f"{epoch}_net_{name}.pth"
             if "netG" in described and file.is_file():
-                found = inspect_checkpoint(file).to_dict()
+                try:
+                    found = inspect_checkpoint(file).to_dict()
+                except UnknownNetworkError:
+                    return False
                 if any(described[key] != found[key] for key in _TOLD if key in described):
                     return False
+            elif "layout" in described and file.is_file() and described["layout"] != _layout(read_state_dict(file)):
+                return False
         return True
 
 
@@ -135,4 +147,11 @@ def describe(network: nn.Module) -> dict[str, Any]:
     try:
         return {**inspect_state_dict(inner.state_dict()).to_dict(), **described}
     except CheckpointError:
-        return {"class": f"{type(inner).__module__}.{type(inner).__qualname__}", **described}
+        name = f"{type(inner).__module__}.{type(inner).__qualname__}"
+        return {"class": name, "layout": _layout(inner.state_dict()), **described}
+
+
+def _layout(state: Mapping[str, torch.Tensor]) -> str:
+    """Return a digest of the names and shapes of a state dict, which tells whether it is a network's."""
+    listed = sorted(f"{key}{tuple(tensor.shape)}" for key, tensor in state.items())
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
