@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import inspect, patch, plan
+from .commands import doctor, inspect, patch, plan
 from .errors import KDError, OptionError
 from .host.runner import run_script
 
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_parser(commands)
     plan.add_parser(commands)
     patch.add_parser(commands)
+    doctor.add_parser(commands)
     return parser
 
 

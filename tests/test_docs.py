@@ -164,3 +164,16 @@ def test_example_loop(tmp_path: Path) -> None:
     values = [float(v) for v in re.findall(r"total ([\d.]+)", text)]
     assert len(values) == 30 and values[-1] < 0.95 * values[0]
     assert run([script], tmp_path).returncode != 0
+
+
+def test_example_of_a_model_of_ones_own(tmp_path: Path) -> None:
+    """It runs as its first lines say, the terms fall, and the page shows the same five lines."""
+    script = str(REPOSITORY / "examples" / "own_model.py")
+    assert len(succeed(run([script], tmp_path)).stdout.splitlines()) == 5
+    longer = f"import runpy; print(runpy.run_path({script!r})['main'](40))"
+    text = succeed(run(["-c", longer], tmp_path)).stdout
+    wavelet = [float(value) for value in re.findall(r"wavelet ([\d.]+)", text)]
+    assert len(wavelet) == 40 and sum(wavelet[-5:]) < 0.9 * sum(wavelet[:5])
+    page = (REPOSITORY / "docs" / "your-own-repo.md").read_text(encoding="utf-8")
+    for line in ("with distiller.record() as recorder:", "distilled = distiller.distill(recorder.calls[0])"):
+        assert line in page and line in Path(script).read_text(encoding="utf-8")

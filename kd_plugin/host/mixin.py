@@ -31,6 +31,7 @@ from .building import StudentBuild, building_students
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .excepthook import report_in_one_line
 from .guard import Guard
+from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .record import build_of, check_build, current_record, recorded_build, use_record
 from .resume import Keeper, continue_epochs
@@ -113,6 +114,7 @@ class DistillMixin:
         self._epoch: int | None = None
         self._between_epochs = False
         self._iteration = 0
+        self._interruption = Interruption()
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
         if self._config is None:
@@ -188,6 +190,7 @@ class DistillMixin:
         if is_main_process():
             self._record(opt, self._config).write(self._folder)
         self._keeper.after_setup(super().update_learning_rate)  # type: ignore[misc]
+        self._interruption.watch(self)
 
     def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
         """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
@@ -212,6 +215,7 @@ class DistillMixin:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
         training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
         if training:
+            self._stop_if_asked()
             self._warn_if_unused()
             self._count_step()
         with ExitStack() as stack:
@@ -240,6 +244,15 @@ class DistillMixin:
 
     def _adapters(self) -> dict[str, nn.ModuleDict]:
         return {d.pair.net: d.distiller.adapters for d in self._distilled if len(d.distiller.adapters)}
+
+    def _stop_if_asked(self) -> None:
+        """Save and end, between two steps, if somebody has pressed Ctrl-C."""
+        number = self._interruption.asked
+        if number is None:
+            return
+        self.save_networks("latest")
+        say(f"stopped in epoch {self._epoch} after {self._iteration} steps, all saved: --continue_train goes on")
+        sys.exit(128 + number)
 
     def _count_step(self) -> None:
         """Count a step, and go on to the next epoch with the first step after the host's call that lies between two.

@@ -1,0 +1,92 @@
+"""``kd doctor [HOST]``: what there is here to work with; the first thing to add to a bug report."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..host.survey import Survey, survey
+from ..losses import get_term, term_names
+from ..version import __version__
+
+__all__ = ["add_parser"]
+
+_PACKAGES = ("torch", "torchvision", "numpy", "PyWavelets", "pillow", "dominate")
+_EXTRAS = {"visdom": "visdom", "skimage": "metrics", "safetensors": "safetensors"}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of ``kd``."""
+    parser = commands.add_parser(
+        "doctor",
+        help="tell what kind of host this is, and what can be used here",
+        description="Look a host over without running anything of it: what kind it is, what the plugin found and "
+        "where, which models can be distilled; and PyTorch, GPUs and packages here. Add it to a bug report. The exit "
+        "status is 1 if the folder lacks something that the plugin needs.",
+    )
+    parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: this one)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(action=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    found = survey(Path(options.host))
+    here = _here()
+    if options.json:
+        print(json.dumps({"here": here, "host": asdict(found), "missing": found.missing}, indent=2))
+    else:
+        print("\n".join([*_lines("Here", here), "", *_host_lines(found)]))
+    return int(bool(found.missing))
+
+
+def _here() -> dict[str, str]:
+    """Return what this machine and this Python have."""
+    here = {"kd_plugin": __version__, "Python": f"{platform.python_version()} on {platform.system()}"}
+    for package in _PACKAGES:
+        try:
+            here[package] = version(package)
+        except PackageNotFoundError:
+            here[package] = "none"
+    cuda = torch.cuda.is_available()
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else []
+    none = "none that PyTorch sees" if torch.version.cuda else "none, PyTorch is a CPU build"
+    here["GPUs"] = ", ".join(gpus) or none
+    here["threads"] = str(torch.get_num_threads())
+    missing = [extra for module, extra in _EXTRAS.items() if not importlib.util.find_spec(module)]
+    here["extras not installed"] = ", ".join(missing) or "none"
+    return here
+
+
+def _host_lines(found: Survey) -> list[str]:
+    findings = {f.what: f"{f.found or 'NOT FOUND'}{f'  ({f.where})' if f.where else ''}" for f in found.findings}
+    unknown = 'not told by its file; if not found, declare distill_pairs = [("G", "fake_B")] in the class'
+    models = {name: pairs or unknown for name, pairs in found.models.items()}
+    terms = {
+        "from images": [name for name in term_names() if get_term(name).reads != "features"],
+        "from features": [name for name in term_names() if get_term(name).reads == "features"],
+    }
+    lines = _lines(f"{found.folder}: {found.kind}", findings)
+    if models:
+        lines += ["", *_lines("Models, and the generators that are distilled", models)]
+    if found.patches:
+        lines += ["", *_lines("Files of kd patch", found.patches)]
+    lines += ["", *_lines("Terms (--distill)", {name: ", ".join(listed) for name, listed in terms.items()})]
+    builds = any(f.what == "generators built by" and f.found for f in found.findings)
+    students = "any width, depth, stage widths, separable, factories" if builds else "those of the host's own options"
+    lines += ["", *_lines("Students", {"can be": students})]
+    if found.missing:
+        lines += ["", f"kd run does not work here, for want of: {', '.join(found.missing)}"]
+    return lines
+
+
+def _lines(title: str, rows: dict[str, str]) -> list[str]:
+    width = max(map(len, rows), default=0)
+    return [title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items())]

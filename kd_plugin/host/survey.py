@@ -1,0 +1,186 @@
+"""What a host has, found by reading its files: nothing of it is imported or run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import HostError
+from .install import families, status
+
+__all__ = ["Finding", "Survey", "survey"]
+
+_DISTILLED = {
+    "pix2pix": "G", "cycle_gan": "G_A and G_B", "cut": "G", "colorization": "G", "test": "none: it only tests",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the plugin needs of a host, or that hosts differ in.
+
+    Attributes:
+        what: in words.
+        found: what there is; "" if it was not found.
+        where: file and line.
+        needed: whether the plugin does not work without it.
+    """
+
+    what: str
+    found: str
+    where: str = ""
+    needed: bool = False
+
+
+@dataclass
+class Survey:
+    """A look at a host.
+
+    Attributes:
+        folder: the host.
+        kind: in a few words.
+        findings: capability by capability.
+        models: its models, with what of them can be distilled; "" for one whose class has to declare it.
+        patches: which of the plugin's model files are there, by path.
+    """
+
+    folder: str
+    kind: str
+    findings: list[Finding] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)
+    patches: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """What the plugin needs and the host has not."""
+        return [finding.what for finding in self.findings if finding.needed and not finding.found]
+
+
+def survey(host: Path) -> Survey:
+    """Look a host over.
+
+    Raises:
+        HostError: the folder is not there.
+    """
+    if not host.is_dir():
+        raise HostError(f"{host}: no such folder")
+    sources = {
+        name: _Source(host, host / name)
+        for name in ("models/__init__.py", "models/networks.py", "models/base_model.py", "train.py", "test.py")
+    }
+    init, networks, base, train, test = sources.values()
+    finds_models = init.function("find_model_using_name")
+    define_G, init_net = networks.function("define_G"), networks.function("init_net")
+    arguments = [argument.arg for argument in define_G.args.args] if define_G else []
+    built = f"define_G({', '.join(arguments)})" if define_G else ""
+    if networks.assignment("define_G"):
+        built = built or "define_G"
+    early = define_G is not None and _calls(define_G, "init_net")
+    setup = base.function("setup")
+    late = setup is not None and _calls(setup, "init_net")
+    parallel = [name for name in ("DistributedDataParallel", "DataParallel") if networks.has(name) or base.has(name)]
+    findings = [
+        Finding("models looked up by name", "find_model_using_name" if finds_models else "",
+                init.at(finds_models), needed=True),
+        Finding("generators built by", built, networks.at(define_G or networks.assignment("define_G"))),
+        Finding("networks initialised", "when they are built" if early else "in setup()" if late else "",
+                networks.at(init_net)),
+        Finding("several GPUs", parallel[0] if parallel else ""),
+        Finding("checkpoints saved by", "save_networks" if base.function("save_networks") else "",
+                base.at(base.function("save_networks"))),
+        Finding("learning rate set", _learning_rate(train), train.at(None) if train.tree else ""),
+        Finding("training script", "train.py" if train.tree else "", needed=True),
+        Finding("test script", "test.py" if test.tree else ""),
+    ]  # fmt: skip
+    patches = _patches(host) if init.tree else {}
+    return Survey(str(host), _kind(host, early, late, parallel), findings, dict(_models(host)), patches)
+
+
+class _Source:
+    """A file of a host, parsed; it may be missing or of a Python that cannot be parsed here."""
+
+    def __init__(self, host: Path, file: Path) -> None:
+        self.name = str(file.relative_to(host))
+        self.tree: ast.Module | None = None
+        if file.is_file():
+            try:
+                self.tree = ast.parse(file.read_text(encoding="utf-8", errors="replace"))
+            except SyntaxError:
+                self.tree = None
+
+    def function(self, name: str) -> ast.FunctionDef | None:
+        nodes = ast.walk(self.tree) if self.tree else ()
+        return next((n for n in nodes if isinstance(n, ast.FunctionDef) and n.name == name), None)
+
+    def assignment(self, name: str) -> ast.stmt | None:
+        """Return where a module gives a name a value, as one does that chooses among functions."""
+        for node in self.tree.body if self.tree else ():
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return node
+        return None
+
+    def has(self, name: str) -> bool:
+        nodes = ast.walk(self.tree) if self.tree else ()
+        return any(getattr(node, "attr", getattr(node, "id", None)) == name for node in nodes)
+
+    def at(self, node: ast.stmt | None) -> str:
+        return f"{self.name}:{node.lineno}" if node else self.name if self.tree else ""
+
+
+def _calls(function: ast.FunctionDef, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) == name
+        for node in ast.walk(function)
+    )
+
+
+def _learning_rate(train: _Source) -> str:
+    """Return whether the rate is set before or after the steps of an epoch."""
+    lines = {
+        name: node.lineno
+        for node in (ast.walk(train.tree) if train.tree else ())
+        if isinstance(node, ast.Call)
+        and (name := getattr(node.func, "attr", "")) in ("update_learning_rate", "optimize_parameters")
+    }
+    if len(lines) < 2:
+        return ""
+    before = lines["update_learning_rate"] < lines["optimize_parameters"]
+    return "before every epoch" if before else "after every epoch"
+
+
+def _kind(host: Path, early: bool, late: bool, parallel: list[str]) -> str:
+    if not (host / "models" / "__init__.py").is_file():
+        return "not a host: it has no models/__init__.py"
+    cut = (host / "models" / "cut_model.py").is_file()
+    name = "contrastive-unpaired-translation" if cut else "pix2pix and CycleGAN"
+    if late or "DistributedDataParallel" in parallel:
+        return f"{name}, as of 2025 (torchrun)"
+    return f"{name}, as before 2025 (--gpu_ids)" if early else name
+
+
+def _models(host: Path) -> Iterator[tuple[str, str]]:
+    """Return the models of a host and what of them the plugin distils."""
+    for file in sorted((host / "models").glob("*_model.py")):
+        name = file.name.removesuffix("_model.py")
+        text = file.read_text(encoding="utf-8", errors="replace")
+        declared = re.search(r"^\s*distill_pairs\s*=", text, re.MULTILINE)
+        if name in ("base", "template"):
+            continue
+        yield name, "as it declares" if declared else _DISTILLED.get(name, _guess(text))
+
+
+def _guess(text: str) -> str:
+    """Return what a model of another name would be distilled as, by the networks it has."""
+    has = [name for name in ("G_A", "G_B", "G") if re.search(rf"\bnet{name}\b", text)]
+    if {"G_A", "G_B"} <= set(has):
+        return "G_A and G_B"
+    return "G" if "G" in has and "fake_B" in text else ""
+
+
+def _patches(host: Path) -> dict[str, str]:
+    found = {path: how for family in families().values() for path, how in status(host, family).items()}
+    return {path: how for path, how in found.items() if how != "missing"}

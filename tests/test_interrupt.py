@@ -1,0 +1,98 @@
+"""Ctrl-C in a host's own script: the step ends, everything is saved, one line says so."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FORMS, HOSTS, REPOSITORY, host_arguments
+
+from kd_plugin import GeneratorSpec
+from kd_plugin.host.interrupt import Interruption
+from kd_plugin.networks import build_generator
+
+LAUNCH = str(Path(__file__).parent / "launch.py")
+PLACES = [HOSTS[FORMS.index("2025")], *HOSTS[len(FORMS) :]]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_ends_a_training_between_two_steps(place: tuple[Path, str], images: Path, tmp_path: Path) -> None:
+    """With workers that load data, which get the signal as well."""
+    folder, form = place
+    (tmp_path / "big").mkdir()
+    spec = GeneratorSpec("resnet", 3, 3, 4, 6, "instance", False, True)
+    torch.save(build_generator(spec).state_dict(), tmp_path / "big" / "latest_net_G.pth")
+    command = (
+        f"kd run train.py --dataroot {images}/paired --model pix2pix --checkpoints_dir {tmp_path} --name small "
+        f"--ndf 4 --n_epochs 9999 --n_epochs_decay 0 --save_epoch_freq 9999 --print_freq 1 --no_html --load_size 32 "
+        f"--crop_size 32 --num_threads 2 --distill pixel --teacher {tmp_path}/big --student_ngf 3"
+    ).split()
+    env = dict(os.environ, HOST_FORM=form or "2025", OMP_NUM_THREADS="1", PYTHONPATH=str(REPOSITORY),
+               PYTHONUNBUFFERED="1")  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, LAUNCH, *command, *host_arguments(folder, form)["train"]], cwd=folder, env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch: 2," in line.replace("(", ""):
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to all
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in err and out.count("[distill] stopped in epoch ") == 1
+    assert "steps, all saved: --continue_train goes on" in out.splitlines()[-1]
+    state = torch.load(tmp_path / "small" / "latest_distill_state.pth", weights_only=True)
+    assert state["epoch"] >= 2 and (tmp_path / "small" / "latest_net_G.pth").is_file()
+
+
+@pytest.fixture
+def handlers():  # type: ignore[no-untyped-def]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Owner:
+    pass
+
+
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_are_noted_once_and_given_back(self, handlers: None, number: signal.Signals) -> None:
+        owner, interruption = Owner(), Interruption()
+        interruption.watch(owner)
+        assert interruption.asked is None
+        signal.raise_signal(number)
+        assert interruption.asked == number
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # the next one is Python's
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    def test_are_given_back_with_their_owner(self, handlers: None) -> None:
+        owner, interruption = Owner(), Interruption()
+        interruption.watch(owner)
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        del owner
+        gc.collect()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_of_somebody_else_are_left_alone(self, handlers: None) -> None:
+        own = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        Interruption().watch(Owner())
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        signal.signal(signal.SIGINT, own)
+        thread = threading.Thread(target=lambda: Interruption().watch(Owner()))
+        thread.start()
+        thread.join()
+        assert signal.getsignal(signal.SIGINT) is own
