@@ -52,8 +52,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     if file.stat().st_size == 0:
         raise CheckpointError(f"{file}: is empty, the save was probably cut short")
     with file.open("rb") as stream:
-        if not stream.read(2).startswith(_MAGIC):
-            raise CheckpointError(f"{file}: is not a PyTorch checkpoint, expected one the host saves as *_net_G*.pth")
+        head = stream.read(9)
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= file.stat().st_size:
+        return _read_safetensors(file)
+    if not head.startswith(_MAGIC):
+        raise CheckpointError(f"{file}: is not a PyTorch checkpoint, expected one the host saves as *_net_G*.pth")
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -61,7 +64,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             f"{file}: is damaged, or holds objects besides tensors, which could run code on loading; "
             f"expected the bare state dict the host saves as *_net_G*.pth"
         ) from error
-    except Exception as error:  # damaged bytes make the unpickler fail in any way: struct.error, KeyError, ...
+    except Exception as error:
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{file}: is a TorchScript program, which holds code; expected the state dict the host saves"
+            ) from error
+        # damaged bytes make the unpickler fail in any way: struct.error, KeyError, ...
         raise CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line(error, 120)})") from error
     if not isinstance(loaded, Mapping) or not loaded:
         raise CheckpointError(f"{file}: holds a {type(loaded).__name__}, expected the state dict of a generator")
@@ -71,6 +79,19 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             f"{file}: '{others[0]}' is no tensor; expected the bare state dict the host saves as *_net_G*.pth"
         )
     return {_unwrapped(str(key)): value for key, value in loaded.items()}
+
+
+def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(
+            f"{file}: is a safetensors file, for which a package is missing: pip install 'kd_plugin[safetensors]'"
+        ) from error
+    try:
+        return {_unwrapped(key): tensor for key, tensor in load_file(file).items()}
+    except Exception as error:
+        raise CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line(error, 120)})") from error
 
 
 def _unwrapped(key: str) -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import pickle
+import random
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from conftest import FORMS, HOST, imported_host
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint, load_teacher
+from kd_plugin.errors import CheckpointError
 from kd_plugin.networks import build_generator
 from kd_plugin.report.cost import generator_cost
 
@@ -247,3 +252,55 @@ def test_macs_in_closed_form() -> None:
     up = 9 * 4 * n * 2 * n * quarter + 9 * 2 * n * n * half + 49 * n * 3 * full
     spec = GeneratorSpec("resnet", 3, 3, n, blocks, "instance", False, True)
     assert generator_cost(spec, size, size).macs == down + middle + up
+
+
+class TestOtherFormats:
+    @pytest.mark.parametrize("name", ["G.safetensors", "G.pth"])  # told by the content, not by the name
+    def test_safetensors(self, name: str, tmp_path: Path) -> None:
+        network = host_generator("resnet_6blocks", "instance", False).eval()
+        prefixed = {f"module.{key}": tensor for key, tensor in network.state_dict().items()}
+        safetensors.torch.save_file(prefixed, tmp_path / name)
+        images = torch.rand(1, 3, 32, 32)
+        assert torch.equal(load_teacher(tmp_path / name)(images), network(images))
+
+    def test_safetensors_without_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "G.safetensors")
+        monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+        with pytest.raises(KDError, match=r"pip install 'kd_plugin\[safetensors\]'"):
+            inspect_checkpoint(tmp_path / "G.safetensors")
+
+    def test_torchscript(self, tmp_path: Path) -> None:
+        network = torch.jit.trace(torch.nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 4, 4))
+        network.save(str(tmp_path / "G.pt"))
+        with pytest.raises(KDError, match="is a TorchScript program, which holds code"):
+            inspect_checkpoint(tmp_path / "G.pt")
+
+
+@pytest.mark.parametrize("kind", ["zip", "pickle", "safetensors"])
+def test_mutated_files_give_our_error_or_a_generator(kind: str, tmp_path: Path) -> None:
+    """Bytes changed, removed, doubled, inserted anywhere, above all where the structure is: nothing else escapes."""
+    spec = GeneratorSpec("resnet", 1, 1, 2, 1, "instance", False, True)
+    state, file = build_generator(spec).state_dict(), tmp_path / "G.pth"
+    if kind == "safetensors":
+        safetensors.torch.save_file(state, file)
+    else:
+        torch.save(state, file, _use_new_zipfile_serialization=kind == "zip")
+    whole, chance = file.read_bytes(), random.Random(0)
+    outcomes = set()
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(chance.choice([1, 1, 4])):
+            end = len(content) if chance.random() < 0.3 else min(len(content), 2500)
+            place, length = chance.randrange(end), chance.choice([1, 1, 8, 100])
+            piece = content[place : place + length]
+            new = chance.choice([chance.randbytes(length), b"", bytes(piece) * 2, bytes(len(piece))])
+            content[place : place + length] = new
+        file.write_bytes(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                outcomes.add(type(inspect_checkpoint(file)))
+            except KDError as error:
+                outcomes.add(type(error))
+                assert str(file) in str(error) and "\n" not in str(error)
+    assert CheckpointError in outcomes
