@@ -22,6 +22,7 @@ from torch import nn
 
 from .adapters import make_adapters
 from .errors import ArgumentError
+from .layout import keep_layout
 from .losses import Schedule, WeightedTerm, build_terms
 from .taps import Call, Recorder, Tap, default_taps, resolve_taps
 
@@ -118,6 +119,8 @@ class Distiller:
         """
         if not isinstance(call.output, torch.Tensor):
             raise ArgumentError(f"the student gave a {type(call.output).__name__}, expected a batch of images")
+        output, kept = call.output, keep_layout(call.output)
+        call = Call(call.input, kept, {name: keep_layout(feature) for name, feature in call.features.items()})
         with Recorder(self.teacher, [tap.teacher for tap in self._all_taps()]) as recorder:
             teacher_output = self.teach(call)
         teacher_features = recorder.calls[-1].features
@@ -125,9 +128,9 @@ class Distiller:
         for name, weighted in self.terms.items():
             weight = weighted.weight(self.epoch)
             # A term of weight 0 is not computed: neither its time nor a value that is not finite is wanted.
-            value = self._value(name, call, teacher_output, teacher_features) if weight else call.output.new_zeros(())
+            value = self._value(name, call, teacher_output, teacher_features) if weight else output.new_zeros(())
             losses[name] = weight * value
-        return Distillation(call.output, teacher_output, losses)
+        return Distillation(output, teacher_output, losses)
 
     def _value(
         self, name: str, call: Call, teacher_output: torch.Tensor, teacher_features: Mapping[str, torch.Tensor]

@@ -221,13 +221,17 @@ def test_the_teachers_discriminators_are_found_beside_it(models: ModuleType, tea
     assert len(losses) == len(model._distilled) and all(value > 0 for value in losses.values())
 
 
-def test_gradients_of_adapters_are_averaged_over_processes(tmp_path: Path) -> None:
-    """DistributedDataParallel does it for the student alone; adapters that drift apart would be several teachers."""
+def test_gradients_on_two_processes(tmp_path: Path) -> None:
+    """Those of one process on the joined batch, for the student, whose terms ride on its images, and for adapters.
+
+    DistributedDataParallel averages the student's alone; adapters that drift apart would be several teachers.
+    """
     (tmp_path / "script.py").write_text(
         """
 import torch
 from torch import distributed, nn
 from kd_plugin import Distiller, GeneratorSpec
+from kd_plugin.attach import attach
 from kd_plugin.host.adapters import train_adapters
 from kd_plugin.networks import build_generator
 distributed.init_process_group("gloo")
@@ -248,6 +252,23 @@ averaged = gradient(images[rank : rank + 1])
 joined = gradient(images)  # the same on both, which averaging leaves
 for a, b in zip(averaged, joined):
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+def step(network, part):
+    terms = {"wavelet": 100.0, "srp": 1000.0, "ssim": 20.0, "frequency": 20.0}
+    compare = Distiller(network, teacher, terms, options={"wavelet_levels": 2})
+    with compare.record() as recorder:
+        network(part)
+    result = compare.distill(recorder.calls[-1])
+    fake, _ = attach(result.output, result.total)
+    network.zero_grad()
+    fake.square().mean().backward()  # the host's one backward pass
+    return [p.grad.clone() for p in network.parameters()]
+
+ours = step(nn.parallel.DistributedDataParallel(student), images[rank : rank + 1])
+alone = step(student, images)
+assert max(g.abs().max() for g in alone) > 0
+for a, b in zip(ours, alone):
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * float(max(g.abs().max() for g in alone)))
 print("averaged")
 """
     )

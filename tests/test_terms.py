@@ -12,7 +12,7 @@ from conftest import random
 from torch import nn
 from torch.autograd import gradcheck
 
-from kd_plugin import GeneratorSpec, KDError
+from kd_plugin import Distiller, GeneratorSpec, KDError
 from kd_plugin.losses import Term, get_term, term_names
 from kd_plugin.networks import build_generator
 
@@ -102,6 +102,44 @@ def test_one_picture_has_something_to_learn(term: Term) -> None:
     s, t = pair(batch=1)
     loss_of(term)(s.requires_grad_(), t).backward()
     assert s.grad is not None and s.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_is_laid_out_as_its_input(term: Term, layout: torch.memory_format) -> None:
+    """Else PyTorch's instance norm, behind which features mostly stand, goes wrong at batch size 1."""
+    if term.reads != "features":
+        pytest.skip("images come from a convolution, which takes any layout")
+    s, t = (x.contiguous(memory_format=layout) for x in pair(batch=1))
+    (gradient,) = torch.autograd.grad(loss_of(term)(s.requires_grad_(), t), s)
+    assert gradient.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_gradient_of_a_generator_is_the_slope(term: Term, batch: int) -> None:
+    """Through a whole generator with instance norm, as hosts train it, against finite differences."""
+    if term.name in ("discriminator", "perceptual", "frequency"):
+        pytest.skip("needs a network of its own, or has weights that are constants for the gradient")
+    torch.manual_seed(0)
+    student, teacher = (
+        build_generator(GeneratorSpec("resnet", 3, 3, ngf, 1, "instance", False, True)).double() for ngf in (2, 3)
+    )
+    distiller = Distiller(student, teacher.requires_grad_(False), {term.name: 1.0})
+    distiller.adapters.double()
+    images = torch.rand(batch, 3, 32, 32, dtype=torch.float64)
+    parameters = [p for p in student.parameters() if p.ndim > 1]
+    total = distiller(images).total
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None]
+    norm = torch.stack([g.norm() for _, g in pairs]).norm()
+    values = []
+    for side in (1, -1):
+        with torch.no_grad():
+            for p, g in pairs:
+                p += side * 1e-6 / norm * g
+            values.append(distiller(images).total.item())
+            for p, g in pairs:
+                p -= side * 1e-6 / norm * g
+    assert (values[0] - values[1]) / 2e-6 == pytest.approx(norm.item(), rel=1e-2)
 
 
 def test_a_step_along_the_gradient_lowers_it(term: Term) -> None:

@@ -33,7 +33,7 @@ def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor
     Raises:
         ArgumentError: batch or spatial sizes differ (both shapes are in the message).
     """
-    check_features(student, teacher)
+    student, teacher = check_features(student, teacher)
     dtype = common_dtype(student, teacher)
     maps = [safe_normalize(features.to(dtype).square().sum(1).flatten(1)) for features in (student, teacher)]
     return (maps[0] - maps[1]).square().sum(1).mean()

@@ -25,7 +25,7 @@ def feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     Raises:
         ArgumentError: the shapes differ (both are in the message).
     """
-    check_features(student, teacher, same_channels=True)
+    student, teacher = check_features(student, teacher, same_channels=True)
     dtype = common_dtype(student, teacher)
     return (student.to(dtype) - teacher.to(dtype)).square().mean()
 

@@ -33,7 +33,7 @@ def gram_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     Raises:
         ArgumentError: batch sizes or channels differ (both shapes are in the message).
     """
-    check_features(student, teacher, same_size=False, same_channels=True)
+    student, teacher = check_features(student, teacher, same_size=False, same_channels=True)
     dtype = common_dtype(student, teacher)
     with without_autocast(student):
         own, other = (_gram(features.to(dtype)) for features in (student, teacher))

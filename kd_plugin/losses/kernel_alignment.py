@@ -36,7 +36,7 @@ def kernel_alignment_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch
     Raises:
         ArgumentError: batch or spatial sizes differ (both shapes are in the message).
     """
-    check_features(student, teacher)
+    student, teacher = check_features(student, teacher)
     dtype = common_dtype(student, teacher)
     with without_autocast(student):
         x, y = (_rows(features.to(dtype)) for features in (student, teacher))

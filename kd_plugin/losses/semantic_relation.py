@@ -78,7 +78,10 @@ def semantic_relation_loss(
         ArgumentError: batch or spatial sizes differ (both shapes are in the message), or ``size`` is larger than
             an encoding.
     """
-    check_features(student_features, teacher_features, same_size=size is None, hint="--srp_size or --srp_layers")
+    hint = "--srp_size or --srp_layers"
+    student_features, teacher_features = check_features(
+        student_features, teacher_features, same_size=size is None, hint=hint
+    )
     with without_autocast(student_features):
         dtype = common_dtype(student_features, teacher_features)
         pair = student_features.to(dtype), teacher_features.to(dtype)

@@ -38,7 +38,7 @@ def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4)
         ArgumentError: batch or spatial sizes differ (both shapes are in the message), there is one part alone, or
             ``grid`` is no whole number from 1 to the side of the features.
     """
-    check_features(student, teacher)
+    student, teacher = check_features(student, teacher)
     _check(grid)
     if len(student) * grid**2 < 2:
         raise ArgumentError(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError
+from ..layout import keep_layout
 
 __all__ = ["check_features", "check_images", "common_dtype", "fit", "safe_normalize", "without_autocast"]
 
@@ -39,8 +40,11 @@ def check_features(
     same_size: bool = True,
     same_channels: bool = False,
     hint: str = "--distill_taps",
-) -> None:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Check that two feature maps (B, C, H, W) can be compared.
+
+    Returns:
+        The two, such that their gradients arrive in their own layout (:mod:`kd_plugin.layout`).
 
     Raises:
         ArgumentError: with both shapes, and the option that mends it as ``hint``.
@@ -62,6 +66,7 @@ def check_features(
             f"the features do not fit: the student's are {own}, the teacher's {other} (B, C, H, W); choose modules "
             f"of the same {' and '.join(unequal)} ({hint})"
         )
+    return keep_layout(student), keep_layout(teacher)
 
 
 def common_dtype(*tensors: torch.Tensor) -> torch.dtype:
