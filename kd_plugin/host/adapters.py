@@ -12,7 +12,7 @@ from ..checkpoint import read_state_dict
 from ..distiller import Distiller
 from ..errors import CheckpointError, HostError
 from ..files import write_atomically
-from .contract import say
+from .contract import say, several_processes
 
 __all__ = ["load_adapters", "save_adapters", "train_adapters"]
 
@@ -36,7 +36,7 @@ def train_adapters(distiller: Distiller, optimizers: Iterable[torch.optim.Optimi
             f"no optimizer of the model trains net{net}, so nothing would train the adapters of its terms"
         )
     group["params"].extend(adapters)
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+    if several_processes():
         for parameter in adapters:  # DistributedDataParallel, which averages gradients, knows the student alone
             parameter.register_post_accumulate_grad_hook(_average)  # type: ignore[no-untyped-call]
 

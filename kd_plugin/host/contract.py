@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import HostError
 
-__all__ = ["Pair", "find_pairs", "is_main_process", "network_of", "say"]
+__all__ = ["Pair", "find_pairs", "is_main_process", "network_of", "say", "several_processes"]
 
 
 class Pair(NamedTuple):
@@ -72,6 +72,12 @@ def is_main_process() -> bool:
     """Return whether this process is the one that writes files."""
     distributed = torch.distributed
     return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def several_processes() -> bool:
+    """Return whether the training runs on several processes."""
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def say(message: str) -> None:

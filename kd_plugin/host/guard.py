@@ -11,7 +11,7 @@ import torch
 from torch import distributed, nn
 
 from ..errors import KDError
-from .contract import say
+from .contract import say, several_processes
 
 __all__ = ["Guard", "TrainingError"]
 
@@ -94,7 +94,7 @@ class Guard:
         finite = nn.utils.clip_grad_norm_(parameters, math.inf).isfinite()  # for the norm: nothing is clipped
         for value in self._values.values():
             finite = finite & value.isfinite().to(finite.device)
-        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        if several_processes():
             flag = finite.to(torch.uint8)
             distributed.all_reduce(flag, op=distributed.ReduceOp.MIN)
             finite = flag.bool()

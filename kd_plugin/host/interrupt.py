@@ -9,9 +9,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
-from torch import distributed
-
-from .contract import say
+from .contract import say, several_processes
 
 __all__ = ["Interruption"]
 
@@ -31,8 +29,7 @@ class Interruption:
 
     def watch(self, owner: object) -> None:
         """Watch as long as there is an owner; not outside the main thread, nor if something else has the signals."""
-        several = distributed.is_available() and distributed.is_initialized()
-        if several or threading.current_thread() is not threading.main_thread():
+        if several_processes() or threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
             handler = signal.getsignal(number)

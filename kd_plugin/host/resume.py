@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import distributed, nn
 
-from .contract import is_main_process, say
+from .contract import is_main_process, say, several_processes
 from .options import experiment_folder, loaded_epoch
 from .state import RunState, capture, finish_saving, is_of, repair_checkpoints, restore, saving_whole_files
 
@@ -55,7 +55,7 @@ class Keeper:
         if is_main_process() and repair_checkpoints(self._folder, self._state) and self._state is not None:
             epoch = self._state.epoch
             say(f"the last save was cut short: latest is again that of epoch {epoch}, the last complete one")
-        if distributed.is_available() and distributed.is_initialized():
+        if several_processes():
             distributed.barrier()
 
     def after_setup(self, update_learning_rate: Callable[[], None]) -> None:

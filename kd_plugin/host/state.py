@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..errors import CheckpointError, HostError, first_line
 from ..files import write_atomically
 from ..taps import unwrap
+from .contract import several_processes
 
 __all__ = [
     "RunState",
@@ -165,7 +166,8 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
                 pool.num_imgs = len(pool.images)
     if with_schedule:
         _continue_schedule(model, state)
-        _set_random_numbers(state.random_numbers)
+        if not several_processes():  # they would all get those of the first, and cut and flip pictures alike
+            _set_random_numbers(state.random_numbers)
 
 
 def _continue_schedule(model: Any, state: RunState) -> None:
