@@ -115,7 +115,7 @@ class TestCauses:
     def guarded(self, most: int = 3) -> tuple[nn.Linear, torch.optim.Optimizer, Guard]:
         student = nn.Linear(2, 1)
         optimizer = torch.optim.Adam(student.parameters(), lr=0.1)
-        guard = Guard([optimizer], [student], most)
+        guard = Guard([optimizer], [student], [student], most)
         guard.begin(4, 7)
         return student, optimizer, guard
 
@@ -138,15 +138,31 @@ class TestCauses:
         optimizer.step()
         assert "srp_A is inf; step skipped" in capsys.readouterr().out and not optimizer.state
 
-    def test_other_optimizers_are_left_alone(self) -> None:
-        _, _, guard = self.guarded()
-        other = nn.Linear(2, 1)
-        optimizer = torch.optim.SGD(other.parameters(), lr=1.0)
+    def test_other_optimizers_are_guarded_by_their_own_gradients(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A discriminator is skipped for what it has itself, and not counted."""
+        student, other = nn.Linear(2, 1), nn.Linear(2, 1)
+        optimizer = torch.optim.Adam(other.parameters(), lr=0.1)
+        guard = Guard([optimizer], [student], [student, other, None], 0)
+        guard.begin(1, 1)
         guard.observe("", {"pixel": torch.tensor(float("nan"))}, [])
-        before = other.weight.clone()
-        other(torch.ones(1, 2)).sum().backward()
+        for factor in (1.0, float("nan"), 1.0):
+            before = other.weight.clone()
+            optimizer.zero_grad()
+            (other(torch.ones(1, 2)).sum() * factor).backward()
+            optimizer.step()
+            assert torch.equal(other.weight, before) == (factor != 1.0) and other.weight.isfinite().all()
+        assert capsys.readouterr().out == ""
+
+    def test_running_statistics_are_put_back(self) -> None:
+        student = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+        optimizer = torch.optim.Adam(student.parameters())
+        guard = Guard([optimizer], [student], [student], 3)
+        guard.begin(1, 1)
+        before = copy.deepcopy(student.state_dict())
+        student(torch.full((2, 1, 4, 4), float("nan"))).sum().backward()
+        assert not student[1].running_mean.isfinite().any()
         optimizer.step()
-        assert not torch.equal(other.weight, before)
+        assert all(torch.equal(student.state_dict()[k], before[k]) for k in before if "batches" not in k)
 
     def test_a_guard_is_let_go_with_its_model(self) -> None:
         student, optimizer, guard = self.guarded()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import resource
@@ -17,6 +18,7 @@ from conftest import HOSTS, SMALL, host_arguments, host_options, run, succeed
 from test_guard import flat
 
 from kd_plugin import DistillMixin, GeneratorSpec, KDError
+from kd_plugin.files import sha256
 from kd_plugin.host.state import RunState
 from kd_plugin.networks import build_generator
 
@@ -83,6 +85,13 @@ def build(models: ModuleType, opt: Namespace, seed: int = 0):  # type: ignore[no
     return model
 
 
+def build_host(models: ModuleType, opt: Namespace, seed: int):  # type: ignore[no-untyped-def]
+    torch.manual_seed(seed)
+    model = models.find_model_using_name(opt.model)(opt)
+    model.setup(opt)
+    return model
+
+
 def step(model, seed: int = 0) -> None:  # type: ignore[no-untyped-def]
     a, b = (torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed + i)) * 2 - 1 for i in range(2))
     model.set_input({"A": a, "B": b, "A_paths": ["a"], "B_paths": ["b"]})
@@ -129,12 +138,12 @@ class TestSaves:
         assert not RunState.read(folder).complete
         model.save_networks(1)
         state = RunState.read(folder)
-        assert state.complete and not state.lr_updated and state.next_epoch == 2
+        assert state.complete and state.lr_ahead == -1 and state.next_epoch == 2
         model.update_learning_rate()
-        assert RunState.read(folder).lr_updated
+        assert RunState.read(folder).lr_ahead == 0
         assert not (folder / "1_distill_state.pth").exists()
 
-    @pytest.mark.parametrize("moves", [0, 1, 2])
+    @pytest.mark.parametrize("moves", [0, 1, 2, 3, 4])
     def test_killed_while_saving(
         self, models: ModuleType, teachers: Path, moves: int, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -155,20 +164,93 @@ class TestSaves:
                 return replace(self, target)
 
             Path.replace = moving  # type: ignore[method-assign, assignment]
-            if moves == 2:  # there are two files, then the state itself
-                RunState.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
             model.save_networks("latest")
-            os._exit(0)
+            os.kill(os.getpid(), signal.SIGKILL)  # adapters, two networks, the state: there are no more
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert bool(list(folder.glob(".*"))) == (moves < 4)
         capsys.readouterr()
         again = build(models, options(teachers, continue_train=True), seed=1)
         said = capsys.readouterr().out
-        assert equal(weights(again), first) and not equal(first, second)
-        assert "the last save was cut short: latest is again that of epoch 1" in said
-        assert "continuing after 1 steps of epoch 1" in said
+        assert equal(weights(again), second if moves == 4 else first) and not equal(first, second)
+        assert ("the last save was cut short: latest is again that of epoch 1" in said) == (moves in (2, 3))
+        assert f"continuing after {2 if moves == 4 else 1} steps of epoch 1" in said
         assert not list(folder.glob(".*"))  # nothing is left lying about
+        step(again)
         again.save_networks("latest")
-        assert equal(weights(build(models, options(teachers, continue_train=True), seed=2)), first)
+        assert equal(weights(build(models, options(teachers, continue_train=True), seed=2)), weights(again))
+
+    def cut_short(self, model, folder: Path) -> None:  # type: ignore[no-untyped-def]
+        """Leave what a kill between the networks' files leaves."""
+        before = (folder / "latest_net_G.pth").read_bytes(), (folder / "latest_distill_state.pth").read_bytes()
+        step(model)
+        model.save_networks("latest")
+        moved = folder / "latest_net_D.pth"
+        (folder / ".latest_being_saved").write_text(json.dumps({moved.name: sha256(moved)}))
+        (folder / "latest_net_G.pth").write_bytes(before[0])
+        (folder / "latest_distill_state.pth").write_bytes(before[1])
+
+    def test_networks_saved_since_are_not_repaired(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The host alone has gone on after a save that was cut short: its networks are newer."""
+        model, folder = build(models, options(teachers)), teachers.parent / "student"
+        step(model)
+        model.save_networks("latest")
+        self.cut_short(model, folder)
+        host = build_host(models, options(teachers, student_ngf=None, ngf=3, distill=""), seed=7)
+        host.save_networks("latest")
+        again = build(models, options(teachers, continue_train=True), seed=1)
+        assert "cut short" not in capsys.readouterr().out
+        assert equal(weights(again), weights(host))
+
+    def test_another_epoch_leaves_a_cut_save_for_later(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model, folder = build(models, options(teachers)), teachers.parent / "student"
+        step(model)
+        model.save_networks("latest")
+        model.save_networks(1)
+        first = weights(model)
+        self.cut_short(model, folder)
+        build(models, options(teachers, continue_train=True, epoch="1"), seed=1)
+        again = build(models, options(teachers, continue_train=True, epoch_count=2), seed=1)
+        assert "the last save was cut short" in capsys.readouterr().out and equal(weights(again), first)
+
+    def test_a_fresh_run_does_not_continue_an_old_one(self, models: ModuleType, teachers: Path) -> None:
+        """Not even if it is killed in its first save."""
+        old, folder = build(models, options(teachers)), teachers.parent / "student"
+        step(old)
+        old.save_networks("latest")
+        fresh = build(models, options(teachers), seed=4)
+        assert (folder / "latest_distill_state.pth").exists()  # until it saves for the first time
+        step(fresh)
+        child = os.fork()
+        if not child:  # pragma: no cover - the child is killed
+            fresh._keeper._capture = lambda complete: os.kill(os.getpid(), signal.SIGKILL)
+            fresh.save_networks("latest")
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert RunState.read(folder) is None
+
+    def test_before_the_first_step_change_nothing(self, models: ModuleType, teachers: Path) -> None:
+        model, folder = build(models, options(teachers)), teachers.parent / "student"
+        step(model)
+        model.save_networks("latest")
+        model.save_networks(1)
+        before = (folder / "latest_distill_state.pth").read_bytes()
+        again = build(models, options(teachers, continue_train=True, epoch_count=2), seed=1)
+        again._interruption._asked = signal.SIGINT
+        with pytest.raises(SystemExit) as stopped:
+            step(again)
+        assert stopped.value.code == 130 and (folder / "latest_distill_state.pth").read_bytes() == before
+
+    def test_networks_go_where_the_host_keeps_them(self, models: ModuleType, teachers: Path) -> None:
+        model, folder = build(models, options(teachers)), teachers.parent / "student"
+        model.save_dir = type(model.save_dir)(folder / "weights")
+        step(model)
+        model.save_networks("latest")
+        assert {file.name for file in (folder / "weights").iterdir()} == {"latest_net_G.pth", "latest_net_D.pth"}
+        assert (folder / "latest_distill_state.pth").is_file()
 
     def test_a_full_disk_leaves_what_was_saved(self, models: ModuleType, teachers: Path) -> None:
         model, folder = build(models, options(teachers)), teachers.parent / "student"
@@ -184,12 +266,16 @@ class TestSaves:
             try:
                 model.save_networks("latest")
             except KDError as error:
-                told = "cannot save latest in" in str(error) and "saved there before is untouched" in str(error)
+                told = "cannot save latest in" in str(error) and "saved there before is whole" in str(error)
                 status = 0 if told and "\n" not in str(error) else 2
             finally:
                 os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def again(models: ModuleType, teachers: Path, given: dict, epoch: int):  # type: ignore[no-untyped-def]
+    return build(models, options(teachers, **given, continue_train=True, epoch_count=epoch), seed=epoch)
 
 
 class TestContinuing:
@@ -218,24 +304,77 @@ class TestContinuing:
         assert rates[0] == rates[1]
         assert again.optimizer_G.state_dict()["state"]
 
-    @pytest.mark.parametrize("policy", ["linear", "step", "cosine", "plateau"])
-    def test_the_schedule_goes_on(self, models: ModuleType, teachers: Path, policy: str) -> None:
-        """The rates of the epochs to come are those of a run that was not stopped; twice stopped, too."""
-        given = {"lr_policy": policy, "lr_decay_iters": 3, "n_epochs": 4, "n_epochs_decay": 4}
+    @pytest.mark.parametrize(
+        ("policy", "first", "where"),
+        [
+            *(("linear", first, where) for first in (False, True) for where in ("end", "inside", "start")),
+            ("step", False, "end"), ("cosine", True, "inside"), ("plateau", False, "start"),
+        ],
+    )  # fmt: skip
+    def test_the_schedule_goes_on(
+        self, models: ModuleType, teachers: Path, policy: str, first: bool, where: str
+    ) -> None:
+        """The rates of every step are those of a run that was not stopped, wherever it was, once or twice.
+
+        Some hosts set the rate before an epoch, others after it; it is saved at the end of an epoch, inside one, and
+        at the beginning of the next.
+        """
+        given = {"lr_policy": policy, "lr_decay_iters": 3, "n_epochs": 3, "n_epochs_decay": 3, "distill": "pixel",
+                 "student_netG": "resnet_1blocks"}  # fmt: skip
         rates = []
-        for stops in ((), (2,), (3, 6)):
+        for stops in ((), (2,), (3, 4)):
             found, model = [], build(models, options(teachers, **given))
-            for epoch in range(1, 9):
+            epoch, left = 1, list(stops)
+            while epoch <= 6:
+                if first:
+                    model.update_learning_rate()
+                    if where == "start" and epoch - 1 in left:
+                        left.remove(epoch - 1)
+                        model.save_networks("latest")
+                        model = again(models, teachers, given, epoch)
+                        continue
                 step(model)
+                if where == "inside" and epoch in left:
+                    left.remove(epoch)
+                    model.save_networks("latest")
+                    model = again(models, teachers, given, epoch)
+                    continue
+                found.append(model.optimizer_G.param_groups[0]["lr"])
                 model.save_networks("latest")
                 model.save_networks(epoch)
-                model.update_learning_rate()
-                found.append(model.optimizer_G.param_groups[0]["lr"])
-                if epoch in stops:
-                    more = {"continue_train": True, "epoch_count": epoch + 1}
-                    model = build(models, options(teachers, **given, **more), seed=epoch)
+                stopping = epoch in left and where == "end"
+                if not first and not stopping:
+                    model.update_learning_rate()
+                epoch += 1
+                if stopping or (epoch - 1 in left and where == "start" and not first):
+                    left.remove(epoch - 1)
+                    model = again(models, teachers, given, epoch)
             rates.append(found)
         assert rates[0] == rates[1] == rates[2] and (len(set(rates[0])) > 1 or policy == "plateau")
+
+    def test_a_longer_run_has_the_longer_schedule(self, models: ModuleType, teachers: Path) -> None:
+        """What the schedule counts goes on; how long it is, the options of the continued run say."""
+        model = build(models, options(teachers, lr_policy="cosine", n_epochs=3))
+        step(model)
+        model.save_networks("latest")
+        model.save_networks(1)
+        model.update_learning_rate()
+        longer = build(models, options(teachers, lr_policy="cosine", n_epochs=30, continue_train=True, epoch_count=2))
+        assert longer.schedulers[0].T_max == 30 and longer.schedulers[0].last_epoch == 1
+
+    def test_with_other_learnt_terms(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model = build(models, options(teachers, distill="pixel"))
+        step(model)
+        model.save_networks("latest")
+        model.save_networks(1)
+        more = build(models, options(teachers, distill="pixel,feature", continue_train=True, epoch_count=2), seed=1)
+        assert (
+            "the learnt layers of the terms have changed, so the optimizers start afresh" in capsys.readouterr().out
+        )
+        assert equal(weights(more), weights(model)) and not more.optimizer_G.state_dict()["state"]
+        step(more)
 
     def test_with_another_learning_rate(self, models: ModuleType, teachers: Path, stopped) -> None:  # type: ignore[no-untyped-def]
         again = build(models, options(teachers, continue_train=True, epoch_count=3, lr=0.002), seed=1)

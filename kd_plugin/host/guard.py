@@ -27,16 +27,27 @@ class Guard:
     """Skips optimizer steps whose gradients are not finite, and ends a run that has nothing else.
 
     A skipped step leaves weights and optimizer as they are: parameters without a gradient are none of an optimizer's
-    business. On several processes all skip the same steps.
+    business. The running statistics of norms, which a pass alone changes, are put back. On several processes all skip
+    the same steps.
 
     Args:
-        optimizers: those of the model.
-        students: the generators that are distilled; steps of the optimizers that train them are guarded.
+        optimizers: those of the model; all are guarded.
+        students: the generators that are distilled; the steps of the optimizers that train them are counted.
+        networks: all of the model's, whose running statistics are kept.
         most: how many steps may be skipped one after the other.
     """
 
-    def __init__(self, optimizers: Iterable[torch.optim.Optimizer], students: Iterable[nn.Module], most: int) -> None:
+    def __init__(
+        self,
+        optimizers: Iterable[torch.optim.Optimizer],
+        students: Iterable[nn.Module],
+        networks: Iterable[nn.Module | None],
+        most: int,
+    ) -> None:
         self._most = most
+        self._buffers = [b for n in networks if n is not None for b in n.buffers() if b.is_floating_point()]
+        self._before: list[torch.Tensor] = []
+        self._told: set[str] = set()
         self._bad = 0
         self._values: dict[str, torch.Tensor] = {}
         self._where = ""
@@ -48,17 +59,17 @@ class Guard:
         def before_step(optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> None:
             guard = own()
             if guard is not None:
-                guard._check(optimizer)
+                guard._check(optimizer, any(id(parameter) in trained for parameter in _parameters(optimizer)))
 
         for optimizer in optimizers:
-            if any(id(parameter) in trained for parameter in _parameters(optimizer)):
-                optimizer.register_step_pre_hook(before_step)
+            optimizer.register_step_pre_hook(before_step)
 
     def begin(self, epoch: int, iteration: int) -> None:
         """Begin a step of the training."""
         self._values = {}
         self._where = f"epoch {epoch}, iteration {iteration}"
         self._looks += 1
+        self._before = [buffer.clone() for buffer in self._buffers]
 
     def observe(self, suffix: str, losses: Mapping[str, torch.Tensor], sources: Iterable[torch.Tensor]) -> None:
         """Take note of the weighted terms of a generator, and now and then of their gradients.
@@ -80,29 +91,35 @@ class Guard:
 
     def _tell_silent(self, name: str, moved: bool, value: torch.Tensor) -> None:
         self._silent[name] = 0 if moved else self._silent.get(name, 0) + 1
-        if self._silent[name] == _LOOKS:
+        if self._silent[name] == _LOOKS and name not in self._told:
+            self._told.add(name)
             say(
                 f"note: {name} has had no gradient for {_EVERY * _LOOKS} steps and teaches nothing; its value with "
                 f"its weight is {value.item():.4g} ({self._where}): what it compares is equal, constant or saturated"
             )
 
-    def _check(self, optimizer: torch.optim.Optimizer) -> None:
-        """Leave an optimizer nothing to do if gradients or terms are not finite."""
+    def _check(self, optimizer: torch.optim.Optimizer, trains_students: bool) -> None:
+        """Leave an optimizer nothing to do if its gradients are not finite, or, for the students, the terms."""
         parameters = [p for p in _parameters(optimizer) if p.grad is not None]
         if not parameters:
             return
         finite = nn.utils.clip_grad_norm_(parameters, math.inf).isfinite()  # for the norm: nothing is clipped
-        for value in self._values.values():
+        for value in self._values.values() if trains_students else ():
             finite = finite & value.isfinite().to(finite.device)
         if several_processes():
             flag = finite.to(torch.uint8)
             distributed.all_reduce(flag, op=distributed.ReduceOp.MIN)
             finite = flag.bool()
-        if finite:  # the one time per step that the processor waits for a GPU
-            self._bad = 0
+        if finite:  # the one time per step of an optimizer that the processor waits for a GPU
+            if trains_students:
+                self._bad = 0
             return
         for parameter in parameters:
             parameter.grad = None
+        for buffer, before in zip(self._buffers, self._before, strict=False):
+            buffer.copy_(before)
+        if not trains_students:
+            return
         self._bad += 1
         named = [f"{name} is {value.item():.4g}" for name, value in self._values.items() if not value.isfinite()]
         reason = " and ".join(named) or "a gradient is not finite, though every term is"

@@ -69,7 +69,7 @@ def find_family(host: Path, name: str = "") -> Family:
     init = host / "models" / "__init__.py"
     if not init.is_file():
         raise HostError(f"{host} is not a host: it has no models/__init__.py; give the folder that train.py is in")
-    if "def find_model_using_name(" not in init.read_text(encoding="utf-8", errors="replace"):
+    if "find_model_using_name" not in init.read_text(encoding="utf-8", errors="replace"):
         raise HostError(f"{host} is not a host of this kind: its models/__init__.py has no find_model_using_name")
     if name:
         return known[name]

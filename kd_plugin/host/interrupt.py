@@ -9,7 +9,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
-from .contract import say, several_processes
+from .contract import several_processes
 
 __all__ = ["Interruption"]
 
@@ -33,6 +33,9 @@ class Interruption:
             return
         for number in _SIGNALS:
             handler = signal.getsignal(number)
+            owner_of = getattr(handler, "__self__", None)
+            if isinstance(owner_of, Interruption):  # of a model before this one, in the same process
+                handler = owner_of._before.pop(number, signal.SIG_DFL)
             if handler in (signal.SIG_DFL, signal.default_int_handler):
                 self._before[number] = handler
                 signal.signal(number, self._note)
@@ -48,12 +51,18 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if getattr(signal.getsignal(number), "__self__", None) is self:
+                signal.signal(number, handler)
         self._before.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            return  # a worker that loads data has inherited this; it is stopped with the training
+            # A worker that loads data has inherited this. A terminal interrupts it too; who terminates it means it.
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
         self._asked = number
         self.end()
-        say("stopping after this step, to save; once more stops at once")
+        # Not print, which may have been interrupted itself.
+        os.write(1, b"\n[distill] stopping after this step, to save; once more stops at once\n")

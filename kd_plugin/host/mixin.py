@@ -7,6 +7,7 @@ nothing of how the host computes its losses and steps its optimizers.
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from argparse import ArgumentParser
@@ -36,7 +37,6 @@ from .options import DistillConfig, add_options, are_in, experiment_folder, load
 from .record import build_of, check_build, current_record, recorded_build, use_record
 from .resume import Keeper, continue_epochs
 from .start import note_large_discriminator, start_from_teacher
-from .state import clear_save_errors
 from .student_options import keep_from_teacher
 from .teacher_network import load_teacher_of
 from .teachers import check_channels, check_not_overwritten, find_teachers, peek_teacher
@@ -66,6 +66,7 @@ class DistillMixin:
 
     # What the mixin uses of the host's BaseModel.
     loss_names: list[str]
+    model_names: list[str]
     visual_names: list[str]
     optimizers: list[torch.optim.Optimizer]
     device: torch.device
@@ -114,6 +115,7 @@ class DistillMixin:
         self._epoch: int | None = None
         self._between_epochs = False
         self._iteration = 0
+        self._skip_learning_rate = False
         self._interruption = Interruption()
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
@@ -184,17 +186,24 @@ class DistillMixin:
         for distilled in self._distilled:
             train_adapters(distilled.distiller, self.optimizers, distilled.pair.net)
         students = [distilled.distiller.student for distilled in self._distilled]
-        self._guard = Guard(self.optimizers, students, self._config.max_bad_steps)
+        networks = [getattr(self, f"net{name}", None) for name in self.model_names]
+        self._guard = Guard(self.optimizers, students, networks, self._config.max_bad_steps)
         if getattr(opt, "continue_train", False):
             load_adapters(self._adapters(), self._folder, loaded_epoch(opt))
         if is_main_process():
             self._record(opt, self._config).write(self._folder)
-        self._keeper.after_setup(super().update_learning_rate)  # type: ignore[misc]
+        late = self._epoch is not None  # a pass before this one, as CUT makes it, is no step
+        self._epoch, self._iteration, self._between_epochs = None, 0, False
+        update = super().update_learning_rate  # type: ignore[misc]
+        self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
 
     def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
         """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
-        super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
+        if self._skip_learning_rate:  # a continued run has made this one already
+            self._skip_learning_rate = False
+        else:
+            super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
         self._between_epochs = True
         if self._config is not None:
             self._keeper.lr_updated()
@@ -204,12 +213,8 @@ class DistillMixin:
         if self._config is None:
             super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
             return
-        with clear_save_errors(self._folder, epoch):
-            with self._keeper.saving(epoch):
-                super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
-            if is_main_process():
-                save_adapters(self._adapters(), self._folder, epoch)
-            self._keeper.saved(epoch)
+        host_saves = functools.partial(super().save_networks, epoch, *arguments, **named)  # type: ignore[misc]
+        self._keeper.save(epoch, host_saves, lambda folder: save_adapters(self._adapters(), folder, epoch))
 
     def forward(self) -> None:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
@@ -250,8 +255,11 @@ class DistillMixin:
         number = self._interruption.asked
         if number is None:
             return
-        self.save_networks("latest")
-        say(f"stopped in epoch {self._epoch} after {self._iteration} steps, all saved: --continue_train goes on")
+        if self._keeper.stepped_once:
+            self.save_networks("latest")
+            say(f"stopped in epoch {self._epoch} after {self._iteration} steps, all saved: --continue_train goes on")
+        else:
+            say("stopped before the first step; what was saved before is as it was")
         sys.exit(128 + number)
 
     def _count_step(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,17 @@ from torch import distributed, nn
 
 from .contract import is_main_process, say, several_processes
 from .options import experiment_folder, loaded_epoch
-from .state import RunState, capture, finish_saving, is_of, repair_checkpoints, restore, saving_whole_files
+from .state import (
+    RunState,
+    capture,
+    clean,
+    clear_save_errors,
+    is_of,
+    repair_checkpoints,
+    restore,
+    saving_whole_files,
+    state_file,
+)
 
 __all__ = ["Keeper", "continue_epochs"]
 
@@ -41,102 +50,144 @@ class Keeper:
     def __init__(self, model: Any, folder: Path, adapters: Callable[[], Mapping[str, nn.Module]]) -> None:
         self._model, self._folder, self._adapters = model, folder, adapters
         self._state: RunState | None = None
+        self.stepped_once = False  # in this process
         self._epoch, self._iteration = 0, 0
-        self._lr_first = False
-        self._lr_updated = False  # for the next epoch, after the last step
-        self._lr_epoch_count = getattr(model.opt, "epoch_count", 1)
-        self._saved = False  # since the last step
+        self._lr_first = False  # whether the host sets the learning rate before an epoch, not after it
+        self._updated = False  # whether it has done so since the last step
+        self._lr_epoch_count = 1
+        self._saved_once = False
+        self._written: bool | None = None  # since the last step: whether the state is of an epoch's end
 
     def before_setup(self) -> None:
         """Look for a state before the host loads its networks, and mend what a cut save has left."""
-        if not self._continues():
-            return
-        self._state = RunState.read(self._folder) if loaded_epoch(self._model.opt) == "latest" else None
-        if is_main_process() and repair_checkpoints(self._folder, self._state) and self._state is not None:
-            epoch = self._state.epoch
-            say(f"the last save was cut short: latest is again that of epoch {epoch}, the last complete one")
+        if is_main_process() and self._folder.is_dir():
+            with clear_save_errors(self._folder, "latest"):
+                clean(self._folder)
+        if self._continues() and loaded_epoch(self._model.opt) == "latest":
+            self._state = RunState.read(self._folder)
+            if is_main_process():
+                with clear_save_errors(self._folder, "latest"):
+                    repaired = repair_checkpoints(self._folder, Path(self._model.save_dir), self._state)
+                if repaired and self._state is not None:
+                    epoch = self._state.epoch
+                    say(f"the last save was cut short: latest is again that of epoch {epoch}, the last complete one")
         if several_processes():
             distributed.barrier()
 
-    def after_setup(self, update_learning_rate: Callable[[], None]) -> None:
+    def after_setup(self, update_learning_rate: Callable[[], None], late: bool) -> bool:
         """Bring the state back, when networks, optimizers and adapters are there.
 
         Args:
             update_learning_rate: the host's, called if the run was stopped just before it.
+            late: whether the host sets its networks up within the first epoch, after a first batch.
+
+        Returns:
+            Whether the host's next setting of the learning rate has been made already.
 
         Raises:
             CheckpointError: the state is of another model.
         """
+        ahead = self._restore(late) if self._continues() else None
+        if ahead is None:
+            self._lr_epoch_count = getattr(self._model.opt, "epoch_count", 1)
+        if ahead == -1:
+            update_learning_rate()
+        return ahead == 1
+
+    def _restore(self, late: bool) -> int | None:
+        """Bring the state back; return its ``lr_ahead``, or None if the learning rate is that of a fresh run."""
         state, opt = self._state, self._model.opt
         self._state = None
-        if not self._continues():
-            return
         if state is None:
             say(f"note: there is no saved state of {loaded_epoch(opt)}: optimizers and epochs start afresh")
-            return
+            return None
         if not is_of(self._model, state):
-            if opt.epoch_count == state.next_epoch:
+            if opt.epoch_count == state.next_epoch and not late:
                 opt.epoch_count = 1
-            say("note: the saved state is of other weights than latest_net_*.pth: optimizers and epochs start afresh")
-            return
+            say("note: the saved state is of other weights than latest_net_*.pth: optimizers start afresh")
+            return None
         exact = opt.epoch_count == state.next_epoch
         restore(self._model, state, self._adapters(), exact)
         if not exact:
             say(f"continuing at --epoch_count {opt.epoch_count} as asked, with the optimizers of epoch {state.epoch}")
-            return
-        self._lr_first, self._lr_epoch_count = state.lr_first, state.lr_epoch_count
-        if state.complete and not state.lr_updated and not state.lr_first:
-            update_learning_rate()
+            return None
+        self._lr_epoch_count = state.lr_epoch_count
         where = "after" if state.complete else f"after {state.iteration} steps of"
         again = "" if state.complete else ", which is begun again"
         say(f"continuing {where} epoch {state.epoch}{again}")
+        if late:
+            say("note: this host draws its first pictures before, so they are not those of an unbroken run")
         last = getattr(opt, "n_epochs", 0) + getattr(opt, "n_epochs_decay", 0)
         if last and opt.epoch_count > last:
             say(f"note: all {last} epochs are trained: a larger --n_epochs trains on")
+        return state.lr_ahead
 
     def stepped(self, epoch: int, iteration: int) -> None:
         """Take note of a training step."""
         self._epoch, self._iteration = epoch, iteration
-        self._lr_updated = self._saved = False
+        self.stepped_once = True
+        self._updated = False
+        self._written = None
 
     def lr_updated(self) -> None:
-        """Take note that the host has set the learning rate for an epoch."""
-        if self._epoch == 0:
+        """Take note that the host has set the learning rate: after an epoch, or before the next."""
+        if not self.stepped_once:
             self._lr_first = True
-        self._lr_updated = not self._lr_first
-        if self._saved and not self._lr_first:
-            self._write(complete=True)
-
-    def saving(self, epoch: int | str) -> Any:
-        """Return a context in which the host saves its networks."""
-        if not is_main_process() or not hasattr(self._model, "save_dir"):
-            return nullcontext()
-        return saving_whole_files(self._model, self._folder, epoch)
-
-    def saved(self, epoch: int | str) -> None:
-        """Save the state, when the host has saved its networks."""
-        if not is_main_process() or not hasattr(self._model, "save_dir"):
             return
-        ended = self._lr_updated or str(epoch).isdecimal()
-        if epoch == "latest":
-            self._write(complete=ended)
-        elif self._saved and ended:
-            self._write(complete=True)
+        self._updated = True
+        if self._written is not None and not (self._lr_first and self._written):
+            self._rewrite()
 
-    def _write(self, complete: bool) -> None:
-        progress = {
-            "epoch": self._epoch,
-            "iteration": self._iteration,
-            "complete": complete,
-            "lr_updated": self._lr_updated,
-            "lr_first": self._lr_first,
-            "lr_epoch_count": self._lr_epoch_count,
-            "lr": getattr(self._model.opt, "lr", 0.0),
-        }
-        capture(self._model, self._adapters(), **progress).write(self._folder)
-        finish_saving(self._folder)
-        self._saved = True
+    def save(self, epoch: int | str, host_saves: Callable[[], None], more: Callable[[Path], None]) -> None:
+        """Let the host save its networks, with the state of the run beside them.
+
+        Args:
+            epoch: as the host calls it.
+            host_saves: its ``save_networks``.
+            more: saves what else belongs to the networks, into a folder.
+
+        Raises:
+            HostError: the disk is full or read-only.
+        """
+        if not is_main_process() or not hasattr(self._model, "save_dir"):
+            host_saves()
+            if is_main_process():
+                more(self._folder)
+            return
+        ended = self._updated or str(epoch).isdecimal()
+        with clear_save_errors(self._folder, epoch):
+            if not self._continues() and not self._saved_once:
+                state_file(self._folder).unlink(missing_ok=True)  # of another run in the same folder
+            self._saved_once = True
+            with saving_whole_files(self._model, self._folder, epoch) as elsewhere:
+                host_saves()
+                more(elsewhere)
+                if epoch == "latest" and self.stepped_once:
+                    self._capture(ended).write(elsewhere)
+        if epoch == "latest" and self.stepped_once:
+            self._written = ended
+        elif self._written is False and ended:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Write the state anew, when an epoch turns out to have ended with the last save."""
+        if is_main_process():
+            with clear_save_errors(self._folder, "latest"):
+                self._capture(True).write(self._folder)
+        self._written = True
+
+    def _capture(self, complete: bool) -> RunState:
+        ahead = int(self._updated or not complete) if self._lr_first else -int(complete and not self._updated)
+        return capture(
+            self._model,
+            self._adapters(),
+            epoch=self._epoch,
+            iteration=self._iteration,
+            complete=complete,
+            lr_ahead=ahead,
+            lr_epoch_count=self._lr_epoch_count,
+            lr=getattr(self._model.opt, "lr", 0.0),
+        )
 
     def _continues(self) -> bool:
-        opt = self._model.opt
-        return bool(getattr(opt, "continue_train", False))
+        return bool(getattr(self._model.opt, "continue_train", False))

@@ -8,9 +8,12 @@ does not fit together, and the state, which is one file and renamed into place, 
 
 from __future__ import annotations
 
+import json
 import random
+import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -22,16 +25,16 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..errors import CheckpointError, HostError, first_line
-from ..files import write_atomically
+from ..errors import CheckpointError, HostError, first_line, in_one_line
+from ..files import sha256, write_atomically, write_text_atomically
 from ..taps import unwrap
-from .contract import several_processes
+from .contract import say, several_processes
 
 __all__ = [
     "RunState",
     "capture",
+    "clean",
     "clear_save_errors",
-    "finish_saving",
     "is_of",
     "repair_checkpoints",
     "restore",
@@ -40,7 +43,10 @@ __all__ = [
 ]
 
 _FORMAT = 1
+_ELSEWHERE = ".saving_"
 _RATES = ("lr", "initial_lr")
+# What schedulers count; their settings are the run's own, which may have a larger --n_epochs.
+_COUNTED = ("last_epoch", "_step_count", "_last_lr", "base_lrs", "best", "num_bad_epochs", "cooldown_counter")
 
 
 @dataclass
@@ -51,8 +57,8 @@ class RunState:
         epoch: the epoch that was trained last.
         iteration: how many steps of it had been made.
         complete: whether it was at its end.
-        lr_updated: whether the host had set the learning rate for the next epoch.
-        lr_first: whether the host does so before an epoch instead of after it.
+        lr_ahead: how often the host had set the learning rate more than at the beginning of ``next_epoch``: -1 if it
+            was about to do so, 1 if it had done so for that epoch already.
         lr_epoch_count: the ``--epoch_count`` that the schedules of the learning rate count from.
         lr: the host's ``--lr``.
         networks: state dicts by name, without wrappers.
@@ -65,8 +71,7 @@ class RunState:
     epoch: int
     iteration: int
     complete: bool
-    lr_updated: bool
-    lr_first: bool
+    lr_ahead: int
     lr_epoch_count: int
     lr: float
     networks: dict[str, Any] = field(default_factory=dict)
@@ -121,7 +126,7 @@ def capture(model: Any, adapters: Mapping[str, nn.Module], **progress: Any) -> R
         networks={name: {key: tensor.cpu() for key, tensor in state.items()} for name, state in networks.items()},
         adapters={name: module.state_dict() for name, module in adapters.items()},
         optimizers=[optimizer.state_dict() for optimizer in model.optimizers],
-        schedulers=[scheduler.state_dict() for scheduler in model.schedulers],
+        schedulers=[scheduler.state_dict() for scheduler in getattr(model, "schedulers", [])],
         pools=pools,
         random_numbers=_random_numbers(),
     )
@@ -139,26 +144,30 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
     Raises:
         CheckpointError: the state is of another model.
     """
+    fresh = {name: module.state_dict() for name, module in adapters.items()}
+    same_terms = _shapes(fresh) == _shapes(state.adapters)
     try:
         for optimizer, saved in zip(model.optimizers, state.optimizers, strict=True):
-            rates = [
-                {key: group[key] for key in ("lr", "initial_lr") if key in group} for group in optimizer.param_groups
-            ]
-            optimizer.load_state_dict(saved)
-            if not with_schedule:
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group.update(rate)
+            groups = saved["param_groups"] if with_schedule else optimizer.param_groups
+            rates = [{key: group[key] for key in _RATES if key in group} for group in groups]
+            if same_terms:
+                optimizer.load_state_dict(saved)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group.update(rate)
         for name, module in adapters.items():
-            if name in state.adapters:
-                module.load_state_dict(state.adapters[name])
+            known = {key: t for key, t in state.adapters.get(name, {}).items() if key in fresh[name]}
+            module.load_state_dict({**fresh[name], **known})
         if with_schedule:
-            for scheduler, saved in zip(model.schedulers, state.schedulers, strict=True):
-                scheduler.load_state_dict(saved)
+            for scheduler, saved in zip(getattr(model, "schedulers", []), state.schedulers, strict=True):
+                counted = {key: saved[key] for key in _COUNTED if key in saved}
+                scheduler.load_state_dict({**scheduler.state_dict(), **counted})
     except (ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"the saved state is of other networks or terms than this run's ({first_line(error, 120)}): give the "
+            f"the saved state is of other networks or terms than this run's ({in_one_line(error, 120)}): give the "
             f"options of before, or delete {state_file(Path(model.save_dir))} to continue from the networks alone"
         ) from error
+    if not same_terms:
+        say("note: the learnt layers of the terms have changed, so the optimizers start afresh")
     for name, pool in _pools(model).items():
         if name in state.pools:
             pool.images = [image.to(model.device) for image in state.pools[name]]
@@ -170,11 +179,15 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
             _set_random_numbers(state.random_numbers)
 
 
+def _shapes(adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, dict[str, tuple[int, ...]]]:
+    return {net: {key: tuple(t.shape) for key, t in state.items()} for net, state in adapters.items() if state}
+
+
 def _continue_schedule(model: Any, state: RunState) -> None:
     """Undo what a continued run changes in the host's schedules, and take a new ``--lr`` over."""
     # The host's schedule adds --epoch_count, which is now that of the continued run, to the epochs it has counted.
     shift = model.opt.epoch_count - state.lr_epoch_count
-    for scheduler in model.schedulers:
+    for scheduler in getattr(model, "schedulers", []):
         if isinstance(scheduler, LambdaLR):
             scheduler.lr_lambdas = [_shifted(function, shift) for function in scheduler.lr_lambdas]
     if state.lr == model.opt.lr:
@@ -187,7 +200,7 @@ def _continue_schedule(model: Any, state: RunState) -> None:
     for optimizer in model.optimizers:
         for group in optimizer.param_groups:
             group.update({key: changed(group[key]) for key in _RATES if key in group})
-    for scheduler in model.schedulers:
+    for scheduler in getattr(model, "schedulers", []):
         if hasattr(scheduler, "base_lrs"):
             scheduler.base_lrs = [changed(rate) for rate in scheduler.base_lrs]
 
@@ -231,7 +244,7 @@ def _marker(folder: Path) -> Path:
 
 
 @contextmanager
-def clear_save_errors(folder: Path, epoch: int | str) -> Iterator[None]:
+def clear_save_errors(folder: Path, what: int | str) -> Iterator[None]:
     """Turn what a full or read-only disk raises within the context into one line.
 
     Raises:
@@ -239,57 +252,77 @@ def clear_save_errors(folder: Path, epoch: int | str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("inline_container|PytorchStreamWriter", str(error)):
+            raise
         raise HostError(
-            f"cannot save {epoch} in {folder} ({first_line(error, 100)}): what was saved there before is untouched; "
-            f"make room, or the folder writable, and go on with --continue_train"
+            f"cannot save {what} in {folder} ({first_line(error, 100)}): make room, or the folder writable, and go "
+            f"on with --continue_train; what was saved there before is whole"
         ) from error
 
 
 @contextmanager
-def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[None]:
-    """Let a host save its networks elsewhere, then move all into place.
+def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[Path]:
+    """Let a host save its networks elsewhere, then move all into place; it gives the place for what goes with them.
 
-    A full disk or a kill leaves the files that were there. From the first file that is moved until
-    :func:`finish_saving` a marker tells that the set may not fit together.
+    A full disk or a kill leaves the files that were there. While files of ``latest`` are moved, a marker that lists
+    them tells that the set may not fit together. The state is moved last.
     """
     original = model.save_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".saving_", dir=folder) as elsewhere:
-        model.save_dir = type(original)(elsewhere)
+    for place in {folder, Path(original)}:
+        place.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=_ELSEWHERE, dir=folder) as name:
+        elsewhere = Path(name)
+        model.save_dir = type(original)(name)
         try:
-            yield
+            yield elsewhere
         finally:
             model.save_dir = original
+        files = sorted(elsewhere.iterdir(), key=lambda file: (file.name == state_file(folder).name, file.name))
         if epoch == "latest":
-            _marker(folder).touch()
-        for file in sorted(Path(elsewhere).iterdir()):
-            file.replace(folder / file.name)
+            listed = {file.name: sha256(file) for file in files}
+            write_text_atomically(_marker(folder), json.dumps(listed))
+        for file in files:
+            ours = "_distill_" in file.name
+            file.replace((folder if ours else Path(original)) / file.name)
+    if epoch == "latest":
+        _marker(folder).unlink()
 
 
-def finish_saving(folder: Path) -> None:
-    """Take the marker away: networks and state fit together."""
-    _marker(folder).unlink(missing_ok=True)
+def clean(folder: Path) -> None:
+    """Remove what a killed run has left lying about."""
+    for left in folder.glob(f"{_ELSEWHERE}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for left in folder.glob(f".{state_file(folder).name}.*"):
+        left.unlink(missing_ok=True)
 
 
-def repair_checkpoints(folder: Path, state: RunState | None) -> bool:
+def repair_checkpoints(folder: Path, networks: Path, state: RunState | None) -> bool:
     """Before a host loads ``latest``: put back the networks of the last complete save, if a save was cut short.
 
+    Args:
+        folder: of the experiment.
+        networks: where the host keeps its networks, usually the same.
+        state: the saved state.
+
     Returns:
-        Whether that was necessary.
+        Whether that was necessary. It is not if the networks have been saved since by something else.
     """
-    for left in folder.glob(".saving_*"):
-        with suppress(OSError):
-            for file in left.iterdir():
-                file.unlink()
-            left.rmdir()
-    if not _marker(folder).exists():
+    marker = _marker(folder)
+    if not marker.exists():
         return False
-    if state is not None:
-        for name, network in state.networks.items():
-            write_atomically(folder / f"latest_net_{name}.pth", partial(torch.save, dict(network)))
-    finish_saving(folder)
-    return state is not None
+    try:
+        moved: dict[str, str] = json.loads(marker.read_text())
+    except ValueError:
+        moved = {}
+    files = {f"latest_net_{name}.pth": network for name, network in (state.networks if state else {}).items()}
+    repaired = False
+    if any((networks / name).is_file() and sha256(networks / name) == moved.get(name) for name in files):
+        for name, network in files.items():
+            write_atomically(networks / name, partial(torch.save, dict(network)))
+        repaired = True
+    marker.unlink()
+    return repaired
 
 
 def is_of(model: Any, state: RunState) -> bool:
@@ -297,8 +330,8 @@ def is_of(model: Any, state: RunState) -> bool:
     for name, saved in state.networks.items():
         network = getattr(model, f"net{name}", None)
         own = unwrap(network).state_dict() if isinstance(network, nn.Module) else {}
-        if own.keys() != saved.keys() or not all(
-            torch.equal(own[key].cpu(), saved[key].to(own[key].dtype)) for key in own
-        ):
+        if own.keys() != saved.keys():
+            return False
+        if not all(torch.equal(tensor.cpu(), saved[key].to(tensor.dtype)) for key, tensor in own.items()):
             return False
     return True

@@ -72,7 +72,7 @@ def survey(host: Path) -> Survey:
         for name in ("models/__init__.py", "models/networks.py", "models/base_model.py", "train.py", "test.py")
     }
     init, networks, base, train, test = sources.values()
-    finds_models = init.function("find_model_using_name")
+    finds_models = init.function("find_model_using_name") or init.import_of("find_model_using_name")
     define_G, init_net = networks.function("define_G"), networks.function("init_net")
     arguments = [argument.arg for argument in define_G.args.args] if define_G else []
     built = f"define_G({', '.join(arguments)})" if define_G else ""
@@ -108,7 +108,7 @@ class _Source:
         if file.is_file():
             try:
                 self.tree = ast.parse(file.read_text(encoding="utf-8", errors="replace"))
-            except SyntaxError:
+            except (SyntaxError, ValueError, RecursionError):
                 self.tree = None
 
     def function(self, name: str) -> ast.FunctionDef | None:
@@ -120,6 +120,13 @@ class _Source:
         for node in self.tree.body if self.tree else ():
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return node
+        return None
+
+    def import_of(self, name: str) -> ast.stmt | None:
+        """Return where a module takes a name from another."""
+        for node in self.tree.body if self.tree else ():
+            if isinstance(node, ast.ImportFrom) and any(name in (a.asname, a.name) for a in node.names):
                 return node
         return None
 
