@@ -471,6 +471,14 @@ class TestOptions:
         with pytest.raises(KDError, match="take a ResNet, or a --crop_size of 32"):
             build(distilling(models, "pix2pix"), opt)
 
+    @pytest.mark.parametrize("given", ["yes", "no", None])
+    def test_dropout_of_its_own(self, models: ModuleType, teachers: Path, given: str | None) -> None:
+        for no_dropout in (True, False):
+            opt = options(teachers, "pix2pix", student_dropout=given, no_dropout=no_dropout)
+            network = distilling(models, "pix2pix")(opt).netG
+            wanted = given == "yes" if given else not no_dropout
+            assert any(isinstance(module, nn.Dropout) for module in network.modules()) is wanted
+
     def test_what_has_no_effect_is_told(self) -> None:
         message = "--student_keep has no effect without --student_init teacher"
         assert StudentOptions(student_keep="first").notes() == [message]

@@ -38,6 +38,9 @@ class StudentOptions:
         "separable: depthwise and pointwise convolutions in the residual blocks; standard if not named",
         choices=get_args(Conv),
     )
+    student_dropout: Literal["yes", "no"] | None = option(
+        None, "whether the student has dropout layers, instead of as the teacher", choices=("yes", "no")
+    )
     student_factory: str = option(
         "", "package.module:function that builds the student, given a kd_plugin.students.StudentRequest"
     )
@@ -123,6 +126,8 @@ class StudentOptions:
                 setattr(opt, name, value)
         if widths := self._widths():
             opt.ngf = widths[0]
+        if self.student_dropout:
+            opt.no_dropout = self.student_dropout == "no"
         if self.student_budget and not recorded:
             if is_registered(opt.netG):
                 raise OptionError(
