@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import HOST, HOSTS, REPOSITORY, SMALL, host_arguments, imported_host, kd, real_hosts, run, succeed
+from conftest import FORMS, HOST, HOSTS, REPOSITORY, SMALL, host_arguments, imported_host, kd, real_hosts, run, succeed
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks import build_generator
@@ -109,6 +109,11 @@ class TestHosts:
             assert pictures == {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob("*fake*.png")}
 
 
+# What does not depend on the form of the embedded host is run on one of them, since starting a host takes seconds.
+ONE_FORM = [HOSTS[0], *HOSTS[len(FORMS) :]]
+
+
+@pytest.mark.parametrize("host", ONE_FORM, indirect=True)
 class TestOptions:
     def test_options_are_in_the_help(self, host: Host) -> None:
         text = succeed(host.start("kd run", "train.py", "pix2pix", "help", "--help")).stdout
@@ -145,6 +150,7 @@ class TestOptions:
         assert not list((host.output / "checkpoints").glob("bad/*.pth"))
 
 
+@pytest.mark.parametrize("host", ONE_FORM, indirect=True)
 class TestAfterwards:
     """What follows a training: tests, more training, and the record that serves them."""
 
