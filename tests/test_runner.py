@@ -12,7 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOST, HOSTS, REPOSITORY, SMALL, host_arguments, imported_host, kd, real_hosts, run, succeed
+from conftest import (
+    FORMS,
+    HOST,
+    HOSTS,
+    REPOSITORY,
+    SMALL,
+    host_arguments,
+    imported_host,
+    kd,
+    real_hosts,
+    run,
+    succeed,
+)
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks import build_generator
