@@ -28,7 +28,7 @@ class Guard:
 
     A skipped step leaves weights and optimizer as they are: parameters without a gradient are none of an optimizer's
     business. The running statistics of norms, which a pass alone changes, are put back. On several processes all skip
-    the same steps.
+    the same steps. PyTorch 2.2 takes optimizers' hooks away once ``torch.compile`` was used, and the guard with them.
 
     Args:
         optimizers: those of the model; all are guarded.
