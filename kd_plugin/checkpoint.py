@@ -18,7 +18,14 @@ from torch import nn
 from .errors import CheckpointError, UnknownNetworkError, first_line
 from .networks import GeneratorSpec, Norm, build_generator
 
-__all__ = ["fill_network", "find_stray", "inspect_checkpoint", "inspect_state_dict", "read_state_dict"]
+__all__ = [
+    "fill_network",
+    "find_stray",
+    "inspect_checkpoint",
+    "inspect_state_dict",
+    "is_statistic",
+    "read_state_dict",
+]
 
 _MAGIC = (b"PK", b"\x80")  # a zip archive, and a pickle: how PyTorch saves since 1.6, and before
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
@@ -69,8 +76,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             raise CheckpointError(
                 f"{file}: is a TorchScript program, which holds code; expected the state dict the host saves"
             ) from error
-        # damaged bytes make the unpickler fail in any way: struct.error, KeyError, ...
-        raise CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line(error, 120)})") from error
+        raise _damaged(file, error) from error  # the unpickler fails in any way: struct.error, KeyError, ...
     if not isinstance(loaded, Mapping) or not loaded:
         raise CheckpointError(f"{file}: holds a {type(loaded).__name__}, expected the state dict of a generator")
     others = [str(key) for key, value in loaded.items() if not isinstance(value, torch.Tensor)]
@@ -91,7 +97,11 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         return {_unwrapped(key): tensor for key, tensor in load_file(file).items()}
     except Exception as error:
-        raise CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line(error, 120)})") from error
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line(error, 120)})")
 
 
 def _unwrapped(key: str) -> str:
@@ -206,7 +216,12 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
 
 def find_stray(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:
     """Return the first tensor of a state dict that a network has no place for; statistics of old files are none."""
-    return next((key for key in state if key not in wanted and not key.endswith(_STATISTICS)), None)
+    return next((key for key in state if key not in wanted and not is_statistic(key)), None)
+
+
+def is_statistic(key: str) -> bool:
+    """Return whether a tensor holds running statistics of a norm, by its name."""
+    return key.endswith(_STATISTICS)
 
 
 def fill_network(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,7 +16,17 @@ from torch import nn
 from .checkpoint import fill_network, find_stray, read_state_dict
 from .errors import CheckpointError, in_one_line
 
-__all__ = ["Discriminator", "load_discriminator"]
+__all__ = ["Discriminator", "discriminator_beside", "load_discriminator"]
+
+
+def discriminator_beside(generator: Path) -> Path | None:
+    """Return the file of the discriminator that judged a generator: ``latest_net_D_A.pth`` of ``latest_net_G_A.pth``.
+
+    It need not be there. None if the generator's file is not called as hosts call theirs.
+    """
+    if "_net_G" not in generator.name:
+        return None
+    return generator.with_name(generator.name.replace("_net_G", "_net_D"))
 
 
 class Discriminator(nn.Module):

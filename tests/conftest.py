@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kd_plugin import GeneratorSpec
+from kd_plugin import DistillMixin, GeneratorSpec
 from kd_plugin.networks import build_generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -125,6 +125,45 @@ def host_options(folder: Path, **changes: object) -> Namespace:
         "n_epochs": 1, "n_epochs_decay": 0, "epoch_count": 1, "lr_decay_iters": 50,
     }  # fmt: skip
     return Namespace(**{**values, **changes})
+
+
+def distil_options(teachers: Path, **changes: object) -> Namespace:
+    """The same for a distillation from the fixture's teachers."""
+    given = {"teacher": str(teachers), "teacher_epoch": "latest", "teacher_G_A": "", "teacher_G_B": "", **changes}
+    return host_options(teachers.parent, **given)
+
+
+def distilling(host_class: type) -> type:
+    """A host's class with the mixin, as a user writes it."""
+    return type(f"Distill{host_class.__name__}", (DistillMixin, host_class), {})
+
+
+def set_up(cls: type, opt: Namespace, seed: int = 3):  # type: ignore[no-untyped-def]
+    """Construct and set up a model with a known state of PyTorch's random generator."""
+    torch.manual_seed(seed)
+    model = cls(opt)
+    model.setup(opt)
+    return model
+
+
+def host_batch(size: int = 1, seed: int = 0) -> dict:
+    """What a host's loader gives: two pictures in [-1, 1] of 32x32, always the same for a seed."""
+    a, b = (torch.rand(size, 3, 32, 32, generator=torch.Generator().manual_seed(seed + i)) * 2 - 1 for i in range(2))
+    return {"A": a, "B": b, "A_paths": ["a"] * size, "B_paths": ["b"] * size}
+
+
+def train_step(model, size: int = 1, seed: int = 0) -> None:  # type: ignore[no-untyped-def]
+    """Let a host's model make one step."""
+    model.set_input(host_batch(size, seed))
+    model.optimize_parameters()
+
+
+def flat(tree: object) -> list[torch.Tensor]:
+    """All tensors in lists, tuples and dictionaries, in order."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    values = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    return [tensor for value in values for tensor in flat(value)]
 
 
 @pytest.fixture(params=HOSTS)

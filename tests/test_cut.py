@@ -13,10 +13,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import host_options, random, run, succeed
+from conftest import distil_options, distilling, host_batch, host_options, random, run, set_up, succeed, train_step
 from torch import nn
 
-from kd_plugin import DistillMixin, GeneratorSpec, KDError, load_teacher
+from kd_plugin import GeneratorSpec, KDError, load_teacher
 from kd_plugin.cli import main
 from kd_plugin.losses import pixel_loss, semantic_relation_loss
 from kd_plugin.networks import build_generator
@@ -67,29 +67,19 @@ def joined(models: ModuleType) -> type:
         self.fake_B = self.fake[: len(self.real_A)]
 
     host_class = type("Joined", (base,), {"forward": forward, "__module__": base.__module__})
-    return type("DistillJoined", (DistillMixin, host_class), {})
+    return distilling(host_class)
 
 
 def options(teachers: Path, **changes: object) -> Namespace:
-    return host_options(teachers.parent, distill="pixel,srp", teacher=str(teachers), teacher_epoch="latest",
-                        teacher_G_A="", teacher_G_B="", lambda_pixel="5", lambda_srp="300", **changes)  # fmt: skip
-
-
-def batch() -> dict:
-    a, b = (torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2))
-    return {"A": a, "B": b, "A_paths": ["a"] * 2, "B_paths": ["b"] * 2}
+    return distil_options(teachers, distill="pixel,srp", lambda_pixel="5", lambda_srp="300", **changes)
 
 
 def test_gradients_of_a_joined_batch(models: ModuleType, teachers: Path) -> None:
     """Those of the explicit sum, on the images of the first domain alone."""
-    opt = options(teachers)
-    cls = joined(models)
-    torch.manual_seed(0)
-    model = cls(opt)
-    model.setup(opt)
+    model = set_up(joined(models), options(teachers))
     model.netG.double()
     model._distilled[0].teacher.double()
-    model.set_input({key: v.double() if isinstance(v, torch.Tensor) else v for key, v in batch().items()})
+    model.set_input({key: v.double() if isinstance(v, torch.Tensor) else v for key, v in host_batch(2).items()})
     model.forward()
     model.fake_B.mul(0).sum().backward()  # the terms alone
     ours = [p.grad.clone() for p in model.netG.parameters()]
@@ -134,12 +124,8 @@ class TestTeachersOfTheHostsOwn:
         torch.save({f"module.{key}": t for key, t in teacher.state_dict().items()}, teachers / "latest_net_G.pth")
         return models
 
-    def build(self, models: ModuleType, opt: Namespace, seed: int = 0):  # type: ignore[no-untyped-def]
-        host_class = models.find_model_using_name("pix2pix")
-        torch.manual_seed(seed)
-        model = type("Distilled", (DistillMixin, host_class), {})(opt)
-        model.setup(opt)
-        return model
+    def build(self, models: ModuleType, opt: Namespace):  # type: ignore[no-untyped-def]
+        return set_up(distilling(models.find_model_using_name("pix2pix")), opt, seed=0)
 
     def test_are_built_by_the_host(
         self, unusual: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
@@ -156,12 +142,9 @@ class TestTeachersOfTheHostsOwn:
         assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
         assert "teacher" in capsys.readouterr().out
         plain = host_options(teachers.parent, ngf=3)
-        torch.manual_seed(0)
-        host = unusual.find_model_using_name("pix2pix")(plain)
-        host.setup(plain)
+        set_up(unusual.find_model_using_name("pix2pix"), plain, seed=0)
         assert torch.equal(torch.get_rng_state(), state)
-        model.set_input(batch())
-        model.optimize_parameters()
+        train_step(model, 2)
         torch.testing.assert_close(model.teacher_fake_B, teacher(model.real_A))
 
     def test_that_it_cannot_build_are_refused(self, unusual: ModuleType, teachers: Path) -> None:

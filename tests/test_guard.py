@@ -9,10 +9,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import host_options
+from conftest import distil_options, distilling, flat, set_up, train_step
 from torch import nn
 
-from kd_plugin import DistillMixin, KDError
+from kd_plugin import KDError
 from kd_plugin.host import guard as guards
 from kd_plugin.host.guard import Guard
 
@@ -20,23 +20,11 @@ GENERATORS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
 
 
 def options(teachers: Path, model: str, **changes: object) -> Namespace:
-    more = {"distill": "pixel,wavelet", "wavelet_levels": 2, **changes}
-    return host_options(teachers.parent, model=model, teacher=str(teachers), teacher_epoch="latest", teacher_G_A="",
-                        teacher_G_B="", **more)  # fmt: skip
+    return distil_options(teachers, model=model, **{"distill": "pixel,wavelet", "wavelet_levels": 2, **changes})
 
 
 def build(models: ModuleType, opt: Namespace):  # type: ignore[no-untyped-def]
-    host_class = models.find_model_using_name(opt.model)
-    torch.manual_seed(0)
-    model = type("Distilled", (DistillMixin, host_class), {})(opt)
-    model.setup(opt)
-    return model
-
-
-def step(model) -> None:  # type: ignore[no-untyped-def]
-    a, b = (torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2))
-    model.set_input({"A": a, "B": b, "A_paths": ["a"], "B_paths": ["b"]})
-    model.optimize_parameters()
+    return set_up(distilling(models.find_model_using_name(opt.model)), opt)
 
 
 def spoil(model, value: float = float("nan")) -> None:  # type: ignore[no-untyped-def]
@@ -55,46 +43,39 @@ def state(model):  # type: ignore[no-untyped-def]
     return copy.deepcopy((nets, model.optimizer_G.state_dict()["state"]))
 
 
-def flat(tree: object) -> list[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    values = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
-    return [tensor for value in values for tensor in flat(value)]
-
-
 @pytest.mark.parametrize("name", GENERATORS)
 class TestSteps:
     def test_are_skipped_counted_and_named(
         self, models: ModuleType, teachers: Path, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         model = build(models, options(teachers, name))
-        step(model)
+        train_step(model)
         before = state(model)
         spoil(model)
         for count in (1, 2):
-            step(model)
+            train_step(model)
             said = capsys.readouterr().out
             suffix = "" if name == "pix2pix" else "_B"
             assert f"epoch 1, iteration {1 + count}: pixel{suffix} is nan and wavelet{suffix} is nan" in said
             assert f"step skipped ({count} of at most 10 one after the other)" in said
         assert all(torch.equal(a, b) for a, b in zip(flat(before), flat(state(model)), strict=True))
         mend(model)
-        step(model)
+        train_step(model)
         after = flat(state(model))
         assert not all(torch.equal(a, b) for a, b in zip(flat(before), after, strict=True))
         assert all(tensor.isfinite().all() for tensor in after)
         spoil(model)
-        step(model)
+        train_step(model)
         assert "(1 of at most 10" in capsys.readouterr().out  # those one after the other are counted
 
     def test_too_many_end_the_run(self, models: ModuleType, teachers: Path, name: str) -> None:
         model = build(models, options(teachers, name, max_bad_steps=1))
         spoil(model)
-        step(model)
+        train_step(model)
         with pytest.raises(
             KDError, match=r"epoch 1, iteration 2: pixel\w* is nan .*as in 1 steps before it"
         ) as caught:
-            step(model)
+            train_step(model)
         assert "\n" not in str(caught.value)
 
     def test_finite_ones_are_left_alone(self, models: ModuleType, teachers: Path, name: str) -> None:
@@ -105,8 +86,8 @@ class TestSteps:
             if not guarded:
                 for optimizer in model.optimizers:
                     optimizer._optimizer_step_pre_hooks.clear()
-            step(model)
-            step(model)
+            train_step(model)
+            train_step(model)
             results.append(flat(state(model)))
         assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
@@ -187,7 +168,7 @@ def test_silent_terms_are_told_once(
     wavelet = model._distilled[0].distiller.terms["wavelet"].term
     wavelet.forward = lambda student, teacher: (student * 0).sum() + 3
     for _ in range(2 * guards._LOOKS + 6):
-        step(model)
+        train_step(model)
     said = [line for line in capsys.readouterr().out.splitlines() if "teaches nothing" in line]
     assert len(said) == 1
     assert (

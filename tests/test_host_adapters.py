@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import host_options, run, succeed
-from test_mixin import DISTILL, batch, build, class_of, distilling
+from conftest import distilling, host_options, run, succeed
+from test_mixin import DISTILL, batch, build, class_of
 
 from kd_plugin import KDError
 from kd_plugin.losses import feature_loss

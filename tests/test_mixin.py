@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import host_options
+from conftest import distilling, host_options, set_up
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
@@ -38,16 +38,10 @@ def class_of(models: ModuleType, name: str) -> type:
     return models.find_model_using_name(name)
 
 
-def distilling(host_class: type) -> type:
-    return type(f"Distill{host_class.__name__}", (DistillMixin, host_class), {})
-
-
 def build(cls: type, options: Namespace, seed: int = 3):  # type: ignore[no-untyped-def]
     """Construct and set up a model with a known state of all random generators, in double precision."""
-    torch.manual_seed(seed)
     random.seed(seed)
-    model = cls(options)
-    model.setup(options)
+    model = set_up(cls, options, seed)
     for name in model.model_names:
         getattr(model, f"net{name}").double()
     for distilled in getattr(model, "_distilled", []):

@@ -14,10 +14,21 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, SMALL, host_arguments, host_options, run, succeed
-from test_guard import flat
+from conftest import (
+    FORMS,
+    HOSTS,
+    SMALL,
+    distil_options,
+    distilling,
+    flat,
+    host_arguments,
+    run,
+    set_up,
+    succeed,
+    train_step,
+)
 
-from kd_plugin import DistillMixin, GeneratorSpec, KDError
+from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
 from kd_plugin.host.state import RunState
 from kd_plugin.networks import build_generator
@@ -74,31 +85,21 @@ def test_stopped_and_continued_equals_uninterrupted(
 
 
 def options(teachers: Path, **changes: object) -> Namespace:
-    more = {"distill": "pixel,feature", "student_ngf": 3, "n_epochs": 5, "n_epochs_decay": 5, **changes}
-    return host_options(teachers.parent, teacher=str(teachers), teacher_epoch="latest", teacher_G_A="",
-                        teacher_G_B="", **more)  # fmt: skip
+    given = {"distill": "pixel,feature", "student_ngf": 3, "n_epochs": 5, "n_epochs_decay": 5, **changes}
+    return distil_options(teachers, **given)
 
 
 def build(models: ModuleType, opt: Namespace, seed: int = 0):  # type: ignore[no-untyped-def]
-    host_class = models.find_model_using_name(opt.model)
-    torch.manual_seed(seed)
     Path(opt.checkpoints_dir, opt.name).mkdir(exist_ok=True)
-    model = type("Distilled", (DistillMixin, host_class), {})(opt)
-    model.setup(opt)
-    return model
+    return set_up(distilling(models.find_model_using_name(opt.model)), opt, seed)
 
 
-def build_host(models: ModuleType, opt: Namespace, seed: int):  # type: ignore[no-untyped-def]
-    torch.manual_seed(seed)
-    model = models.find_model_using_name(opt.model)(opt)
-    model.setup(opt)
-    return model
-
-
-def step(model, seed: int = 0) -> None:  # type: ignore[no-untyped-def]
-    a, b = (torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed + i)) * 2 - 1 for i in range(2))
-    model.set_input({"A": a, "B": b, "A_paths": ["a"], "B_paths": ["b"]})
-    model.optimize_parameters()
+def saved(models: ModuleType, teachers: Path, **changes: object):  # type: ignore[no-untyped-def]
+    """A model after a step and a save, and the folder it saves to."""
+    model = build(models, options(teachers, **changes))
+    train_step(model)
+    model.save_networks("latest")
+    return model, teachers.parent / "student"
 
 
 def weights(model) -> list[torch.Tensor]:  # type: ignore[no-untyped-def]
@@ -115,29 +116,25 @@ class TestSaves:
     ) -> None:
         model = build(models, options(teachers))
         for _ in range(3):
-            step(model)
+            train_step(model)
         model.save_networks("latest")
         again = build(models, options(teachers, continue_train=True), seed=1)
         assert "continuing after 3 steps of epoch 1, which is begun again" in capsys.readouterr().out
         assert equal(weights(again), weights(model)) and again.opt.epoch_count == 1
-        step(model)
-        step(again)
+        train_step(model)
+        train_step(again)
         assert equal(weights(again), weights(model))  # with the optimizers' moments
 
     def test_the_state_holds_tensors_and_numbers_alone(self, models: ModuleType, teachers: Path) -> None:
-        model = build(models, options(teachers, model="cycle_gan", pool_size=2, lr_policy="plateau"))
-        step(model)
-        model.save_networks("latest")
-        state = RunState.read(teachers.parent / "student")  # with weights_only
+        _, folder = saved(models, teachers, model="cycle_gan", pool_size=2, lr_policy="plateau")
+        state = RunState.read(folder)  # with weights_only
         assert state is not None and (state.epoch, state.iteration, state.complete) == (1, 1, False)
         assert set(state.networks) == {"G_A", "G_B", "D_A", "D_B"} and set(state.adapters) == {"G_A", "G_B"}
         assert [len(images) for images in state.pools.values()] == [1, 1]
 
     def test_numbered_epochs_complete_the_state_of_latest(self, models: ModuleType, teachers: Path) -> None:
         """In this order hosts save at the end of an epoch; some set the learning rate before, some after."""
-        model, folder = build(models, options(teachers)), teachers.parent / "student"
-        step(model)
-        model.save_networks("latest")
+        model, folder = saved(models, teachers)
         assert not RunState.read(folder).complete
         model.save_networks(1)
         state = RunState.read(folder)
@@ -151,11 +148,9 @@ class TestSaves:
         self, models: ModuleType, teachers: Path, moves: int, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """After every file that is moved into place: what is continued is one complete save, and it is said which."""
-        model, folder = build(models, options(teachers)), teachers.parent / "student"
-        step(model)
-        model.save_networks("latest")
+        model, folder = saved(models, teachers)
         first = weights(model)
-        step(model)
+        train_step(model)
         second = weights(model)
         child = os.fork()
         if not child:  # pragma: no cover - the child is killed
@@ -178,14 +173,14 @@ class TestSaves:
         assert ("the last save was cut short: latest is again that of epoch 1" in said) == (moves in (2, 3))
         assert f"continuing after {2 if moves == 4 else 1} steps of epoch 1" in said
         assert not list(folder.glob(".*"))  # nothing is left lying about
-        step(again)
+        train_step(again)
         again.save_networks("latest")
         assert equal(weights(build(models, options(teachers, continue_train=True), seed=2)), weights(again))
 
     def cut_short(self, model, folder: Path) -> None:  # type: ignore[no-untyped-def]
         """Leave what a kill between the networks' files leaves."""
         before = (folder / "latest_net_G.pth").read_bytes(), (folder / "latest_distill_state.pth").read_bytes()
-        step(model)
+        train_step(model)
         model.save_networks("latest")
         moved = folder / "latest_net_D.pth"
         (folder / ".latest_being_saved").write_text(json.dumps({moved.name: sha256(moved)}))
@@ -196,11 +191,9 @@ class TestSaves:
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The host alone has gone on after a save that was cut short: its networks are newer."""
-        model, folder = build(models, options(teachers)), teachers.parent / "student"
-        step(model)
-        model.save_networks("latest")
+        model, folder = saved(models, teachers)
         self.cut_short(model, folder)
-        host = build_host(models, options(teachers, student_ngf=None, ngf=3, distill=""), seed=7)
+        host = set_up(models.find_model_using_name("pix2pix"), options(teachers, ngf=3, distill=""), seed=7)
         host.save_networks("latest")
         again = build(models, options(teachers, continue_train=True), seed=1)
         assert "cut short" not in capsys.readouterr().out
@@ -209,9 +202,7 @@ class TestSaves:
     def test_another_epoch_leaves_a_cut_save_for_later(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        model, folder = build(models, options(teachers)), teachers.parent / "student"
-        step(model)
-        model.save_networks("latest")
+        model, folder = saved(models, teachers)
         model.save_networks(1)
         first = weights(model)
         self.cut_short(model, folder)
@@ -221,12 +212,10 @@ class TestSaves:
 
     def test_a_fresh_run_does_not_continue_an_old_one(self, models: ModuleType, teachers: Path) -> None:
         """Not even if it is killed in its first save."""
-        old, folder = build(models, options(teachers)), teachers.parent / "student"
-        step(old)
-        old.save_networks("latest")
+        _, folder = saved(models, teachers)
         fresh = build(models, options(teachers), seed=4)
         assert (folder / "latest_distill_state.pth").exists()  # until it saves for the first time
-        step(fresh)
+        train_step(fresh)
         child = os.fork()
         if not child:  # pragma: no cover - the child is killed
             fresh._keeper._capture = lambda complete: os.kill(os.getpid(), signal.SIGKILL)
@@ -236,31 +225,27 @@ class TestSaves:
         assert RunState.read(folder) is None
 
     def test_before_the_first_step_change_nothing(self, models: ModuleType, teachers: Path) -> None:
-        model, folder = build(models, options(teachers)), teachers.parent / "student"
-        step(model)
-        model.save_networks("latest")
+        model, folder = saved(models, teachers)
         model.save_networks(1)
         before = (folder / "latest_distill_state.pth").read_bytes()
         again = build(models, options(teachers, continue_train=True, epoch_count=2), seed=1)
         again._interruption._asked = signal.SIGINT
         with pytest.raises(SystemExit) as stopped:
-            step(again)
+            train_step(again)
         assert stopped.value.code == 130 and (folder / "latest_distill_state.pth").read_bytes() == before
 
     def test_networks_go_where_the_host_keeps_them(self, models: ModuleType, teachers: Path) -> None:
         model, folder = build(models, options(teachers)), teachers.parent / "student"
         model.save_dir = type(model.save_dir)(folder / "weights")
-        step(model)
+        train_step(model)
         model.save_networks("latest")
         assert {file.name for file in (folder / "weights").iterdir()} == {"latest_net_G.pth", "latest_net_D.pth"}
         assert (folder / "latest_distill_state.pth").is_file()
 
     def test_a_full_disk_leaves_what_was_saved(self, models: ModuleType, teachers: Path) -> None:
-        model, folder = build(models, options(teachers)), teachers.parent / "student"
-        step(model)
-        model.save_networks("latest")
+        model, folder = saved(models, teachers)
         before = {file.name: file.read_bytes() for file in folder.iterdir()}
-        step(model)
+        train_step(model)
         child = os.fork()
         if not child:  # pragma: no cover - in a process of its own, since limits stay
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -287,7 +272,7 @@ class TestContinuing:
         """A run stopped at the end of its second epoch."""
         model = build(models, options(teachers))
         for epoch in (1, 2):
-            step(model)
+            train_step(model)
             model.save_networks("latest")
             model.save_networks(epoch)
             model.update_learning_rate()
@@ -336,7 +321,7 @@ class TestContinuing:
                         model.save_networks("latest")
                         model = again(models, teachers, given, epoch)
                         continue
-                step(model)
+                train_step(model)
                 if where == "inside" and epoch in left:
                     left.remove(epoch)
                     model.save_networks("latest")
@@ -357,9 +342,7 @@ class TestContinuing:
 
     def test_a_longer_run_has_the_longer_schedule(self, models: ModuleType, teachers: Path) -> None:
         """What the schedule counts goes on; how long it is, the options of the continued run say."""
-        model = build(models, options(teachers, lr_policy="cosine", n_epochs=3))
-        step(model)
-        model.save_networks("latest")
+        model, _ = saved(models, teachers, lr_policy="cosine", n_epochs=3)
         model.save_networks(1)
         model.update_learning_rate()
         longer = build(models, options(teachers, lr_policy="cosine", n_epochs=30, continue_train=True, epoch_count=2))
@@ -368,16 +351,14 @@ class TestContinuing:
     def test_with_other_learnt_terms(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        model = build(models, options(teachers, distill="pixel"))
-        step(model)
-        model.save_networks("latest")
+        model, _ = saved(models, teachers, distill="pixel")
         model.save_networks(1)
         more = build(models, options(teachers, distill="pixel,feature", continue_train=True, epoch_count=2), seed=1)
         assert (
             "the learnt layers of the terms have changed, so the optimizers start afresh" in capsys.readouterr().out
         )
         assert equal(weights(more), weights(model)) and not more.optimizer_G.state_dict()["state"]
-        step(more)
+        train_step(more)
 
     def test_with_another_learning_rate(self, models: ModuleType, teachers: Path, stopped) -> None:  # type: ignore[no-untyped-def]
         again = build(models, options(teachers, continue_train=True, epoch_count=3, lr=0.002), seed=1)

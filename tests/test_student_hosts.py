@@ -16,10 +16,23 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import HOST, HOSTS, SMALL, host_arguments, host_options, kd, run, succeed
+from conftest import (
+    HOST,
+    HOSTS,
+    SMALL,
+    distil_options,
+    distilling,
+    host_arguments,
+    host_options,
+    kd,
+    run,
+    set_up,
+    succeed,
+    train_step,
+)
 from torch import nn
 
-from kd_plugin import DistillMixin, GeneratorSpec, KDError, inspect_checkpoint
+from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint
 from kd_plugin.checkpoint import inspect_state_dict
 from kd_plugin.host.building import StudentBuild, building_students
 from kd_plugin.host.options import DistillConfig
@@ -51,31 +64,16 @@ def tiny_generator(request: StudentRequest) -> nn.Module:
 
 
 def options(teachers: Path, model: str, **changes: object) -> Namespace:
-    more = {"distill": "pixel", "teacher": str(teachers), "teacher_epoch": "latest", "teacher_G_A": "", **changes}
-    return host_options(teachers.parent, model=model, preprocess="crop", crop_size=32, **{"teacher_G_B": "", **more})
+    return distil_options(teachers, model=model, preprocess="crop", crop_size=32, **{"distill": "pixel", **changes})
 
 
-def build(cls: type, opt: Namespace, seed: int = 3):  # type: ignore[no-untyped-def]
-    torch.manual_seed(seed)
-    model = cls(opt)
-    model.setup(opt)
-    return model
-
-
-def distilling(models: ModuleType, name: str) -> type:
-    host_class = models.find_model_using_name(name)
-    return type(f"Distill{host_class.__name__}", (DistillMixin, host_class), {})
+def distilled(models: ModuleType, name: str) -> type:
+    return distilling(models.find_model_using_name(name))
 
 
 def continued(teachers: Path, record: dict) -> Namespace:
     """The options of a run with --continue_train, the record's filled in as the parser does it."""
     return options(teachers, "pix2pix", **record["host_options"], continue_train=True)
-
-
-def step(model) -> None:  # type: ignore[no-untyped-def]
-    a, b = (torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2))
-    model.set_input({"A": a, "B": b, "A_paths": ["a"] * 2, "B_paths": ["b"] * 2})
-    model.optimize_parameters()
 
 
 def states(model, nets: tuple[str, ...]) -> list[dict[str, torch.Tensor]]:  # type: ignore[no-untyped-def]
@@ -91,11 +89,11 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
 def test_each_kind_trains_saves_continues_and_is_rebuilt(
     models: ModuleType, teachers: Path, name: str, kind: str
 ) -> None:
-    cls, nets = distilling(models, name), NETS[name]
+    cls, nets = distilled(models, name), NETS[name]
     (teachers.parent / "student").mkdir()
-    model = build(cls, options(teachers, name, **KINDS[kind]))
+    model = set_up(cls, options(teachers, name, **KINDS[kind]))
     before = states(model, nets)
-    step(model)
+    train_step(model, 2)
     trained = states(model, nets)
     assert not any(same(*pair) for pair in zip(before, trained, strict=True))
     model.save_networks("latest")
@@ -111,35 +109,35 @@ def test_each_kind_trains_saves_continues_and_is_rebuilt(
     host_class = models.find_model_using_name(name)
     recorded = host_options(teachers.parent, **{**record["host_options"], "model": name, "isTrain": False})
     for rebuilt_class in (_switch(host_class), cls):  # under the runner, and in a subclass
-        tested = build(rebuilt_class, copy.copy(recorded), seed=9)
+        tested = set_up(rebuilt_class, copy.copy(recorded), seed=9)
         assert all(same(*pair) for pair in zip(states(tested, nets), trained, strict=True))
         assert torch.equal(getattr(tested, f"net{nets[0]}").eval()(images), expected)
     if name == "pix2pix":  # and trained further, with none of the student's options
-        again = build(cls, continued(teachers, record), seed=8)
+        again = set_up(cls, continued(teachers, record), seed=8)
         assert same(again.netG.state_dict(), trained[0])
-        step(again)
+        train_step(again, 2)
         assert not same(again.netG.state_dict(), trained[0])
     shutil.rmtree(teachers)  # nothing of the teacher is needed to test
     one_way = copy.copy(recorded)
     one_way.model, one_way.model_suffix = "test", nets[-1].removeprefix("G")
-    single = build(_switch(models.find_model_using_name("test")), one_way, seed=9)
+    single = set_up(_switch(models.find_model_using_name("test")), one_way, seed=9)
     assert same(single.netG.state_dict(), trained[-1])
 
 
 @pytest.mark.parametrize("kind", ["widths", "separable", "factory"])
 def test_a_continued_run_may_repeat_its_options(models: ModuleType, teachers: Path, kind: str) -> None:
     """They may not be changed."""
-    cls = distilling(models, "pix2pix")
+    cls = distilled(models, "pix2pix")
     (teachers.parent / "student").mkdir()
     given = options(teachers, "pix2pix", **KINDS[kind])
-    model = build(cls, given)
-    step(model)
+    model = set_up(cls, given)
+    train_step(model, 2)
     model.save_networks("latest")
     for repeated in (KINDS[kind], {}):
         opt = options(teachers, "pix2pix", **{**repeated, "continue_train": True, "ngf": given.ngf})
-        again = build(cls, opt, seed=8)
+        again = set_up(cls, opt, seed=8)
         assert same(again.netG.state_dict(), model.netG.state_dict())
-        step(again)
+        train_step(again, 2)
         again.save_networks("latest")
         model = again
     other = {"student_widths": "4,5,8", "student_conv": "standard", "student_factory": "builtins:dict"}
@@ -148,16 +146,16 @@ def test_a_continued_run_may_repeat_its_options(models: ModuleType, teachers: Pa
             value = "separable"
         opt = options(teachers, "pix2pix", **{flag: value, "continue_train": True, "ngf": 4})
         with pytest.raises(KDError, match=rf"--{flag} {value} contradicts .*student\.json"):
-            build(cls, opt)
+            set_up(cls, opt)
 
 
 def test_a_continued_run_keeps_its_width_whatever_the_budget(models: ModuleType, teachers: Path) -> None:
     (teachers.parent / "student").mkdir()
-    cls, given = distilling(models, "pix2pix"), {"student_netG": "resnet_3blocks", "student_conv": "separable"}
-    model = build(cls, options(teachers, "pix2pix", student_budget="macs=1.5x", **given))
+    cls, given = distilled(models, "pix2pix"), {"student_netG": "resnet_3blocks", "student_conv": "separable"}
+    model = set_up(cls, options(teachers, "pix2pix", student_budget="macs=1.5x", **given))
     model.save_networks("latest")
     for repeated in ({"student_budget": "macs=1.5x"}, {"student_budget": "macs=99x"}):
-        again = build(cls, options(teachers, "pix2pix", **repeated, continue_train=True, netG="resnet_3blocks",
+        again = set_up(cls, options(teachers, "pix2pix", **repeated, continue_train=True, netG="resnet_3blocks",
                                    ngf=model.opt.ngf))  # fmt: skip
         assert same(again.netG.state_dict(), model.netG.state_dict())
 
@@ -171,24 +169,24 @@ def test_a_registered_builder_is_found_again(models: ModuleType, teachers: Path)
     (teachers.parent / "student").mkdir()
     register("tiny")(registered)
     try:
-        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", student_netG="tiny", student_ngf=5))
+        model = set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", student_netG="tiny", student_ngf=5))
         model.save_networks("latest")
         with pytest.raises(KDError, match="--student_budget macs=7x: what a registered tiny takes is not known"):
-            build(distilling(models, "pix2pix"),
+            set_up(distilled(models, "pix2pix"),
                   options(teachers, "pix2pix", student_netG="tiny", student_budget="macs=7x", name="b"))  # fmt: skip
     finally:
         del builders._builders["tiny"]
     record = json.loads((teachers.parent / "student" / "student.json").read_text())
     assert record["build"]["factory"] == "test_student_hosts:registered"
     opt = host_options(teachers.parent, **{**record["host_options"], "isTrain": False})
-    tested = build(_switch(models.find_model_using_name("pix2pix")), opt, seed=9)
+    tested = set_up(_switch(models.find_model_using_name("pix2pix")), opt, seed=9)
     assert same(tested.netG.state_dict(), model.netG.state_dict())
 
 
 def test_students_are_initialised_by_the_host(models: ModuleType, teachers: Path) -> None:
     """As its own networks are: with a deviation of zero every filter is."""
     for kind in ("separable", "widths"):
-        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **KINDS[kind], init_gain=0.0))
+        model = set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", **KINDS[kind], init_gain=0.0))
         filters = [p for p in model.netG.parameters() if p.ndim == 4]
         assert filters and not any(p.any() for p in filters)
 
@@ -200,9 +198,9 @@ class TestHostsThatBuildOtherwise:
         """Nothing is asked for, so it does not matter what the host's arguments are called."""
         original = models.networks.define_G
         monkeypatch.setattr(models.networks, "define_G", lambda *given, **named: original(*given, **named))
-        build(distilling(models, "pix2pix"), options(teachers, "pix2pix", student_ngf=4))
+        set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", student_ngf=4))
         with pytest.raises(KDError, match="define_G of this host has no argument 'input_nc'"):
-            build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["separable"]))
+            set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["separable"]))
 
     @pytest.mark.parametrize("error", [ValueError, KeyError, NotImplementedError])
     def test_names_are_refused_in_any_way(
@@ -217,7 +215,7 @@ class TestHostsThatBuildOtherwise:
             return original(input_nc, output_nc, ngf, netG, *more, **named)
 
         monkeypatch.setattr(models.networks, "define_G", define_G)
-        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", student_netG="resnet_2blocks"))
+        model = set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", student_netG="resnet_2blocks"))
         assert inspect_state_dict(model.netG.state_dict()).depth == 2
 
     def test_what_it_refuses_otherwise_is_its_own_error(
@@ -225,7 +223,7 @@ class TestHostsThatBuildOtherwise:
     ) -> None:
         opt = options(teachers, "pix2pix", norm="group")
         with pytest.raises(KDError, match=r"the host cannot build its networks: .*group"):
-            build(distilling(models, "pix2pix"), opt)
+            set_up(distilled(models, "pix2pix"), opt)
 
     def test_define_G_imported_by_name(
         self, models: ModuleType, teachers: Path, monkeypatch: pytest.MonkeyPatch
@@ -243,13 +241,13 @@ class TestRecords:
     @pytest.fixture
     def record(self, models: ModuleType, teachers: Path) -> Path:
         (teachers.parent / "student").mkdir()
-        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["factory"]))
+        model = set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["factory"]))
         model.save_networks("latest")
         return teachers.parent / "student" / "student.json"
 
     def opened(self, models: ModuleType, teachers: Path) -> object:
         opt = host_options(teachers.parent, isTrain=False)
-        return build(_switch(models.find_model_using_name("pix2pix")), opt)
+        return set_up(_switch(models.find_model_using_name("pix2pix")), opt)
 
     @pytest.mark.parametrize(
         "changes",
@@ -288,13 +286,13 @@ class TestRecords:
         self, models: ModuleType, teachers: Path, record: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """A generator of the user's own, and one of the family, each trained over by the other."""
-        host = build(models.find_model_using_name("pix2pix"), host_options(teachers.parent))
+        host = set_up(models.find_model_using_name("pix2pix"), host_options(teachers.parent))
         host.save_networks("latest")
         assert current_record(host.opt, record.parent) is None
         assert "is of another training than the checkpoint; not used" in capsys.readouterr().out
         shutil.rmtree(record.parent)
         record.parent.mkdir()
-        model = build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["widths"]))
+        model = set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["widths"]))
         for state in (tiny_generator(StudentRequest(3, 3, 4, "")).state_dict(), host.netG.state_dict()):
             torch.save(state, record.parent / "latest_net_G.pth")
             assert current_record(model.opt, record.parent) is None
@@ -305,7 +303,7 @@ class TestRecords:
     def test_of_a_run_before_do_not_matter_to_a_fresh_one(
         self, models: ModuleType, teachers: Path, record: Path
     ) -> None:
-        plain = build(_switch(models.find_model_using_name("pix2pix")), host_options(teachers.parent))
+        plain = set_up(_switch(models.find_model_using_name("pix2pix")), host_options(teachers.parent))
         assert inspect_state_dict(plain.netG.state_dict()).ngf == 4
 
 
@@ -313,7 +311,7 @@ class TestRecords:
 class TestInheritance:
     def test_is_there_at_the_first_step(self, models: ModuleType, teachers: Path, name: str) -> None:
         extra = {"student_init": "teacher", "student_ngf": 4, "student_netG": "resnet_3blocks"}
-        model = build(distilling(models, name), options(teachers, name, **extra))
+        model = set_up(distilled(models, name), options(teachers, name, **extra))
         for net in NETS[name]:
             expected = build_generator(GeneratorSpec("resnet", 3, 3, 4, 3, "instance", False, True))
             teacher = build_generator(GeneratorSpec("resnet", 3, 3, 6, 3, "instance", False, True))
@@ -321,14 +319,14 @@ class TestInheritance:
             inherit_weights(expected, teacher)
             assert same(getattr(model, f"net{net}").state_dict(), expected.state_dict())
         before = states(model, NETS[name])
-        step(model)
+        train_step(model, 2)
         assert not any(same(*pair) for pair in zip(before, states(model, NETS[name]), strict=True))
 
     def test_is_there_where_a_host_sets_up_late(self, models: ModuleType, teachers: Path, name: str) -> None:
         """As CUT does: a first pass, forward and backward, before the networks are set up."""
         extra = {"student_init": "teacher", "student_ngf": 6, "student_netG": "resnet_3blocks"}
         opt = options(teachers, name, **extra)
-        model = distilling(models, name)(opt)
+        model = distilled(models, name)(opt)
         model.isTrain = True
         images = torch.rand(1, 3, 32, 32)
         model.set_input({"A": images, "B": images, "A_paths": ["a"], "B_paths": ["b"]})
@@ -342,30 +340,30 @@ class TestInheritance:
     def test_of_a_discriminator(
         self, models: ModuleType, teachers: Path, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        host = build(models.find_model_using_name(name), host_options(teachers.parent, model=name), seed=5)
+        host = set_up(models.find_model_using_name(name), host_options(teachers.parent, model=name), seed=5)
         judges = [net.replace("G", "D") for net in NETS[name]]
         for judge in judges:
             torch.save(getattr(host, f"net{judge}").state_dict(), teachers / f"latest_net_{judge}.pth")
         extra = {"discriminator_init": "teacher", "student_ngf": 4}
-        model = build(distilling(models, name), options(teachers, name, **extra), seed=6)
+        model = set_up(distilled(models, name), options(teachers, name, **extra), seed=6)
         for judge in judges:
             own = getattr(model, f"net{judge}").state_dict()
             assert same(own, getattr(host, f"net{judge}").state_dict())
         assert capsys.readouterr().out.count(f" starts from {len(own)} of {len(own)} tensors of") == len(judges)
         with pytest.raises(KDError, match=r"no convolution of netD\w* fits .*give --student_ndf and --student_netD"):
-            build(distilling(models, name), options(teachers, name, **extra, student_ndf=3))
+            set_up(distilled(models, name), options(teachers, name, **extra, student_ndf=3))
         (teachers / f"latest_net_{judges[0]}.pth").unlink()
         with pytest.raises(KDError, match=f"there is no latest_net_{judges[0]}.pth beside"):
-            build(distilling(models, name), options(teachers, name, **extra))
+            set_up(distilled(models, name), options(teachers, name, **extra))
 
     def test_never_overwrites_a_continued_run(self, models: ModuleType, teachers: Path, name: str) -> None:
         (teachers.parent / "student").mkdir()
         extra = {"student_init": "teacher", "student_ngf": 4, "student_netG": "resnet_3blocks"}
-        cls = distilling(models, name)
-        model = build(cls, options(teachers, name, **extra))
-        step(model)
+        cls = distilled(models, name)
+        model = set_up(cls, options(teachers, name, **extra))
+        train_step(model, 2)
         model.save_networks("latest")
-        again = build(cls, options(teachers, name, **extra, continue_train=True), seed=8)
+        again = set_up(cls, options(teachers, name, **extra, continue_train=True), seed=8)
         for ours, theirs in zip(states(again, NETS[name]), states(model, NETS[name]), strict=True):
             assert same(ours, theirs)
 
@@ -395,7 +393,7 @@ def test_inheritance_in_the_hosts_own_script(place: tuple[Path, str], images: Pa
 
 class TestDiscriminatorNote:
     def say(self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str], **changes: object) -> str:
-        build(distilling(models, "pix2pix"), options(teachers, "pix2pix", student_ngf=4, **changes))
+        set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", student_ngf=4, **changes))
         return capsys.readouterr().out
 
     def test_full_size(self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -462,20 +460,20 @@ class TestOptions:
     )
     def test_refuses_in_a_host(self, models: ModuleType, teachers: Path, changes: dict, message: str) -> None:
         with pytest.raises(KDError, match=message) as caught:
-            build(distilling(models, "pix2pix"), options(teachers, "pix2pix", **changes))
+            set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", **changes))
         assert "\n" not in str(caught.value)
 
     def test_crop_that_no_unet_fits(self, models: ModuleType, teachers: Path) -> None:
         opt = options(teachers, "pix2pix", student_netG="unet_32")
         opt.crop_size = 40
         with pytest.raises(KDError, match="take a ResNet, or a --crop_size of 32"):
-            build(distilling(models, "pix2pix"), opt)
+            set_up(distilled(models, "pix2pix"), opt)
 
     @pytest.mark.parametrize("given", ["yes", "no", None])
     def test_dropout_of_its_own(self, models: ModuleType, teachers: Path, given: str | None) -> None:
         for no_dropout in (True, False):
             opt = options(teachers, "pix2pix", student_dropout=given, no_dropout=no_dropout)
-            network = distilling(models, "pix2pix")(opt).netG
+            network = distilled(models, "pix2pix")(opt).netG
             wanted = given == "yes" if given else not no_dropout
             assert any(isinstance(module, nn.Dropout) for module in network.modules()) is wanted
 

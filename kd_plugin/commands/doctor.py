@@ -16,6 +16,7 @@ import torch
 from ..host.survey import Survey, survey
 from ..losses import get_term, term_names
 from ..version import __version__
+from .shared import add_host, add_json
 
 __all__ = ["add_parser"]
 
@@ -32,8 +33,8 @@ def add_parser(commands: Any) -> None:
         "where, which models can be distilled; and PyTorch, GPUs and packages here. Add it to a bug report. The exit "
         "status is 1 if the folder lacks something that the plugin needs.",
     )
-    parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: this one)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_host(parser)
+    add_json(parser)
     parser.set_defaults(action=_doctor)
 
 

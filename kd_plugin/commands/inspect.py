@@ -12,7 +12,7 @@ from ..checkpoint import inspect_checkpoint
 from ..errors import CheckpointError
 from ..networks import GeneratorSpec
 from ..report.cost import Cost, generator_cost
-from .shared import add_size, check_size
+from .shared import add_json, add_size, check_size
 
 __all__ = ["add_parser"]
 
@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a checkpoint such as checkpoints/NAME/latest_net_G.pth")
     add_size(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(action=_inspect)
 
 

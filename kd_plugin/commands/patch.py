@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host.install import FAMILIES, find_family, install, remove, status
+from .shared import add_host
 
 __all__ = ["add_parser"]
 
@@ -20,7 +21,7 @@ def add_parser(commands: Any) -> None:
         "git. No file of the host is changed, and none that differs is overwritten. Afterwards python train.py "
         "--model distill_pix2pix --distill wavelet,srp --teacher ... needs no kd run.",
     )
-    parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: this one)")
+    add_host(parser)
     parser.add_argument("--family", metavar="NAME", default="", help=f"{' or '.join(FAMILIES)}; found by itself")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--check", action="store_true", help="change nothing; exit with 1 unless all files are there")

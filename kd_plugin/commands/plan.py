@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..networks import GeneratorSpec
 from ..progress import Phase, Progress
 from ..students.budget import Footprint, Limit, amount, parse_limit
 from ..students.plan import Plan, Student, make_plan, measure_papers, student_flags
-from .shared import add_size, check_size
+from .shared import add_json, add_size, check_size
 
 __all__ = ["add_parser"]
 
@@ -43,7 +44,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--size-mb", metavar="N", help="largest checkpoint file in MB, e.g. 4 or 7x")
     parser.add_argument("--device", default="cpu", help="where to measure: cpu or cuda (default: cpu)")
     parser.add_argument("--paper", action="store_true", help="show the two papers' students on this machine instead")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(action=_plan)
 
 
@@ -60,11 +61,8 @@ def _plan(options: argparse.Namespace) -> int:
     teacher = inspect_checkpoint(file)
     check_size(options.size, teacher)
     budget = _budget(options)
-    progress = _progress()
-    try:
-        plan = make_plan(teacher, options.size, budget, device, progress.update)
-    finally:
-        progress.clear()
+    with _measuring() as progress:
+        plan = make_plan(teacher, options.size, budget, device, progress)
     print(_as_json(plan, file) if options.json else _page(plan, file, options.teacher))
     return 0
 
@@ -94,10 +92,15 @@ def _budget(options: argparse.Namespace) -> dict[str, Limit]:
     return {m: parse_limit(m, text, f"--{_LIMITS[m]}") for m, text in given.items() if text is not None}
 
 
-def _progress() -> Progress:
+@contextmanager
+def _measuring() -> Iterator[Callable[[float], None]]:
+    """Show how far the measuring is: the part done is told to what the context gives."""
     progress = Progress([Phase(_MEASURING, 15)])
     progress.begin(_MEASURING)
-    return progress
+    try:
+        yield progress.update
+    finally:
+        progress.clear()
 
 
 def _page(plan: Plan, file: Path, given: str) -> str:
@@ -161,11 +164,8 @@ def _papers(options: argparse.Namespace, device: torch.device) -> str:
         raise OptionError(f"--paper shows the papers' students, whatever they take: leave out --{limit}")
     if options.size < 1 or options.size % 256:
         raise OptionError(f"--size {options.size}: the papers' U-Nets take multiples of 256")
-    progress = _progress()
-    try:
-        measured = measure_papers(options.size, device, progress.update)
-    finally:
-        progress.clear()
+    with _measuring() as progress:
+        measured = measure_papers(options.size, device, progress)
     if options.json:
         rows = [
             {"paper": row.paper, "teacher": _student_json(teacher), "student": _student_json(student)}

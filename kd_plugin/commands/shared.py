@@ -7,9 +7,19 @@ import argparse
 from ..errors import OptionError
 from ..networks import GeneratorSpec
 
-__all__ = ["add_size", "check_size"]
+__all__ = ["add_host", "add_json", "add_size", "check_size"]
 
 _LEAST = 8  # what leaves the residual blocks of a ResNet, at a quarter of it, a pixel to mirror
+
+
+def add_host(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of a host."""
+    parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: this one)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:

@@ -17,12 +17,12 @@ from typing import Any, get_args
 
 from torch import nn
 
-from ..errors import ArgumentError, CheckpointError, HostError, OptionError
+from ..errors import CheckpointError, HostError
 from ..imports import is_function
 from ..networks import Conv, parse_netG
 from ..students import RECORD_NAME, StudentRequest, build_student, is_registered
 
-__all__ = ["BuildCall", "StudentBuild", "building_students", "check_size", "training_size"]
+__all__ = ["BuildCall", "StudentBuild", "building_students"]
 
 
 @dataclass(frozen=True)
@@ -159,30 +159,3 @@ def _initialised(network: nn.Module, define_G: Callable[..., nn.Module], asked: 
         raise HostError(f"{define_G.__module__} has no init_net, which initialises generators in hosts of this kind")
     initialised: nn.Module = init_net(network, asked["init_type"], asked["init_gain"], asked["gpu_ids"])
     return initialised
-
-
-def check_size(netG: str, opt: Any) -> None:
-    """Check that a U-Net can halve the pictures as often as it wants to.
-
-    Raises:
-        OptionError: it cannot; the message names one that can.
-    """
-    side = training_size(opt)
-    try:
-        architecture, depth = parse_netG(netG)
-    except ArgumentError:  # the host's own
-        return
-    if side is not None and architecture == "unet" and side % 2**depth:
-        fitting = next((2**d for d in range(depth - 1, 4, -1) if side % 2**d == 0), None)
-        hint = f"take unet_{fitting}, or a" if fitting else "take a ResNet, or a"
-        raise OptionError(
-            f"a {netG} halves its pictures {depth} times, so their sides must be multiples of {2**depth}, and these "
-            f"are {side}: {hint} --crop_size of {2**depth}"
-        )
-
-
-def training_size(opt: Any) -> int | None:
-    """Return the side of the square pictures a host trains with, or None where they are no squares of known size."""
-    preprocess = getattr(opt, "preprocess", "")
-    option = "crop_size" if "crop" in preprocess else "load_size" if "resize" in preprocess else ""
-    return getattr(opt, option, None) if option else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,13 +57,14 @@ class Guard:
         trained = {id(parameter) for student in students for parameter in student.parameters()}
         own = weakref.ref(self)  # an optimizer outlives a model in no host, but must not keep one alive
 
-        def before_step(optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> None:
+        def before_step(trains_students: bool, optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> None:
             guard = own()
             if guard is not None:
-                guard._check(optimizer, any(id(parameter) in trained for parameter in _parameters(optimizer)))
+                guard._check(optimizer, trains_students)
 
         for optimizer in optimizers:
-            optimizer.register_step_pre_hook(before_step)
+            trains_students = any(id(parameter) in trained for parameter in _parameters(optimizer))
+            optimizer.register_step_pre_hook(partial(before_step, trains_students))
 
     def begin(self, epoch: int, iteration: int) -> None:
         """Begin a step of the training."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..checkpoint import read_state_dict
+from ..discriminator import discriminator_beside
 from ..errors import ArgumentError, OptionError
 from ..report.cost import count_parameters
 from ..students import inherit_weights
@@ -68,10 +69,10 @@ def _start_discriminator(model: Any, pair: Pair, teacher: Path) -> None:
     judge = getattr(model, name, None)
     if not isinstance(judge, nn.Module):
         raise OptionError(f"--discriminator_init teacher: this model has no {name}")
-    file = teacher.with_name(teacher.name.replace("_net_G", "_net_D"))
-    if file == teacher or not file.is_file():
+    file = discriminator_beside(teacher)
+    if file is None or not file.is_file():
         raise OptionError(
-            f"--discriminator_init teacher: there is no {file.name if file != teacher else '*_net_D*.pth'} beside "
+            f"--discriminator_init teacher: there is no {file.name if file else '*_net_D*.pth'} beside "
             f"{teacher}: put the teacher's discriminator there, or leave the option out"
         )
     own, state = unwrap(judge).state_dict(), read_state_dict(file)

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 
 from ..errors import ArgumentError, OptionError
 from ..imports import is_function
-from ..networks import Conv, GeneratorSpec
+from ..networks import Conv, GeneratorSpec, parse_netG
 from ..students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
-from .building import StudentBuild, check_size, training_size
+from .building import StudentBuild
 from .contract import say
 from .flags import option
 
@@ -119,7 +119,7 @@ class StudentOptions:
             OptionError: nothing keeps within the budget, or the pictures are too small for the networks.
         """
         if not self.student_factory:
-            check_size(str(self.student_netG or getattr(opt, "netG", "")), opt)
+            _check_size(str(self.student_netG or getattr(opt, "netG", "")), opt)
         for name in ("ngf", "netG", "ndf", "netD"):
             value = getattr(self, f"student_{name}")
             if value is not None:
@@ -142,7 +142,7 @@ class StudentOptions:
             opt.ngf = self._within_budget(opt, teacher)
 
     def _within_budget(self, opt: Namespace, teacher: GeneratorSpec) -> int:
-        size = training_size(opt) or _USUAL_SIZE
+        size = _training_size(opt) or _USUAL_SIZE
         if size % teacher.multiple:
             raise OptionError(
                 f"the teacher, a {teacher.netG}, takes pictures whose sides are multiples of {teacher.multiple}, and "
@@ -177,3 +177,30 @@ def keep_from_teacher(parser: ArgumentParser, teacher: GeneratorSpec) -> None:
     if teacher.dropout is not None:
         kept["no_dropout"] = not teacher.dropout
     parser.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
+
+
+def _check_size(netG: str, opt: Any) -> None:
+    """Check that a U-Net can halve the pictures as often as it wants to.
+
+    Raises:
+        OptionError: it cannot; the message names one that can.
+    """
+    side = _training_size(opt)
+    try:
+        architecture, depth = parse_netG(netG)
+    except ArgumentError:  # the host's own
+        return
+    if side is not None and architecture == "unet" and side % 2**depth:
+        fitting = next((2**d for d in range(depth - 1, 4, -1) if side % 2**d == 0), None)
+        hint = f"take unet_{fitting}, or a" if fitting else "take a ResNet, or a"
+        raise OptionError(
+            f"a {netG} halves its pictures {depth} times, so their sides must be multiples of {2**depth}, and these "
+            f"are {side}: {hint} --crop_size of {2**depth}"
+        )
+
+
+def _training_size(opt: Any) -> int | None:
+    """Return the side of the square pictures a host trains with, or None where they are no squares of known size."""
+    preprocess = getattr(opt, "preprocess", "")
+    option = "crop_size" if "crop" in preprocess else "load_size" if "resize" in preprocess else ""
+    return getattr(opt, option, None) if option else None

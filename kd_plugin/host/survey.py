@@ -75,20 +75,20 @@ def survey(host: Path) -> Survey:
     finds_models = init.function("find_model_using_name") or init.import_of("find_model_using_name")
     define_G, init_net = networks.function("define_G"), networks.function("init_net")
     arguments = [argument.arg for argument in define_G.args.args] if define_G else []
-    built = f"define_G({', '.join(arguments)})" if define_G else ""
-    if networks.assignment("define_G"):
-        built = built or "define_G"
+    assigned = networks.assignment("define_G")
+    built = f"define_G({', '.join(arguments)})" if define_G else "define_G" if assigned else ""
     early = define_G is not None and _calls(define_G, "init_net")
     setup = base.function("setup")
     late = setup is not None and _calls(setup, "init_net")
-    parallel = [name for name in ("DistributedDataParallel", "DataParallel") if networks.has(name) or base.has(name)]
+    wrappers = ("DistributedDataParallel", "DataParallel")
+    parallel = next((name for name in wrappers if networks.has(name) or base.has(name)), "")
     findings = [
         Finding("models looked up by name", "find_model_using_name" if finds_models else "",
                 init.at(finds_models), needed=True),
-        Finding("generators built by", built, networks.at(define_G or networks.assignment("define_G"))),
+        Finding("generators built by", built, networks.at(define_G or assigned)),
         Finding("networks initialised", "when they are built" if early else "in setup()" if late else "",
                 networks.at(init_net)),
-        Finding("several GPUs", parallel[0] if parallel else ""),
+        Finding("several GPUs", parallel),
         Finding("checkpoints saved by", "save_networks" if base.function("save_networks") else "",
                 base.at(base.function("save_networks"))),
         Finding("learning rate set", _learning_rate(train), train.at(None) if train.tree else ""),
@@ -111,9 +111,11 @@ class _Source:
             except (SyntaxError, ValueError, RecursionError):
                 self.tree = None
 
+    def nodes(self) -> Iterator[ast.AST]:
+        return ast.walk(self.tree) if self.tree else iter(())
+
     def function(self, name: str) -> ast.FunctionDef | None:
-        nodes = ast.walk(self.tree) if self.tree else ()
-        return next((n for n in nodes if isinstance(n, ast.FunctionDef) and n.name == name), None)
+        return next((n for n in self.nodes() if isinstance(n, ast.FunctionDef) and n.name == name), None)
 
     def assignment(self, name: str) -> ast.stmt | None:
         """Return where a module gives a name a value, as one does that chooses among functions."""
@@ -131,25 +133,27 @@ class _Source:
         return None
 
     def has(self, name: str) -> bool:
-        nodes = ast.walk(self.tree) if self.tree else ()
-        return any(getattr(node, "attr", getattr(node, "id", None)) == name for node in nodes)
+        return any(_name(node) == name for node in self.nodes())
 
     def at(self, node: ast.stmt | None) -> str:
         return f"{self.name}:{node.lineno}" if node else self.name if self.tree else ""
 
 
+def _name(node: ast.AST) -> str | None:
+    """Return the last part of a name or of an attribute."""
+    name: str | None = getattr(node, "attr", getattr(node, "id", None))
+    return name
+
+
 def _calls(function: ast.FunctionDef, name: str) -> bool:
-    return any(
-        isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) == name
-        for node in ast.walk(function)
-    )
+    return any(isinstance(node, ast.Call) and _name(node.func) == name for node in ast.walk(function))
 
 
 def _learning_rate(train: _Source) -> str:
     """Return whether the rate is set before or after the steps of an epoch."""
     lines = {
         name: node.lineno
-        for node in (ast.walk(train.tree) if train.tree else ())
+        for node in train.nodes()
         if isinstance(node, ast.Call)
         and (name := getattr(node.func, "attr", "")) in ("update_learning_rate", "optimize_parameters")
     }
@@ -159,12 +163,12 @@ def _learning_rate(train: _Source) -> str:
     return "before every epoch" if before else "after every epoch"
 
 
-def _kind(host: Path, early: bool, late: bool, parallel: list[str]) -> str:
+def _kind(host: Path, early: bool, late: bool, parallel: str) -> str:
     if not (host / "models" / "__init__.py").is_file():
         return "not a host: it has no models/__init__.py"
     cut = (host / "models" / "cut_model.py").is_file()
     name = "contrastive-unpaired-translation" if cut else "pix2pix and CycleGAN"
-    if late or "DistributedDataParallel" in parallel:
+    if late or parallel == "DistributedDataParallel":
         return f"{name}, as of 2025 (torchrun)"
     return f"{name}, as before 2025 (--gpu_ids)" if early else name
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..checkpoint import find_stray, read_state_dict
+from ..checkpoint import find_stray, is_statistic, read_state_dict
 from ..errors import UnknownNetworkError, in_one_line
 from ..taps import unwrap
 from ..teacher import TeacherMode, freeze, load_teacher
@@ -50,7 +50,7 @@ def load_teacher_of(
     ngf = next((len(t) for key, t in state.items() if t.ndim == 4 and key.endswith(".weight")), 0)
     network = _build(call, {"ngf": ngf, "netG": netG, "gpu_ids": []})
     wanted = network.state_dict()
-    state = {key: tensor for key, tensor in state.items() if key in wanted or not _is_statistic(key)}
+    state = {key: tensor for key, tensor in state.items() if key in wanted or not is_statistic(key)}
     try:
         if stray := find_stray(state, wanted):
             raise RuntimeError(f"'{stray}' has no place in one")
@@ -68,7 +68,3 @@ def _build(call: BuildCall, changes: dict[str, Any]) -> nn.Module:
     # Hosts of some years initialise here, with random numbers, and say so.
     with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()):
         return unwrap(call.define_G(**arguments))
-
-
-def _is_statistic(key: str) -> bool:
-    return key.endswith((".running_mean", ".running_var", ".num_batches_tracked"))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..discriminator import Discriminator, load_discriminator
+from ..discriminator import Discriminator, discriminator_beside, load_discriminator
 from ..errors import ArgumentError
 from .registry import Term, TermOption, register
 from .validate import check_images, common_dtype, fit, without_autocast
@@ -97,10 +97,9 @@ class DiscriminatorLoss(Term):
 
     @classmethod
     def beside(cls, teacher: Path) -> dict[str, str]:
-        """Return the discriminator that judged this generator: ``latest_net_D_A.pth`` of ``latest_net_G_A.pth``."""
-        if "_net_G" not in teacher.name:
-            return {}
-        return {"discriminator_file": str(teacher.with_name(teacher.name.replace("_net_G", "_net_D")))}
+        """Return the discriminator that judged this generator."""
+        file = discriminator_beside(teacher)
+        return {"discriminator_file": str(file)} if file else {}
 
     def load(self) -> None:
         if self.network is None:

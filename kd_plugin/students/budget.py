@@ -23,6 +23,9 @@ __all__ = [
     "amount",
     "exceeded",
     "footprint",
+    "is_smaller",
+    "most_width",
+    "narrowest",
     "nothing_fits",
     "parse_budget",
     "parse_limit",
@@ -122,6 +125,11 @@ def most_width(teacher: GeneratorSpec) -> int:
     return max(equals)
 
 
+def narrowest(like: GeneratorSpec, limit: int) -> GeneratorSpec:
+    """Return the narrowest generator that is searched for, at most ``limit`` wide and else like the one given."""
+    return replace(like, ngf=min(LEAST_WIDTH, limit), widths=None)
+
+
 def is_smaller(student: Footprint, teacher: Footprint) -> bool:
     """Return whether a student has fewer parameters and operations than its teacher."""
     return student.params < teacher.params and student.macs < teacher.macs
@@ -179,7 +187,7 @@ def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool
         limit: the most ``ngf``.
         fits: whether a generator fits; true of all that are narrower than one it is true of.
     """
-    least = min(LEAST_WIDTH, limit)
+    least = narrowest(like, limit).ngf
     low, high = least - 1, limit  # fits at low (or low is below the least), not above high
     while low < high:
         middle = (low + high + 1) // 2
@@ -206,7 +214,7 @@ def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, 
     most = most_width(teacher)
     found = widest(like, most, lambda spec: not exceeded(footprint(spec, size), budget, large))
     if found is None:
-        least = replace(like, ngf=min(LEAST_WIDTH, most), widths=None)
+        least = narrowest(like, most)
         raise ArgumentError(nothing_fits(budget, {least: footprint(least, size)}, large))
     return found
 

@@ -10,7 +10,18 @@ import torch
 from ..errors import ArgumentError
 from ..networks import Conv, GeneratorSpec
 from ..report.latency import generator_latencies
-from .budget import LEAST_WIDTH, Budget, Footprint, exceeded, footprint, is_smaller, most_width, nothing_fits, widest
+from .budget import (
+    LEAST_WIDTH,
+    Budget,
+    Footprint,
+    exceeded,
+    footprint,
+    is_smaller,
+    most_width,
+    narrowest,
+    nothing_fits,
+    widest,
+)
 
 __all__ = ["PAPER_STUDENTS", "Plan", "Student", "make_plan", "measure_papers", "student_flags"]
 
@@ -97,19 +108,19 @@ def make_plan(
     if not candidates and not budget:
         raise ArgumentError(f"a {teacher.netG} of ngf {teacher.ngf} is too small to have students")
     if not candidates:
-        smallest = [replace(shape, ngf=min(LEAST_WIDTH, most), widths=None) for shape in shapes]
-        measure = _timed if "latency" in budget else lambda spec, size, device: footprint(spec, size)
-        raise ArgumentError(nothing_fits(budget, {spec: measure(spec, size, device) for spec in smallest}, own))
-    times = generator_latencies(
-        [teacher, *candidates], size, device, progress=lambda done: progress(_SEARCH + (1 - _SEARCH) * done)
+        smallest = [narrowest(shape, most) for shape in shapes]
+        costs = {s: _timed(s, size, device) if "latency" in budget else footprint(s, size) for s in smallest}
+        raise ArgumentError(nothing_fits(budget, costs, own))
+    specs = [teacher, *candidates]
+    times = generator_latencies(specs, size, device, progress=lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
+    large, *measured = (
+        Student(spec, replace(footprint(spec, size), latency=time)) for spec, time in zip(specs, times, strict=True)
     )
-    costs = [replace(footprint(s, size), latency=t) for s, t in zip([teacher, *candidates], times, strict=True)]
-    measured = [Student(spec, cost) for spec, cost in zip([teacher, *candidates], costs, strict=True)]
-    fitting = [student for student in measured[1:] if not exceeded(student.cost, budget, costs[0])]
+    fitting = [student for student in measured if not exceeded(student.cost, budget, large.cost)]
     if not fitting:
-        raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured[1:]}, costs[0]))
+        raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured}, large.cost))
     fitting.sort(key=lambda student: student.cost.latency or 0)
-    return Plan(measured[0], fitting, size, str(device))
+    return Plan(large, fitting, size, str(device))
 
 
 def _fits(
