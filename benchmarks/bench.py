@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import re
+import shutil
 import statistics
 import sys
 import time
@@ -20,10 +21,14 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cases
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+from kd_plugin.host.cost_options import CostOptions
+from kd_plugin.taps import Call
 
 Step = Callable[[], object]
 
@@ -111,12 +116,29 @@ def peak(step: Step, device: torch.device) -> int:
     return max(accumulate(changes))
 
 
-def whole_step(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
+def cost_options(device: torch.device, folder: str) -> dict[str, CostOptions]:
+    """Return the options that make the teacher cheaper, as far as the machine has what they need."""
+    found = {
+        "--amp bf16": CostOptions(amp="bf16"),
+        "--teacher_dtype bf16": CostOptions(teacher_dtype="bf16"),
+        "--teacher_compile": CostOptions(teacher_compile=True),
+        "--teacher_cache DIR": CostOptions(teacher_cache=folder),
+    }
+    if device.type == "cuda":
+        found["--teacher_dtype fp16"] = CostOptions(teacher_dtype="fp16")
+    elif not shutil.which("g++"):
+        del found["--teacher_compile"]
+    return found
+
+
+def whole_step(device: torch.device, tiny: bool, repeats: int, costs: dict[str, CostOptions]) -> list[Row]:
     """Compare a distillation step with its two unavoidable parts, timed apart."""
     rows = []
     for compiled in (False, True) if device.type == "cuda" else (False,):
         steps = {terms: cases.TrainingStep(device, tiny, compiled, terms) for terms in ("wavelet,srp", "wavelet")}
         step = steps["wavelet,srp"]
+        for name in () if compiled else ("--amp bf16", "--teacher_cache DIR"):
+            steps[f"wavelet,srp, {name}"] = cases.TrainingStep(device, tiny, cost=costs[name])
         ways = {terms: one.distilling for terms, one in steps.items()} | {"no term, one after the other": step.both}
         times = medians(device, max(repeats // 2, 1), step.plain, step.teach, *ways.values())
         parts = f"{milliseconds(times[0])} + {milliseconds(times[1])}"
@@ -128,22 +150,23 @@ def whole_step(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
     return rows
 
 
-def teacher_forms(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
+def teacher_forms(device: torch.device, tiny: bool, repeats: int, costs: dict[str, CostOptions]) -> list[Row]:
     """Time the teacher in other forms, and tell how far the student's gradient moves."""
     step = cases.TrainingStep(device, tiny)
-    reference = step.gradient(step.teacher)
+    distillers = step.distillers(costs)
+    reference = step.gradient(distillers["float32"])
 
     def moved(gradient: torch.Tensor) -> str:
         return f"{((gradient - reference).norm() / reference.norm()).item():.1e}"
 
-    teachers = step.teachers()
-    times = medians(device, max(repeats // 2, 1), *(partial(step.run, teacher) for teacher in teachers.values()))
+    times = medians(device, max(repeats // 2, 1), *(partial(d.teach, Call(step.image)) for d in distillers.values()))
     rows = [
-        Row((name, milliseconds(measured), f"{times[0] / measured:.2f}x", moved(step.gradient(teacher))))
-        for (name, teacher), measured in zip(teachers.items(), times, strict=True)
+        Row((name, milliseconds(measured), f"{times[0] / measured:.2f}x", moved(step.gradient(distiller))))
+        for (name, distiller), measured in zip(distillers.items(), times, strict=True)
     ]
     # The scale to judge by: another picture in place of this one.
-    return [*rows, Row(("(float32, another picture)", "", "", moved(step.gradient(step.teacher, step.other))))]
+    other = step.gradient(distillers["float32"], step.other)
+    return [*rows, Row(("(float32, another picture)", "", "", moved(other)))]
 
 
 def machine(device: torch.device) -> str:
@@ -171,12 +194,15 @@ def table(header: str, rows: list[Row]) -> str:
 
 def report(device: torch.device, tiny: bool, repeats: int) -> str:
     """Run everything, return Markdown."""
+    with TemporaryDirectory() as folder:
+        costs = cost_options(device, folder)
+        steps, forms = whole_step(device, tiny, repeats, costs), teacher_forms(device, tiny, repeats, costs)
     parts = [
         f"Measured with `{' '.join(['python', *sys.argv])}` on {machine(device)}.",
         table("forward and backward,ours,against,takes,ratio,target", losses(device, tiny, repeats)),
         table("extra memory,ours,against,takes,ratio,target", memory(device, tiny)),
-        table(f"{cases.STEP},takes,student step + teacher forward,ratio,target", whole_step(device, tiny, repeats)),
-        table("teacher forward,takes,faster,student's gradient moves by", teacher_forms(device, tiny, repeats)),
+        table(f"{cases.STEP},takes,student step + teacher forward,ratio,target", steps),
+        table("teacher forward,takes,faster,student's gradient moves by", forms),
     ]
     return "\n\n".join(parts) + "\n"
 

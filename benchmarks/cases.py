@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from torch import nn
 
 from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.attach import attach
+from kd_plugin.host.cost_options import CostOptions
 from kd_plugin.losses import semantic_relation_loss, wavelet_loss
 from kd_plugin.networks import Generator, build_generator
 
@@ -147,7 +147,12 @@ class TrainingStep:
     """A pix2pix step at batch size 1: ResNet-9 of 24 channels under a teacher of 64, PatchGAN, two Adams."""
 
     def __init__(
-        self, device: torch.device, tiny: bool = False, compiled: bool = False, terms: str = "wavelet,srp"
+        self,
+        device: torch.device,
+        tiny: bool = False,
+        compiled: bool = False,
+        terms: str = "wavelet,srp",
+        cost: CostOptions = CostOptions(),  # noqa: B008 - it is frozen
     ) -> None:
         depth, side = (2, 64) if tiny else (9, 256)
         torch.manual_seed(0)
@@ -159,7 +164,12 @@ class TrainingStep:
         if compiled:
             for network in (self.student, self.teacher, self.judge):
                 network.compile()
-        self.distiller = Distiller(self.student, self.teacher, terms)
+        half = cost.half(device)
+        teacher = cost.prepare_teacher(self.teacher, half)
+        self.distiller = Distiller(self.student, teacher, terms, cache=cost.cache(), half=half)
+        if half:
+            half.run(self.student)
+            half.run(self.judge)
 
     def plain(self) -> None:
         """Train the student alone."""
@@ -196,29 +206,24 @@ class TrainingStep:
         self.judge.requires_grad_(True)
         generator.step()
 
-    def teachers(self) -> dict[str, Generator]:
-        """Return the teacher in the forms it can run in."""
-        forms = {"float32": self.teacher}
-        for name, dtype in (("channels_last", torch.float32), ("channels_last, bfloat16", torch.bfloat16)):
-            network = copy.deepcopy(self.teacher).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            network.register_forward_pre_hook(_cast(dtype))
-            forms[name] = network
-        return forms
+    def distillers(self, costs: dict[str, CostOptions]) -> dict[str, Distiller]:
+        """Return distillers whose teacher runs as options say, and with its weights in channels_last."""
+        terms = "wavelet,srp"
+        last = copy.deepcopy(self.teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        found = {
+            "float32": Distiller(self.student, self.teacher, terms),
+            "channels_last": Distiller(self.student, last, terms),
+        }
+        for name, cost in costs.items():
+            teacher = cost.prepare_teacher(copy.deepcopy(self.teacher), cost.half(self.image.device))
+            found[name] = Distiller(self.student, teacher, terms, cache=cost.cache())
+        return found
 
-    def run(self, teacher: nn.Module) -> None:
-        """Run a teacher in a form of its own."""
-        with torch.no_grad():
-            teacher(self.image)
-
-    def gradient(self, teacher: nn.Module, image: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the gradient that the terms give the student under a teacher, as one vector."""
+    def gradient(self, distiller: Distiller, image: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the gradient that the terms give the student, as one vector."""
         self.student.zero_grad()
-        Distiller(self.student, teacher, "wavelet,srp")(self.image if image is None else image).total.backward()
+        distiller(self.image if image is None else image).total.backward()
         return torch.cat([p.grad.flatten() for p in self.student.parameters() if p.grad is not None])
-
-
-def _cast(dtype: torch.dtype) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], tuple[Any, ...]]:
-    return lambda module, inputs: tuple(x.to(dtype=dtype, memory_format=torch.channels_last) for x in inputs)
 
 
 def _generator(ngf: int, depth: int) -> Generator:

@@ -24,7 +24,10 @@ from .adapters import make_adapters
 from .errors import ArgumentError
 from .layout import keep_layout
 from .losses import Schedule, WeightedTerm, build_terms
+from .precision import HalfPrecision
 from .taps import Call, Recorder, Tap, default_taps, resolve_taps
+from .teacher_cache import TeacherCache
+from .teacher_pass import TeacherPass
 
 __all__ = ["Distillation", "Distiller"]
 
@@ -62,6 +65,8 @@ class Distiller:
         taps: where terms on features read student and teacher, for all of them or by the name of the term; names
             may be patterns. By default the places a term is made for. With several taps, a term is the mean over
             them.
+        cache: where the teacher's images and features are kept on disk; it must be in eval mode then.
+        half: the mixed precision that the student runs in, if it does.
 
     Attributes:
         epoch: what the schedules of the weights go by; to be set by the loop, from 1 on, where a weight changes.
@@ -70,7 +75,8 @@ class Distiller:
             to its device first.
 
     Raises:
-        ArgumentError: unknown terms, options or modules; a teacher that requires grad.
+        ArgumentError: unknown terms, options or modules; a teacher that requires grad, or one in training mode with a
+            cache.
     """
 
     def __init__(
@@ -81,6 +87,8 @@ class Distiller:
         *,
         options: Mapping[str, Any] | None = None,
         taps: Sequence[Tap] | Mapping[str, Sequence[Tap]] | None = None,
+        cache: TeacherCache | None = None,
+        half: HalfPrecision | None = None,
     ) -> None:
         if any(parameter.requires_grad for parameter in teacher.parameters()):
             raise ArgumentError("the teacher requires grad: freeze it with teacher.requires_grad_(False)")
@@ -97,6 +105,8 @@ class Distiller:
             known = ", ".join(reading) or "none"
             raise ArgumentError(f"taps are given for {strange[0]}, but the terms that read features are {known}")
         self.taps = {name: self._taps_of(name, taps) for name in reading}
+        self._half = half
+        self._teacher_pass = TeacherPass(teacher, {tap.teacher for tap in self._all_taps()}, cache)
         for weighted in self.terms.values():
             weighted.term.load()
         self.adapters = nn.ModuleDict(
@@ -120,10 +130,11 @@ class Distiller:
         if not isinstance(call.output, torch.Tensor):
             raise ArgumentError(f"the student gave a {type(call.output).__name__}, expected a batch of images")
         output, kept = call.output, keep_layout(call.output)
-        call = Call(call.input, kept, {name: keep_layout(feature) for name, feature in call.features.items()})
-        with Recorder(self.teacher, [tap.teacher for tap in self._all_taps()]) as recorder:
-            teacher_output = self.teach(call)
-        teacher_features = recorder.calls[-1].features
+        leave = self._half.leave if self._half else _unchanged  # a feature leaves a network at another place
+        features = {name: keep_layout(leave(feature)) for name, feature in call.features.items()}
+        call = Call(call.input, kept, features)
+        self._check_size(call.input)
+        teacher_output, teacher_features = self._teacher_pass(call.input)
         losses = {}
         for name, weighted in self.terms.items():
             weight = weighted.weight(self.epoch)
@@ -158,9 +169,7 @@ class Distiller:
             ArgumentError: the image size does not suit the teacher.
         """
         self._check_size(call.input)
-        with torch.no_grad():
-            output: torch.Tensor = self.teacher(call.input)
-        return output
+        return self._teacher_pass(call.input)[0]
 
     def _taps_of(self, name: str, given: Sequence[Tap] | Mapping[str, Sequence[Tap]] | None) -> list[Tap]:
         taps = given.get(name) if isinstance(given, Mapping) else given
@@ -188,6 +197,10 @@ class Distiller:
             )
         if images.shape[1] != spec.input_nc:
             raise ArgumentError(f"the teacher takes {spec.input_nc} channels, got {images.shape[1]}")
+
+
+def _unchanged(feature: torch.Tensor) -> torch.Tensor:
+    return feature
 
 
 def _built(

@@ -123,7 +123,7 @@ class TestCauses:
         """A discriminator is skipped for what it has itself, and not counted."""
         student, other = nn.Linear(2, 1), nn.Linear(2, 1)
         optimizer = torch.optim.Adam(other.parameters(), lr=0.1)
-        guard = Guard([optimizer], [student], [student, other, None], 0)
+        guard = Guard([optimizer], [student], [student, other], 0)
         guard.begin(1, 1)
         guard.observe("", {"pixel": torch.tensor(float("nan"))}, [])
         for factor in (1.0, float("nan"), 1.0):

@@ -19,7 +19,7 @@ from conftest import distilling, host_options, set_up
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
-from kd_plugin.host.mixin import _refuse_replicas
+from kd_plugin.host.distilled import refuse_replicas
 from kd_plugin.host.patches import _switch
 from kd_plugin.losses import pixel_loss, semantic_relation_loss, wavelet_loss
 from kd_plugin.networks import build_generator
@@ -300,8 +300,8 @@ class TestPairs:
         teacher = load_teacher(teachers / "latest_net_G.pth")
         student.device_ids = [0, 1]
         with pytest.raises(KDError, match="DataParallel splits over 2 GPUs"):
-            _refuse_replicas(Distiller(student, teacher, ["srp"]))
-        _refuse_replicas(Distiller(student, teacher, ["wavelet"]))
+            refuse_replicas(Distiller(student, teacher, ["srp"]))
+        refuse_replicas(Distiller(student, teacher, ["wavelet"]))
 
     def test_output_outside_the_loss_is_noticed(self, models: ModuleType, teachers: Path) -> None:
         class Blind(distilling(class_of(models, "pix2pix"))):  # type: ignore[misc]

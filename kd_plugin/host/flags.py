@@ -10,12 +10,23 @@ from typing import Any
 
 from ..errors import HostError, OptionError, unknown_name
 
-__all__ = ["Flag", "add_flags", "check_value", "flags_of", "option"]
+__all__ = ["Flag", "add_flags", "check_value", "clash", "flags_of", "option"]
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One command line option; ``term`` is the term it belongs to, if any."""
+    """One command line option.
+
+    Attributes:
+        name: without dashes.
+        default: its value if it is not given.
+        help: for ``--help``.
+        type: of its value; one of type ``bool`` takes none, and is true if it is given.
+        choices: what its value may be.
+        term: the term it belongs to, if any.
+        dest: under which name the host's options hold it; its own if empty.
+        yields: whether it is left out in a host that has an option of the same name.
+    """
 
     name: str
     default: Any
@@ -23,6 +34,13 @@ class Flag:
     type: type = str
     choices: tuple[Any, ...] | None = None
     term: str | None = None
+    dest: str = ""
+    yields: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """Its name in the host's options."""
+        return self.dest or self.name
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
@@ -45,14 +63,23 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
         return
     group = parser.add_argument_group(title, description)
     for flag in flags:
-        try:
+        form: dict[str, Any] = {"dest": flag.attribute, "default": flag.default, "help": flag.help}
+        if flag.type is bool:
+            form["action"] = "store_true"
+        else:
             # Choices are checked with everything else: argparse would print all of the host's usage before its line.
-            metavar = f"{{{','.join(flag.choices)}}}" if flag.choices else None
-            group.add_argument(
-                f"--{flag.name}", type=_or_text(flag.type), default=flag.default, metavar=metavar, help=flag.help
-            )
+            form["metavar"] = f"{{{','.join(flag.choices)}}}" if flag.choices else None
+            form["type"] = _or_text(flag.type)
+        try:
+            group.add_argument(f"--{flag.name}", **form)
         except argparse.ArgumentError as error:
-            raise HostError(f"this host has an option --{flag.name} of its own, which the plugin needs") from error
+            if not flag.yields:
+                raise clash(flag) from error
+
+
+def clash(flag: Flag) -> HostError:
+    """Return the error for an option of the plugin whose name the host has given to one of its own."""
+    return HostError(f"this host has an option --{flag.name} of its own, a name the plugin needs: rename the host's")
 
 
 def check_value(flag: Flag, value: Any) -> None:

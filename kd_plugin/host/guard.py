@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import distributed, nn
 
 from ..errors import KDError
+from ..precision import HalfPrecision
 from .contract import say, several_processes
 
 __all__ = ["Guard", "TrainingError"]
@@ -29,24 +30,27 @@ class Guard:
 
     A skipped step leaves weights and optimizer as they are: parameters without a gradient are none of an optimizer's
     business. The running statistics of norms, which a pass alone changes, are put back. On several processes all skip
-    the same steps. PyTorch 2.2 takes optimizers' hooks away once ``torch.compile`` was used, and the guard with them.
+    the same steps.
 
     Args:
         optimizers: those of the model; all are guarded.
         students: the generators that are distilled; the steps of the optimizers that train them are counted.
         networks: all of the model's, whose running statistics are kept.
         most: how many steps may be skipped one after the other.
+        half: the precision they run in. Gradients that are too large for it are told to it, and no fault.
     """
 
     def __init__(
         self,
         optimizers: Iterable[torch.optim.Optimizer],
         students: Iterable[nn.Module],
-        networks: Iterable[nn.Module | None],
+        networks: Iterable[nn.Module],
         most: int,
+        half: HalfPrecision | None = None,
     ) -> None:
         self._most = most
-        self._buffers = [b for n in networks if n is not None for b in n.buffers() if b.is_floating_point()]
+        self._half = half
+        self._buffers = [b for network in networks for b in network.buffers() if b.is_floating_point()]
         self._before: list[torch.Tensor] = []
         self._told: set[str] = set()
         self._bad = 0
@@ -57,14 +61,22 @@ class Guard:
         trained = {id(parameter) for student in students for parameter in student.parameters()}
         own = weakref.ref(self)  # an optimizer outlives a model in no host, but must not keep one alive
 
-        def before_step(trains_students: bool, optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> None:
-            guard = own()
-            if guard is not None:
-                guard._check(optimizer, trains_students)
+        def guarded(optimizer: torch.optim.Optimizer) -> Callable[..., Any]:
+            trains_students = any(id(parameter) in trained for parameter in _parameters(optimizer))
+            original = optimizer.step
+
+            @functools.wraps(original)
+            def step(*arguments: Any, **named: Any) -> Any:
+                guard = own()
+                if guard is not None:
+                    guard._check(optimizer, trains_students)
+                return original(*arguments, **named)
+
+            return step
 
         for optimizer in optimizers:
-            trains_students = any(id(parameter) in trained for parameter in _parameters(optimizer))
-            optimizer.register_step_pre_hook(partial(before_step, trains_students))
+            # Not as a hook of the optimizer: PyTorch 2.2 takes those away once torch.compile was used.
+            optimizer.step = guarded(optimizer)  # type: ignore[method-assign]
 
     def begin(self, epoch: int, iteration: int) -> None:
         """Begin a step of the training."""
@@ -105,21 +117,26 @@ class Guard:
         parameters = [p for p in _parameters(optimizer) if p.grad is not None]
         if not parameters:
             return
-        finite = nn.utils.clip_grad_norm_(parameters, math.inf).isfinite()  # for the norm: nothing is clipped
-        for value in self._values.values() if trains_students else ():
-            finite = finite & value.isfinite().to(finite.device)
+        norm = nn.utils.clip_grad_norm_(parameters, math.inf)  # for the norm: nothing is clipped
+        values = [value.to(norm) for value in self._values.values()] if trains_students else []
+        flags = torch.stack([norm.isfinite(), torch.stack([norm.new_zeros(()), *values]).isfinite().all()])
         if several_processes():
-            flag = finite.to(torch.uint8)
-            distributed.all_reduce(flag, op=distributed.ReduceOp.MIN)
-            finite = flag.bool()
-        if finite:  # the one time per step of an optimizer that the processor waits for a GPU
+            flags = flags.to(torch.uint8)
+            distributed.all_reduce(flags, op=distributed.ReduceOp.MIN)
+        # The one time per step of an optimizer that the processor waits for a GPU.
+        gradients_finite, terms_finite = map(bool, flags.tolist())
+        if gradients_finite and terms_finite:
             if trains_students:
                 self._bad = 0
+                if self._half:
+                    self._half.stepped()
             return
         for parameter in parameters:
             parameter.grad = None
         for buffer, before in zip(self._buffers, self._before, strict=False):
             buffer.copy_(before)
+        if self._half and terms_finite and self._half.overflow():
+            return
         if not trains_students:
             return
         self._bad += 1

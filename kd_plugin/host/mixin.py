@@ -12,7 +12,6 @@ import sys
 import warnings
 from argparse import ArgumentParser
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,34 +23,23 @@ from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
 from ..files import sha256
 from ..report.cost import count_parameters
-from ..students import StudentRecord, describe, factory_of
-from ..taps import Tap
-from ..version import __version__
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students
-from .contract import Pair, find_pairs, is_main_process, network_of, say
+from .contract import find_pairs, is_main_process, network_of, say
+from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
 from .guard import Guard
 from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .record import build_of, check_build, current_record, recorded_build, use_record
 from .resume import Keeper, continue_epochs
+from .scaler import find_loss_scale
 from .start import note_large_discriminator, start_from_teacher
 from .student_options import keep_from_teacher
 from .teacher_network import load_teacher_of
 from .teachers import check_channels, check_not_overwritten, find_teachers, peek_teacher
 
 __all__ = ["DistillMixin"]
-
-
-@dataclass
-class _Distilled:
-    """A pair in training: its teacher, where that came from, and the distiller that compares the two."""
-
-    pair: Pair
-    file: Path
-    teacher: nn.Module
-    distiller: Distiller
 
 
 class DistillMixin:
@@ -110,7 +98,7 @@ class DistillMixin:
         return parser
 
     def __init__(self, opt: Any) -> None:
-        self._distilled: list[_Distilled] = []
+        self._distilled: list[Distilled] = []
         self._attached: list[Attachment] = []
         self._epoch: int | None = None
         self._between_epochs = False
@@ -160,8 +148,11 @@ class DistillMixin:
         super().setup(opt)  # type: ignore[misc]
         for flag in self._config.idle():
             say(f"note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
-        for note in self._config.student.notes():
+        cost = self._config.cost
+        for note in (*self._config.student.notes(), *cost.notes()):
             say(f"note: {note}")
+        half, cache = cost.half(self.device), cost.cache()
+        networks = [network for name in self.model_names if (network := getattr(self, f"net{name}", None))]
         for pair, file in self._teacher_files.items():
             # Only now: the host may have wrapped the network for several GPUs in its setup.
             student = network_of(self, pair)
@@ -171,10 +162,11 @@ class DistillMixin:
             if not getattr(opt, "continue_train", False):
                 start_from_teacher(self, pair, student, teacher, file, self._config.student)
             terms = self._config.build_terms(pair.net, file)
-            distiller = Distiller(student, teacher, terms, taps=self._config.taps(pair.net))
-            _refuse_replicas(distiller)
-            self._distilled.append(_Distilled(pair, file, teacher, distiller))
-            say(_summary(self._distilled[-1]))
+            taps, runs = self._config.taps(pair.net), cost.prepare_teacher(teacher, half)
+            distiller = Distiller(student, runs, terms, taps=taps, cache=cache, half=half)
+            refuse_replicas(distiller)
+            self._distilled.append(Distilled(pair, file, teacher, sha256(file), distiller))
+            say(str(self._distilled[-1]))
             if count_parameters(student) >= count_parameters(teacher):
                 say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
             elif not self._config.student.student_ndf and not self._config.student.student_netD:
@@ -185,13 +177,16 @@ class DistillMixin:
                 say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone{start}")
         for distilled in self._distilled:
             train_adapters(distilled.distiller, self.optimizers, distilled.pair.net)
+        self._keeper.half = half
+        if half:
+            for network in networks:
+                half.run(network)
         students = [distilled.distiller.student for distilled in self._distilled]
-        networks = [getattr(self, f"net{name}", None) for name in self.model_names]
-        self._guard = Guard(self.optimizers, students, networks, self._config.max_bad_steps)
+        self._guard = Guard(self.optimizers, students, networks, self._config.max_bad_steps, half)
         if getattr(opt, "continue_train", False):
             load_adapters(self._adapters(), self._folder, loaded_epoch(opt))
         if is_main_process():
-            self._record(opt, self._config).write(self._folder)
+            record_of(self, opt, self._config, self._build, self._distilled).write(self._folder)
         late = self._epoch is not None  # a pass before this one, as CUT makes it, is no step
         self._epoch, self._iteration, self._between_epochs = None, 0, False
         update = super().update_learning_rate  # type: ignore[misc]
@@ -223,9 +218,12 @@ class DistillMixin:
             self._stop_if_asked()
             self._warn_if_unused()
             self._count_step()
+        for distilled in self._distilled:
+            distilled.follow(network_of(self, distilled.pair))
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
             super().forward()  # type: ignore[misc]
+        scale = find_loss_scale(self, self.device) if training and self._distilled else None
         for distilled, recorder in zip(self._distilled, recorders, strict=True):
             pair = distilled.pair
             output = getattr(self, pair.output, None)
@@ -239,7 +237,7 @@ class DistillMixin:
                 setattr(self, f"teacher_{pair.output}", distilled.distiller.teach(call))
                 continue
             result = distilled.distiller.distill(call)
-            attached, attachment = attach(result.output, result.total)
+            attached, attachment = attach(result.output, result.total, scale)
             setattr(self, pair.output, attached)
             setattr(self, f"teacher_{pair.output}", result.teacher_output)
             self._attached.append(attachment)
@@ -288,49 +286,3 @@ class DistillMixin:
                 stacklevel=3,
             )
         self._attached.clear()
-
-    def _record(self, opt: Any, config: DistillConfig) -> StudentRecord:
-        return StudentRecord(
-            kd_plugin=__version__,
-            model=opt.model,
-            direction=getattr(opt, "direction", None),
-            host_options=StudentRecord.options_of(opt),
-            distillation=config.to_dict(),
-            students={pair.net: describe(network_of(self, pair)) for pair in find_pairs(self)},
-            teachers={
-                d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)}
-                for d in self._distilled
-            },
-            build={**self._build.to_dict(), "factory": self._build.factory or factory_of(opt.netG)},
-        )
-
-
-def _refuse_replicas(distiller: Distiller) -> None:
-    student = distiller.student
-    if distiller.taps and isinstance(student, nn.DataParallel) and len(student.device_ids) > 1:
-        names = ", ".join(distiller.taps)
-        raise OptionError(
-            f"--distill {names} cannot read the layers of a generator that DataParallel splits over "
-            f"{len(student.device_ids)} GPUs: give one of --gpu_ids, or leave {names} out"
-        )
-
-
-def _summary(distilled: _Distilled) -> str:
-    teacher, distiller = distilled.teacher, distilled.distiller
-    spec = getattr(teacher, "spec", None)
-    kind = f"{spec.netG}, ngf {spec.ngf}" if spec else type(teacher).__name__
-    large, small = count_parameters(distilled.teacher), count_parameters(distiller.student)
-    terms = ", ".join(f"{name} x {weighted.weight}" for name, weighted in distiller.terms.items())
-    return (
-        f"{distilled.pair.net}: teacher {distilled.file} ({kind}, {large / 1e6:.3f} M) -> "
-        f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; "
-        f"{'; '.join([terms, *_places(distiller.taps)])}"
-    )
-
-
-def _places(taps: dict[str, list[Tap]]) -> list[str]:
-    """Say what terms on features read, those that read the same together."""
-    readers: dict[tuple[Tap, ...], list[str]] = {}
-    for name, read in taps.items():
-        readers.setdefault(tuple(read), []).append(name)
-    return [f"{', '.join(names)} at {', '.join(map(str, read))}" for read, names in readers.items()]

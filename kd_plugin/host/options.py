@@ -15,6 +15,7 @@ from ..errors import ArgumentError, OptionError
 from ..losses import WeightedTerm, build_terms, get_term, split_names, term_names
 from ..taps import Tap, parse_taps
 from ..teacher import TeacherMode
+from .cost_options import CostOptions
 from .flags import Flag, add_flags, check_value, flags_of, option
 from .student_options import StudentOptions
 
@@ -62,6 +63,7 @@ class DistillConfig:
         type=int,
     )
     student: StudentOptions = StudentOptions()
+    cost: CostOptions = CostOptions()
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
 
     @classmethod
@@ -71,7 +73,7 @@ class DistillConfig:
         Raises:
             OptionError: one line that says what is wrong and what to do instead.
         """
-        given = {flag: getattr(opt, flag.name) for flag in flags() if hasattr(opt, flag.name)}
+        given = {flag: getattr(opt, flag.attribute) for flag in flags() if hasattr(opt, flag.attribute)}
         if not getattr(opt, "distill", ""):
             stray = [flag.name for flag, value in given.items() if value != flag.default]
             if stray:
@@ -79,12 +81,14 @@ class DistillConfig:
             return None
         for flag, value in given.items():
             check_value(flag, value)
-        own, student = (
-            {flag.name: given[flag] for flag in flags_of(kind) if flag in given} for kind in (cls, StudentOptions)
+        own, student, cost = (
+            {flag.name: given[flag] for flag in flags_of(kind) if flag in given}
+            for kind in (cls, StudentOptions, CostOptions)
         )
         of_terms = tuple((flag, value) for flag, value in given.items() if flag.term)
-        config = cls(**own, student=StudentOptions(**student), of_terms=of_terms)
+        config = cls(**own, student=StudentOptions(**student), cost=CostOptions(**cost), of_terms=of_terms)
         config._check()
+        config.cost.check(opt, config.teacher_mode)
         return config
 
     @property
@@ -168,6 +172,7 @@ class DistillConfig:
             "teacher_mode": self.teacher_mode,
             "student_init": self.student.student_init,
             "discriminator_init": self.student.discriminator_init,
+            **self.cost.to_dict(),
         }
 
     def _value(self, name: str) -> Any:
@@ -219,7 +224,7 @@ def flags() -> list[Flag]:
     """
     own = flags_of(DistillConfig)
     before = next(i for i, flag in enumerate(own) if flag.name == "distill_taps")
-    listed = [*own[:before], *flags_of(StudentOptions), *own[before:]]
+    listed = [*own[:before], *flags_of(StudentOptions), *own[before:], *flags_of(CostOptions)]
     for name in term_names():
         term = get_term(name)
         listed.append(

@@ -2,8 +2,8 @@
 
 * ``models.find_model_using_name``: the one place where hosts look a model class up. With ``--distill`` the
   class found is joined with the mixin, without it the host gets its own.
-* ``options.train_options``: the plugin's options join before the first parse, so that ``--help``, which hosts
-  answer there, shows them.
+* ``options.train_options``: for ``--help``, which hosts answer in their first parse, the plugin's options join before
+  it. Otherwise they join after all of the host's own, with the model's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import HostError
 from .building import building_students
 from .mixin import DistillMixin
-from .options import add_options, are_in
+from .options import add_options
 from .record import recorded_build
 
 __all__ = ["install"]
@@ -112,7 +112,7 @@ def _with_options(original: Callable[..., ArgumentParser]) -> Callable[..., Argu
     @functools.wraps(original)
     def initialize(self: Any, parser: ArgumentParser) -> ArgumentParser:
         parser = original(self, parser)
-        if are_in(sys.argv[1:]):  # else leave the parser alone: more options would make abbreviations ambiguous
+        if {"-h", "--help"} & set(sys.argv[1:]):
             add_options(parser)
         return parser
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import distributed, nn
 
+from ..precision import HalfPrecision
 from .contract import is_main_process, say, several_processes
 from .options import experiment_folder, loaded_epoch
 from .state import (
@@ -50,6 +51,7 @@ class Keeper:
     def __init__(self, model: Any, folder: Path, adapters: Callable[[], Mapping[str, nn.Module]]) -> None:
         self._model, self._folder, self._adapters = model, folder, adapters
         self._state: RunState | None = None
+        self.half: HalfPrecision | None = None  # that the networks run in, to be set when it is known
         self.stepped_once = False  # in this process
         self._epoch, self._iteration = 0, 0
         self._lr_first = False  # whether the host sets the learning rate before an epoch, not after it
@@ -108,6 +110,8 @@ class Keeper:
             return None
         exact = opt.epoch_count == state.next_epoch
         restore(self._model, state, self._adapters(), exact)
+        if self.half and state.loss_scale:
+            self.half.scale, self.half.growth = state.loss_scale
         if not exact:
             say(f"continuing at --epoch_count {opt.epoch_count} as asked, with the optimizers of epoch {state.epoch}")
             return None
@@ -187,6 +191,7 @@ class Keeper:
             lr_ahead=ahead,
             lr_epoch_count=self._lr_epoch_count,
             lr=getattr(self._model.opt, "lr", 0.0),
+            loss_scale=(self.half.scale, self.half.growth) if self.half else None,
         )
 
     def _continues(self) -> bool:

@@ -66,6 +66,7 @@ class RunState:
         optimizers, schedulers: their state dicts in the order of the model.
         pools: the images in the host's image pools, by attribute.
         random_numbers: states of the random generators of Python, NumPy and PyTorch.
+        loss_scale: scale and growth of the mixed precision, where it has a scale.
     """
 
     epoch: int
@@ -80,6 +81,7 @@ class RunState:
     schedulers: list[Any] = field(default_factory=list)
     pools: dict[str, Any] = field(default_factory=dict)
     random_numbers: dict[str, Any] = field(default_factory=dict)
+    loss_scale: tuple[float, int] | None = None
 
     @property
     def next_epoch(self) -> int:

@@ -1,0 +1,140 @@
+"""The options that make a training cheaper and leave what it computes as it is, up to rounding."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..errors import ArgumentError, OptionError, first_line
+from ..precision import DTYPES, HalfPrecision, PrecisionName, run_in
+from ..teacher_cache import TeacherCache
+from .contract import say
+from .flags import option
+
+__all__ = ["CostOptions"]
+
+
+@dataclass(frozen=True)
+class CostOptions:
+    """How networks are run; a field is an option of the same name."""
+
+    amp: PrecisionName | None = option(
+        None,
+        "mixed precision of all networks; losses, weights and checkpoints stay float32",
+        choices=get_args(PrecisionName),
+        dest="distill_amp",
+        yields=True,  # hosts that do it themselves call it so too
+    )
+    teacher_dtype: str | None = option(
+        None, "precision of all of the teacher; that of --amp if not named", choices=tuple(DTYPES)
+    )
+    teacher_compile: bool = option(False, "run the teacher through torch.compile", type=bool)
+    teacher_cache: str = option(
+        "", "folder that keeps what the teacher gives for a picture; for training without random crops"
+    )
+    teacher_cache_size: float = option(10.0, "how large --teacher_cache may become, in GB", type=float)
+
+    def check(self, opt: Namespace, teacher_mode: str) -> None:
+        """Check what can be checked before anything is built.
+
+        Args:
+            opt: the host's options.
+            teacher_mode: the teacher's, "eval" or "train".
+
+        Raises:
+            OptionError: one line that says what is wrong and what to do instead.
+        """
+        if self.teacher_cache_size <= 0:
+            raise OptionError(f"--teacher_cache_size {self.teacher_cache_size:g}: give a size in GB above 0")
+        if not self.teacher_cache:
+            return
+        if teacher_mode != "eval":
+            raise OptionError(
+                f"--teacher_cache {self.teacher_cache}: with --teacher_mode {teacher_mode} the teacher gives other "
+                f"pictures every time, or for other batches: leave one of the two out"
+            )
+        load, crop = getattr(opt, "load_size", 0), getattr(opt, "crop_size", 0)
+        preprocess = getattr(opt, "preprocess", "")
+        if "crop" in preprocess and not ("resize" in preprocess and load == crop):
+            whole = preprocess.removesuffix("crop").removesuffix("_and_") or "none"
+            remedy = f"--load_size {crop}" if "resize" in preprocess else f"--preprocess {whole}"
+            raise OptionError(
+                f"--teacher_cache {self.teacher_cache}: random crops make another picture of every picture each "
+                f"time, so nothing would be found again: add {remedy}, or leave it out"
+            )
+
+    def notes(self) -> list[str]:
+        """Return what a user should know about the options that were set."""
+        idle = self.teacher_cache_size != CostOptions.teacher_cache_size and not self.teacher_cache
+        return ["--teacher_cache_size has no effect without --teacher_cache"] if idle else []
+
+    def half(self, device: torch.device) -> HalfPrecision | None:
+        """Return the mixed precision asked for, if any.
+
+        Raises:
+            OptionError: the device cannot compute in it.
+        """
+        try:
+            half = HalfPrecision(self.amp, device) if self.amp else None
+        except ArgumentError as error:
+            raise OptionError(f"--amp {error}") from error
+        if half:
+            _check_dtype("amp", half.name, device)
+        return half
+
+    def prepare_teacher(self, teacher: nn.Module, half: HalfPrecision | None) -> nn.Module:
+        """Return a teacher, on its device, such that it runs as asked for.
+
+        Raises:
+            OptionError: the device cannot compute in the precision.
+        """
+        if self.teacher_dtype:
+            _check_dtype("teacher_dtype", self.teacher_dtype, next(teacher.parameters()).device)
+        prepared: Any = torch.compile(teacher) if self.teacher_compile else teacher
+        if self.teacher_dtype:
+            run_in(prepared, self.teacher_dtype)
+        elif half:
+            half.run(prepared)
+        return prepared  # type: ignore[no-any-return]
+
+    def cache(self) -> TeacherCache | None:
+        """Return the cache asked for, if any.
+
+        Raises:
+            OptionError: its folder cannot be made.
+        """
+        if not self.teacher_cache:
+            return None
+        variant = self.teacher_dtype or self.amp or ""
+        try:
+            return TeacherCache(
+                self.teacher_cache, self.teacher_cache_size * 1e9, variant, lambda line: say(f"note: {line}")
+            )
+        except ArgumentError as error:
+            raise OptionError(f"--teacher_cache {error}") from error
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Return what the weights of a student may depend on, for JSON."""
+        return {"amp": self.amp, "teacher_dtype": self.teacher_dtype}
+
+
+def _check_dtype(flag: str, name: str, device: torch.device) -> None:
+    """Check, by trying, that convolutions work in a precision.
+
+    Raises:
+        OptionError: they do not.
+    """
+    try:
+        image = torch.zeros(1, 1, 3, 3, dtype=DTYPES[name], device=device)
+        F.instance_norm(F.conv_transpose2d(F.conv2d(image, image, padding=1), image))
+    except RuntimeError as error:
+        raise OptionError(
+            f"--{flag} {name}: PyTorch {torch.__version__} does not have it on {device.type} "
+            f"({first_line(error, 80)}): leave it out, or try another"
+        ) from error

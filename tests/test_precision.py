@@ -1,0 +1,347 @@
+"""Mixed precision against explicit autocast and loss scaling; precisions and compilation of the teacher."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from conftest import distil_options, distilling, flat, host_batch, set_up, train_step
+from torch import nn
+
+from kd_plugin import Distiller, GeneratorSpec, KDError
+from kd_plugin.host.cost_options import CostOptions
+from kd_plugin.host.state import RunState
+from kd_plugin.networks import build_generator
+from kd_plugin.precision import DTYPES, HalfPrecision, run_in
+
+NETWORKS = {"pix2pix": ["G", "D"], "cycle_gan": ["G_A", "G_B", "D_A", "D_B"]}
+PRECISIONS = ("bf16", "fp16")
+SCALE = 2.0**16  # the first
+
+
+def networks() -> tuple[nn.Module, nn.Module]:
+    """A generator and what judges it."""
+    torch.manual_seed(0)
+    judge = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.LeakyReLU(0.2), nn.Conv2d(4, 1, 3))
+    return build_generator(GeneratorSpec("resnet", 3, 3, 4, 2, "batch", False, False)), judge
+
+
+def explicit(network: nn.Module, dtype: torch.dtype) -> None:
+    """Let a network run under autocast and give float32, written out."""
+    inner = network.forward
+
+    def forward(*arguments: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype):
+            return inner(*arguments).float()
+
+    network.forward = forward  # type: ignore[method-assign]
+
+
+def gradients(*networks: nn.Module) -> list[torch.Tensor]:
+    return [parameter.grad.clone() for network in networks for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+class TestNetworks:
+    def test_equal_autocast_with_a_scaled_loss(self, name: str) -> None:
+        """Value and gradient, bit for bit, a term on a feature in the middle of a network included."""
+        ours, theirs = networks(), networks()
+        half = HalfPrecision(name, "cpu")
+        for network in ours:
+            half.run(network)
+        for network in theirs:
+            explicit(network, DTYPES[name])
+        scale = SCALE if name == "fp16" else 1.0
+        images = torch.rand(2, 3, 16, 16)
+        read: list[torch.Tensor] = []
+
+        def loss(generator: nn.Module, judge: nn.Module, leave: Callable[[Any], Any]) -> torch.Tensor:
+            handle = generator.model[9].register_forward_hook(lambda m, i, output: read.append(leave(output)))
+            once = generator(images)
+            twice = generator(once)  # a gradient passes through the network to its input, as in a cycle
+            handle.remove()
+            assert once.dtype == read[-1].dtype == torch.float32
+            return judge(once).square().mean() + (twice - images).abs().mean() + read[-1].square().mean()
+
+        mine, other = loss(*ours, half.leave), loss(*theirs, torch.Tensor.float)
+        assert torch.equal(mine, other)
+        mine.backward()
+        (other * scale).backward()
+        for gradient, expected in zip(gradients(*ours), gradients(*theirs), strict=True):
+            assert gradient.dtype == torch.float32 and gradient.any() and torch.equal(gradient, expected / scale)
+
+    def test_nothing_is_left_open_after_an_error(self, name: str) -> None:
+        generator, judge = networks()
+        half = HalfPrecision(name, "cpu")
+        half.run(generator)
+        half.run(judge)
+        with pytest.raises(RuntimeError):
+            generator(torch.rand(1, 5, 8, 8))
+        assert (nn.Linear(2, 2)(torch.rand(1, 2))).dtype == torch.float32
+        assert judge(generator(torch.rand(1, 3, 16, 16))).dtype == torch.float32
+
+    def test_a_copy_runs_alike(self, name: str) -> None:
+        """Hosts keep moving averages of their generators as deep copies."""
+        generator = networks()[0]
+        half = HalfPrecision(name, "cpu")
+        half.run(generator)
+        twin = copy.deepcopy(generator)
+        images = torch.rand(1, 3, 16, 16)
+        for network in (generator, twin):
+            network(images).square().mean().backward()
+        assert all(torch.equal(a, b) for a, b in zip(gradients(generator), gradients(twin), strict=True))
+
+    def test_autocast_of_the_host_is_noticed(self, name: str) -> None:
+        generator = networks()[0]
+        HalfPrecision(name, "cpu").run(generator)
+        with torch.autocast("cpu", torch.bfloat16), pytest.raises(KDError, match="itself: leave --amp out"):
+            generator(torch.rand(1, 3, 16, 16))
+
+    def test_hosts_that_pass_the_networks_by(self, name: str) -> None:
+        generator = networks()[0]
+        half = HalfPrecision(name, "cpu")
+        half.run(generator)
+        generator(torch.rand(1, 3, 16, 16))
+        half.stepped()
+        generator.model(torch.rand(1, 3, 16, 16))
+        with pytest.raises(KDError, match="never calls its networks, but parts of them"):
+            half.stepped()
+
+
+class TestScale:
+    def test_second_derivatives_are_refused(self) -> None:
+        _, judge = networks()
+        HalfPrecision("fp16", "cpu").run(judge)
+        images = torch.rand(1, 3, 16, 16, requires_grad=True)
+        with pytest.raises(KDError, match="wgangp does: use --amp bf16"):
+            torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+
+    def test_second_derivatives_of_bfloat16(self) -> None:
+        _, judge = networks()
+        twin = copy.deepcopy(judge)
+        HalfPrecision("bf16", "cpu").run(judge)
+        explicit(twin, torch.bfloat16)
+        for network in (judge, twin):
+            images = torch.linspace(-1, 1, 768).view(1, 3, 16, 16).requires_grad_()
+            (slope,) = torch.autograd.grad(network(images).sum(), images, create_graph=True)
+            slope.square().sum().backward()
+        for mine, other in zip(judge.parameters(), twin.parameters(), strict=True):
+            assert (mine.grad is None) == (other.grad is None)
+            assert mine.grad is None or torch.equal(mine.grad, other.grad)
+
+    def test_moves_as_that_of_a_grad_scaler(self) -> None:
+        """Halved by what is not finite, doubled after 2000 steps; never below one."""
+        half = HalfPrecision("fp16", "cpu")
+        parameter = torch.zeros(1, requires_grad=True)
+        optimizer = torch.optim.SGD([parameter], 0.0)
+        scaler = torch.amp.GradScaler("cpu") if hasattr(torch.amp, "GradScaler") else None
+        for step in range(4100):
+            finite = step not in (0, 1, 50)
+            if scaler is not None:
+                parameter.grad = None
+                scaler.scale(parameter * (1.0 if finite else float("inf"))).backward()
+                scaler.step(optimizer)
+                scaler.update()
+            half._entered = True
+            half.stepped() if finite else half.overflow()
+            assert scaler is None or half.scale == scaler.get_scale()
+        assert half.scale == SCALE / 8 * 4
+        assert sum(half.overflow() for _ in range(30)) == 15
+        assert half.scale == 1
+
+
+def oracle(model, name: str, precision: str, scale: float) -> None:  # type: ignore[no-untyped-def]
+    """Turn a model that trains in float32 into one in mixed precision, by hand."""
+    dtype = DTYPES[precision]
+    for network in (*(getattr(model, f"net{net}") for net in NETWORKS[name]), *(d.teacher for d in model._distilled)):
+        explicit(network, dtype)
+    for optimizer in model.optimizers:
+
+        def unscale(optimizer: torch.optim.Optimizer, arguments: Any, named: Any) -> None:
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                if parameter.grad is not None:
+                    parameter.grad /= scale
+
+        optimizer.register_step_pre_hook(unscale)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+class TestHosts:
+    def test_a_step_equals_one_with_autocast_and_a_scaled_loss(
+        self, models: ModuleType, teachers: Path, name: str, precision: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cls = distilling(models.find_model_using_name(name))
+        scale = 2.0**8 if precision == "fp16" else 1.0  # with the first one, gradients leave the range
+
+        def make(**given: object):  # type: ignore[no-untyped-def]
+            return set_up(cls, distil_options(teachers, model=name, distill="pixel,srp", **given))
+
+        ours = make(distill_amp=precision)
+        ours._keeper.half.scale = scale
+        for seed in range(2):
+            train_step(ours, 2, seed)
+        theirs = make(lambda_pixel=str(50 * scale), lambda_srp=str(1000 * scale))
+        oracle(theirs, name, precision, scale)
+        backward = torch.Tensor.backward
+        monkeypatch.setattr(torch.Tensor, "backward", lambda loss, *a, **named: backward(loss * scale, *a, **named))
+        for seed in range(2):
+            train_step(theirs, 2, seed)
+        for net in NETWORKS[name]:
+            mine, other = getattr(ours, f"net{net}"), getattr(theirs, f"net{net}")
+            for a, b in zip(flat(mine.state_dict()), flat(other.state_dict()), strict=True):
+                assert torch.equal(a, b)
+        assert all(a.dtype == torch.float32 for a in flat(ours.optimizers[0].state_dict()["state"]) if a.ndim)
+
+    def test_other_precisions_of_the_teacher(
+        self, models: ModuleType, teachers: Path, name: str, precision: str
+    ) -> None:
+        """The whole network is converted, less its pictures."""
+        options = distil_options(teachers, model=name, distill="pixel,srp", teacher_dtype=precision)
+        model = set_up(distilling(models.find_model_using_name(name)), options)
+        train_step(model)
+        for distilled in model._distilled:
+            source = model.real_A if distilled.pair.output == "fake_B" else model.real_B
+            given = getattr(model, f"teacher_{distilled.pair.output}")
+            bare = nn.Sequential(*distilled.teacher.model)
+            assert given.dtype == torch.float32
+            assert next(bare.parameters()).dtype == DTYPES[precision]
+            assert torch.equal(given, bare(source.to(DTYPES[precision])).float())
+
+
+class TestOverflow:
+    def test_is_skipped_without_a_word_until_it_fits(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options = distil_options(teachers, distill="pixel", distill_amp="fp16", lambda_pixel="1e4", max_bad_steps=0)
+        model = set_up(distilling(models.find_model_using_name("pix2pix")), options)
+        half = model._keeper.half
+        half.scale = 2.0**40
+        before = copy.deepcopy(model.netG.state_dict())
+        train_step(model)
+        assert half.scale < 2.0**40 and all(
+            torch.equal(a, b) for a, b in zip(flat(before), flat(model.netG.state_dict()), strict=True)
+        )
+        for _ in range(40):
+            train_step(model)
+        assert "step skipped" not in capsys.readouterr().out
+        after = model.netG.state_dict()
+        assert not any(torch.equal(before[key], after[key]) for key in before if key.endswith("weight"))
+        assert all(tensor.isfinite().all() for tensor in after.values())
+
+    def test_what_no_scale_mends_is_told(self, models: ModuleType, teachers: Path) -> None:
+        options = distil_options(teachers, distill="pixel", distill_amp="fp16", max_bad_steps=0)
+        model = set_up(distilling(models.find_model_using_name("pix2pix")), options)
+        model._distilled[0].teacher.model[-2].bias.data.fill_(float("nan"))
+        with pytest.raises(KDError, match="epoch 1, iteration 1: pixel is nan"):
+            train_step(model)
+
+    def test_the_scale_is_saved_and_restored(self, models: ModuleType, teachers: Path) -> None:
+        options = distil_options(teachers, distill="pixel", distill_amp="fp16")
+        cls = distilling(models.find_model_using_name("pix2pix"))
+        model = set_up(cls, options)
+        model._keeper.half.scale = 512.0
+        train_step(model)
+        model.update_learning_rate()
+        model.save_networks("latest")
+        state = RunState.read(teachers.parent / "student")
+        assert state is not None and state.loss_scale == (512.0, 1)
+        options.continue_train, options.epoch_count = True, 2
+        again = set_up(cls, options)._keeper.half
+        assert (again.scale, again.growth) == (512.0, 1)
+
+
+class TestHostsOfTheirOwnPrecision:
+    """A host that scales its losses: the terms' gradients are scaled with them."""
+
+    @pytest.mark.parametrize("held", [("scaler",), ("scaler_D", "scaler_G")])
+    def test_the_terms_follow_its_scaler(
+        self, models: ModuleType, teachers: Path, held: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not hasattr(torch.amp, "GradScaler"):
+            pytest.skip("this PyTorch has no scaler for CPUs")
+        cls = distilling(models.find_model_using_name("pix2pix"))
+        plain, scaled = (set_up(cls, distil_options(teachers, distill="pixel")) for _ in range(2))
+        for number, attribute in enumerate(held, 1):
+            setattr(scaled, attribute, torch.amp.GradScaler("cpu", init_scale=2.0 ** (10 * number)))
+        for model in (plain, scaled):
+            model.set_input(host_batch())
+            model.forward()
+        plain.backward_G()
+        backward = torch.Tensor.backward
+        scaler = getattr(scaled, held[-1])
+        monkeypatch.setattr(torch.Tensor, "backward", lambda loss: backward(scaler.scale(loss)))
+        scaled.backward_G()
+        for mine, other in zip(gradients(scaled.netG), gradients(plain.netG), strict=True):
+            assert torch.equal(mine / scaler.get_scale(), other)
+
+    def test_one_whose_scaler_is_not_found(self, models: ModuleType, teachers: Path) -> None:
+        model = set_up(distilling(models.find_model_using_name("pix2pix")), distil_options(teachers, distill="pixel"))
+        model.set_input(host_batch())
+        with torch.autocast("cpu", torch.float16), pytest.raises(KDError, match="keep it as self"):
+            model.forward()
+        with torch.autocast("cpu", torch.bfloat16):
+            model.forward()
+
+
+def test_a_device_without_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*arguments: Any, **named: Any) -> None:
+        raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", unknown)
+    for flag in ("amp", "teacher_dtype"):
+        with pytest.raises(KDError, match=rf"--{flag} fp16: PyTorch .* does not have it on cpu .*leave it out"):
+            options = CostOptions(**{flag: "fp16"})
+            options.half(torch.device("cpu"))
+            options.prepare_teacher(networks()[0], None)
+
+
+class TestCompiledTeacher:
+    """Through another backend than the default, which needs a compiler; what differs is how modules are read."""
+
+    @pytest.mark.parametrize("half", [None, "bf16"])
+    def test_gives_what_the_teacher_gives(self, half: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        torch.compiler.reset()
+        compile_ = torch.compile
+        monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend="aot_eager"))
+        spec = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, False)
+        torch.manual_seed(0)
+        student, teacher = build_generator(spec), build_generator(spec).requires_grad_(False).eval()
+        precision = HalfPrecision(half, "cpu") if half else None  # type: ignore[arg-type]
+        compiled = CostOptions(teacher_compile=True).prepare_teacher(copy.deepcopy(teacher), precision)
+        assert compiled is not teacher
+        expected = Distiller(student, CostOptions().prepare_teacher(teacher, precision), ["pixel", "feature"])
+        distiller = Distiller(student, compiled, ["pixel", "feature"])
+        for size in (1, 2, 2, 1):
+            images = torch.rand(size, 3, 16, 16)
+            mine, other = distiller(images), expected(images)
+            torch.testing.assert_close(mine.teacher_output, other.teacher_output)
+            assert mine.losses.keys() == other.losses.keys()
+            for name in mine.losses:
+                torch.testing.assert_close(mine.losses[name], other.losses[name])
+
+    def test_one_that_cannot_be_compiled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        torch.compiler.reset()
+        compile_ = torch.compile
+
+        def broken(graph: Any, inputs: Any) -> Any:
+            raise RuntimeError("no compiler found")
+
+        monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend=broken))
+        student, teacher = networks()[0], networks()[0].requires_grad_(False).eval()
+        distiller = Distiller(student, CostOptions(teacher_compile=True).prepare_teacher(teacher, None), ["pixel"])
+        with pytest.raises(KDError, match=r"the teacher cannot be compiled here .*leave --teacher_compile out"):
+            distiller(torch.rand(1, 3, 16, 16))
+
+
+def test_run_in_float32_is_as_it_was() -> None:
+    network = networks()[0].eval()
+    images = torch.rand(1, 3, 16, 16)
+    before = network(images)
+    run_in(network, "float32")
+    assert torch.equal(network(images), before)
