@@ -116,7 +116,7 @@ def peak(step: Step, device: torch.device) -> int:
     return max(accumulate(changes))
 
 
-def cost_options(device: torch.device, folder: str) -> dict[str, CostOptions]:
+def cost_options(device: torch.device, tiny: bool, folder: str) -> dict[str, CostOptions]:
     """Return the options that make the teacher cheaper, as far as the machine has what they need."""
     found = {
         "--amp bf16": CostOptions(amp="bf16"),
@@ -126,7 +126,7 @@ def cost_options(device: torch.device, folder: str) -> dict[str, CostOptions]:
     }
     if device.type == "cuda":
         found["--teacher_dtype fp16"] = CostOptions(teacher_dtype="fp16")
-    elif not shutil.which("g++"):
+    if tiny or not (device.type == "cuda" or shutil.which("g++")):
         del found["--teacher_compile"]
     return found
 
@@ -195,7 +195,7 @@ def table(header: str, rows: list[Row]) -> str:
 def report(device: torch.device, tiny: bool, repeats: int) -> str:
     """Run everything, return Markdown."""
     with TemporaryDirectory() as folder:
-        costs = cost_options(device, folder)
+        costs = cost_options(device, tiny, folder)
         steps, forms = whole_step(device, tiny, repeats, costs), teacher_forms(device, tiny, repeats, costs)
     parts = [
         f"Measured with `{' '.join(['python', *sys.argv])}` on {machine(device)}.",
