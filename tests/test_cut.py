@@ -13,11 +13,23 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distil_options, distilling, host_batch, host_options, random, run, set_up, succeed, train_step
+from conftest import (
+    distil_options,
+    distilling,
+    flat,
+    host_batch,
+    host_options,
+    random,
+    run,
+    set_up,
+    succeed,
+    train_step,
+)
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, load_teacher
 from kd_plugin.cli import main
+from kd_plugin.host.state import RunState
 from kd_plugin.losses import pixel_loss, semantic_relation_loss
 from kd_plugin.networks import build_generator
 from kd_plugin.taps import Recorder
@@ -180,6 +192,94 @@ class TestLayers:
             module.register_forward_hook(lambda *_, index=index: ran.append(index))
         features = network(torch.rand(1, 3, 16, 16), [0, 4], encode_only=True)
         assert len(features) == 2 and ran == [0, 1, 2, 3, 4]
+
+
+class TestLateSetup:
+    """The first batch is drawn, and networks are made by it, before ``setup``."""
+
+    def train(self, models: ModuleType, opt: Namespace, epochs: range):  # type: ignore[no-untyped-def]
+        base = models.find_model_using_name("pix2pix")
+
+        class Late(base):  # type: ignore[misc, valid-type]
+            def data_dependent_initialize(self, data: dict) -> None:
+                self.set_input(data)
+                self.forward()
+                self.backward_D()
+                self.initial = torch.rand(5)  # as new layers would draw them
+
+        torch.manual_seed(1)
+        model = distilling(Late)(opt)
+        for epoch in epochs:
+            order = torch.randperm(3)  # as a loader does when it begins
+            for i in order.tolist():
+                if epoch == epochs[0] and i == order[0]:
+                    model.data_dependent_initialize(host_batch(1, i))
+                    model.setup(opt)
+                model.set_input(host_batch(1, i))
+                model.real_A = model.real_A + 0.01 * torch.rand_like(model.real_A)
+                model.optimize_parameters()
+            model.save_networks("latest")
+            model.update_learning_rate()
+        return model
+
+    def test_a_continued_run_is_exact(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole = self.train(models, options(teachers, name="whole", n_epochs=2), range(1, 3))
+        self.train(models, options(teachers, name="halves", n_epochs=2), range(1, 2))
+        going_on = options(teachers, name="halves", n_epochs=2, continue_train=True, epoch_count=2)
+        capsys.readouterr()
+        again = self.train(models, going_on, range(2, 3))
+        said = capsys.readouterr().out
+        assert "continuing after epoch 1" in said and "unbroken" not in said
+        states = [RunState.read(teachers.parent / name) for name in ("whole", "halves")]
+        for one, other in zip(*(flat(vars(state)) for state in states), strict=True):
+            assert torch.equal(one, other)
+        assert torch.equal(flat(whole.netG.state_dict())[0], flat(again.netG.state_dict())[0])
+
+    def test_networks_wrapped_after_it_are_followed(self, models: ModuleType, teachers: Path) -> None:
+        """DataParallel, as CUT does; without GPUs it calls the network itself."""
+        cls = joined(models)
+        bare, wrapped = (set_up(cls, options(teachers)) for _ in range(2))
+        wrapped.netG = nn.DataParallel(wrapped.netG)
+        for model in (bare, wrapped):
+            train_step(model, 2)
+        for one, other in zip(bare.netG.parameters(), wrapped.netG.parameters(), strict=True):
+            assert torch.equal(one, other)
+        assert wrapped.loss_srp == bare.loss_srp > 0
+        wrapped.netG.device_ids = [0, 1]
+        wrapped.netG = wrapped.netG.module
+        train_step(wrapped, 2)
+        wrapped.netG = nn.DataParallel(wrapped.netG)
+        wrapped.netG.device_ids = [0, 1]
+        with pytest.raises(KDError, match=r"--distill srp cannot read the layers .* over 2 GPUs"):
+            train_step(wrapped, 2)
+
+
+@pytest.mark.hosts
+@pytest.mark.skipif(not CUT, reason="KD_CUT is not set: no contrastive-unpaired-translation was run")
+def test_the_real_one_continues_exactly(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = (
+        f"--dataroot {images}/unpaired --checkpoints_dir {tmp_path} --CUT_mode CUT --gpu_ids -1 --display_id 0 "
+        "--load_size 36 --crop_size 32 --num_threads 0 --n_epochs 2 --n_epochs_decay 1 --save_epoch_freq 1 --ndf 4 "
+        "--no_html --num_patches 16 --print_freq 1 --netG resnet_6blocks"
+    )
+    one_epoch = shared.replace("--n_epochs 2 --n_epochs_decay 1", "--n_epochs 1 --n_epochs_decay 0")
+    host = Path(CUT)
+    succeed(run([LAUNCH, *f"plain train.py --model cut --name big --ngf 6 {one_epoch}".split()], host))
+    distil = f"kd run train.py --model cut --distill pixel,feature --teacher {tmp_path}/big --student_ngf 4 {shared}"
+    succeed(run([LAUNCH, *f"{distil} --name whole".split()], host))
+    monkeypatch.setenv("KD_STOP_AFTER", "1")
+    assert run([LAUNCH, *f"{distil} --name halves".split()], host).returncode == 9
+    monkeypatch.delenv("KD_STOP_AFTER")
+    for file in (tmp_path / "halves").glob("latest_net_*.pth"):  # on a CPU, CUT cannot load what it saves
+        state = torch.load(file, weights_only=True)
+        torch.save({key.removeprefix("module."): tensor for key, tensor in state.items()}, file)
+    again = succeed(run([LAUNCH, *f"{distil} --name halves --continue_train".split()], host))
+    assert "continuing after epoch 1" in again.stdout
+    states = [RunState.read(tmp_path / name) for name in ("whole", "halves")]
+    for one, other in zip(*(flat(vars(state)) for state in states), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.hosts

@@ -11,7 +11,7 @@ import functools
 import sys
 import warnings
 from argparse import ArgumentParser
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -138,6 +138,8 @@ class DistillMixin:
             self.loss_names = [*self.loss_names, *(f"{n}{pair.suffix}" for n in self._config.names_for(pair.net))]
             if pair.output in self.visual_names:  # colorization shows another form of its output
                 self.visual_names = [*self.visual_names, f"teacher_{pair.output}"]
+        if hasattr(super(), "data_dependent_initialize"):
+            self._keeper.before_data()
 
     def setup(self, opt: Any) -> None:
         """Let the host set up its networks, then load the teachers and write the student's record."""
@@ -192,6 +194,11 @@ class DistillMixin:
         update = super().update_learning_rate  # type: ignore[misc]
         self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
+
+    def data_dependent_initialize(self, *arguments: Any, **named: Any) -> None:
+        """Let a host that has this (CUT) make networks that depend on a first batch, in a pass that is no step."""
+        with self._keeper.initialising() if self._config else nullcontext():
+            super().data_dependent_initialize(*arguments, **named)  # type: ignore[misc]
 
     def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
         """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""

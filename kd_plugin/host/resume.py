@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from .state import (
     capture,
     clean,
     clear_save_errors,
+    get_random_numbers,
     is_of,
     repair_checkpoints,
     restore,
     saving_whole_files,
+    set_random_numbers,
     state_file,
 )
 
@@ -59,6 +62,23 @@ class Keeper:
         self._lr_epoch_count = 1
         self._saved_once = False
         self._written: bool | None = None  # since the last step: whether the state is of an epoch's end
+        self._drawn: dict[str, Any] | None = None  # the random numbers, where they have gone on before the setup
+
+    def before_data(self) -> None:
+        """Bring the random numbers back at once, for a host that draws a batch before it sets its networks up."""
+        if self._continues() and loaded_epoch(self._model.opt) == "latest" and not several_processes():
+            self._state = RunState.read(self._folder)
+            if self._state is not None and self._model.opt.epoch_count == self._state.next_epoch:
+                set_random_numbers(self._state.random_numbers)
+                self._drawn = get_random_numbers()
+
+    @contextmanager
+    def initialising(self) -> Iterator[None]:
+        """Within the context, a host makes networks by a first batch; a continued run has done so before."""
+        numbers = get_random_numbers()
+        yield
+        if self._drawn is not None:
+            self._drawn = numbers
 
     def before_setup(self) -> None:
         """Look for a state before the host loads its networks, and mend what a cut save has left."""
@@ -66,7 +86,7 @@ class Keeper:
             with clear_save_errors(self._folder, "latest"):
                 clean(self._folder)
         if self._continues() and loaded_epoch(self._model.opt) == "latest":
-            self._state = RunState.read(self._folder)
+            self._state = self._state or RunState.read(self._folder)
             if is_main_process():
                 with clear_save_errors(self._folder, "latest"):
                     repaired = repair_checkpoints(self._folder, Path(self._model.save_dir), self._state)
@@ -110,6 +130,8 @@ class Keeper:
             return None
         exact = opt.epoch_count == state.next_epoch
         restore(self._model, state, self._adapters(), exact)
+        if exact and not several_processes():  # they would all get those of the first, and cut and flip alike
+            set_random_numbers(self._drawn or state.random_numbers)
         if self.half and state.loss_scale:
             self.half.scale, self.half.growth = state.loss_scale
         if not exact:
@@ -119,7 +141,7 @@ class Keeper:
         where = "after" if state.complete else f"after {state.iteration} steps of"
         again = "" if state.complete else ", which is begun again"
         say(f"continuing {where} epoch {state.epoch}{again}")
-        if late:
+        if late and self._drawn is None:
             say("note: this host draws its first pictures before, so they are not those of an unbroken run")
         last = getattr(opt, "n_epochs", 0) + getattr(opt, "n_epochs_decay", 0)
         if last and opt.epoch_count > last:

@@ -28,17 +28,19 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..errors import CheckpointError, HostError, first_line, in_one_line
 from ..files import sha256, write_atomically, write_text_atomically
 from ..taps import unwrap
-from .contract import say, several_processes
+from .contract import say
 
 __all__ = [
     "RunState",
     "capture",
     "clean",
     "clear_save_errors",
+    "get_random_numbers",
     "is_of",
     "repair_checkpoints",
     "restore",
     "saving_whole_files",
+    "set_random_numbers",
     "state_file",
 ]
 
@@ -130,7 +132,7 @@ def capture(model: Any, adapters: Mapping[str, nn.Module], **progress: Any) -> R
         optimizers=[optimizer.state_dict() for optimizer in model.optimizers],
         schedulers=[scheduler.state_dict() for scheduler in getattr(model, "schedulers", [])],
         pools=pools,
-        random_numbers=_random_numbers(),
+        random_numbers=get_random_numbers(),
     )
 
 
@@ -141,7 +143,7 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
         model: the host's.
         state: what to bring it to.
         adapters: the learnt adapters by generator.
-        with_schedule: whether learning rates and random numbers go on as well, or are those of a fresh run.
+        with_schedule: whether learning rates go on as well, or are those of a fresh run.
 
     Raises:
         CheckpointError: the state is of another model.
@@ -177,8 +179,6 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
                 pool.num_imgs = len(pool.images)
     if with_schedule:
         _continue_schedule(model, state)
-        if not several_processes():  # they would all get those of the first, and cut and flip pictures alike
-            _set_random_numbers(state.random_numbers)
 
 
 def _shapes(adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -220,7 +220,8 @@ def _pools(model: Any) -> dict[str, Any]:
     return pools
 
 
-def _random_numbers() -> dict[str, Any]:
+def get_random_numbers() -> dict[str, Any]:
+    """Return the states of the random generators of Python, NumPy and PyTorch."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
@@ -231,7 +232,8 @@ def _random_numbers() -> dict[str, Any]:
     }
 
 
-def _set_random_numbers(numbers: Mapping[str, Any]) -> None:
+def set_random_numbers(numbers: Mapping[str, Any]) -> None:
+    """Bring the random generators to states that :func:`get_random_numbers` gave."""
     version, internal, gauss = numbers["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = numbers["numpy"]
