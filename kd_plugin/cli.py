@@ -34,11 +34,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
-        usage="kd run SCRIPT [ARGUMENTS ...]",
+        usage="kd run SCRIPT [ARGUMENTS ...]\n       kd run -m MODULE [ARGUMENTS ...]",
         help="run a host's train.py or test.py with the distillation options",
         description="Run a script of the host repository, in its folder: kd run train.py --dataroot D --name small "
         "--model pix2pix --distill wavelet --teacher checkpoints/big --student_ngf 24. All arguments are the "
-        "script's; kd run train.py --help lists them, the plugin's in a group of their own.",
+        "script's; kd run train.py --help lists them, the plugin's in a group of their own. kd run -m package.train "
+        "runs a module, as python -m does.",
     )
     run.set_defaults(action=_no_script)
     inspect.add_parser(commands)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..errors import HostError
+from ..host.folder import find_host
 from ..host.install import FAMILIES, find_family, install, remove, status
 from .shared import add_host
 
@@ -31,6 +33,11 @@ def add_parser(commands: Any) -> None:
 
 def _patch(options: argparse.Namespace) -> int:
     host = Path(options.host)
+    if not host.is_dir():
+        raise HostError(f"{host}: no such folder")
+    inside = find_host(host)
+    if inside and (inside / "__init__.py").is_file():  # the package in it that has the models
+        host = inside
     family = find_family(host, options.family)
     if options.check:
         found = status(host, family)

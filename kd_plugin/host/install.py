@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import HostError, unknown_name
 from ..files import write_text_atomically
+from .folder import finds_models
 
 __all__ = ["FAMILIES", "Family", "families", "find_family", "install", "remove", "status"]
 
@@ -58,18 +59,19 @@ def _added(patch: Path) -> dict[str, str]:
 def find_family(host: Path, name: str = "") -> Family:
     """Return the family of a host, or the one named, after a look at whether the folder is a host at all.
 
+    Args:
+        host: the folder that holds ``models/``.
+        name: of the family; found by itself if empty.
+
     Raises:
         HostError: it is none, naming what is missing, or the family is unknown.
     """
     known = families()
     if name and name not in known:
         raise HostError(unknown_name("family", name, known))
-    if not host.is_dir():
-        raise HostError(f"{host}: no such folder")
-    init = host / "models" / "__init__.py"
-    if not init.is_file():
+    if not (host / "models" / "__init__.py").is_file():
         raise HostError(f"{host} is not a host: it has no models/__init__.py; give the folder that train.py is in")
-    if "find_model_using_name" not in init.read_text(encoding="utf-8", errors="replace"):
+    if not finds_models(host):
         raise HostError(f"{host} is not a host of this kind: its models/__init__.py has no find_model_using_name")
     if name:
         return known[name]

@@ -4,6 +4,8 @@
   class found is joined with the mixin, without it the host gets its own.
 * ``options.train_options``: for ``--help``, which hosts answer in their first parse, the plugin's options join before
   it. Otherwise they join after all of the host's own, with the model's.
+
+Both may be inside a package (``package.models``).
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class _PatchingFinder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        patch = self._patches.get(name)
+        patch = next((patch for end, patch in self._patches.items() if f".{name}".endswith(f".{end}")), None)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target) if patch else None
         if patch is None or spec is None or spec.loader is None:
             return None
@@ -59,6 +61,8 @@ class _PatchingFinder(importlib.abc.MetaPathFinder):
 
 def _patch_models(module: ModuleType) -> None:
     original = getattr(module, "find_model_using_name", None)
+    if original is None and "." in module.__name__:  # another package's models: torchvision's
+        return
     if original is None:
         raise HostError(f"{module.__file__} has no find_model_using_name: this repository is not of the host family")
 

@@ -1,5 +1,7 @@
 """``kd run script.py ...`` is ``python script.py ...`` with the plugin's options.
 
+So is ``kd run -m module ...`` with ``python -m module ...``.
+
 The script sees the ``__main__``, ``sys.argv`` and ``sys.path[0]`` it would see under plain ``python``, and its
 exit status and traceback are what they would be.
 """
@@ -7,7 +9,9 @@ exit status and traceback are what they would be.
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import os
+import runpy
 import sys
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
@@ -15,6 +19,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 from ..errors import HostError
+from .folder import find_host
 from .patches import install
 
 __all__ = ["run_script"]
@@ -26,7 +31,7 @@ def run_script(arguments: Sequence[str]) -> int:
     """Run a host's script under the plugin.
 
     Args:
-        arguments: the script's path and its own arguments.
+        arguments: the script's path, or ``-m`` and a module's name; then its own arguments.
 
     Returns:
         The exit status 0. Whatever the script raises passes through; uncaught, it is reported as under ``python``.
@@ -34,10 +39,13 @@ def run_script(arguments: Sequence[str]) -> int:
     Raises:
         HostError: there is no such script, or its folder is not a host.
     """
+    if arguments[0] == "-m":
+        _run_module(arguments[1:])
+        return 0
     script = Path(arguments[0])
     if not script.is_file():
         raise HostError(f"no script '{script}' in {Path.cwd()}: run this in the folder of the host repository")
-    if not (script.parent / "models" / "__init__.py").is_file():
+    if find_host(script.parent) is None:
         raise HostError(
             f"there is no models/ package beside {script}: is {script.resolve().parent} a host repository?"
         )
@@ -56,11 +64,30 @@ def run_script(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _run_module(arguments: Sequence[str]) -> None:
+    name = next(iter(arguments), "")
+    sys.path[0] = str(Path.cwd())
+    if name.endswith(".py"):  # to look for it would run the file
+        raise HostError(f"kd run -m {name}: a module has a name such as package.train; kd run {name} runs a file")
+    try:
+        found = importlib.util.find_spec(name) if name else None
+    except (ImportError, ValueError):  # of a package it would be in; or its name is that of a file
+        found = None
+    if found is None:
+        raise HostError(f"kd run -m {name}: no such module in {Path.cwd()}; give a name such as package.train")
+    if find_host(Path.cwd()) is None:
+        raise HostError(f"there is no models/ package in {Path.cwd()}: is it a host repository?")
+    sys.argv = list(arguments)
+    install()
+    sys.excepthook = _report
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Print an uncaught exception as plain Python would: from the script's first frame on, without ours."""
     frames = _frames(traceback)
     ours = [i for i, frame in enumerate(frames) if frame.tb_frame.f_code is run_script.__code__]
-    inside = frames[ours[-1] + 1 :] if ours else frames
+    inside = [f for f in frames[ours[-1] + 1 :] if not _in_runpy(f)] if ours else frames
     if not inside or not _in_package(inside[-1]):  # a fault of the plugin itself keeps all of them
         traceback = _linked(inside)
         chained = error.__cause__ or error.__context__
@@ -80,6 +107,10 @@ def _frames(traceback: TracebackType | None) -> list[TracebackType]:
 
 def _in_package(frame: TracebackType) -> bool:
     return frame.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def _in_runpy(frame: TracebackType) -> bool:
+    return frame.tb_frame.f_globals.get("__name__") == "runpy"
 
 
 def _linked(frames: list[TracebackType]) -> TracebackType | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import HostError
+from .folder import find_host
 from .install import families, status
 
 __all__ = ["Finding", "Survey", "survey"]
@@ -67,10 +68,13 @@ def survey(host: Path) -> Survey:
     """
     if not host.is_dir():
         raise HostError(f"{host}: no such folder")
+    root = find_host(host) or host
     sources = {
-        name: _Source(host, host / name)
-        for name in ("models/__init__.py", "models/networks.py", "models/base_model.py", "train.py", "test.py")
+        name: _Source(host, root / name)
+        for name in ("models/__init__.py", "models/networks.py", "models/base_model.py")
     }
+    for name in ("train.py", "test.py"):
+        sources[name] = _Source(host, next((f / name for f in (host, root) if (f / name).is_file()), host / name))
     init, networks, base, train, test = sources.values()
     finds_models = init.function("find_model_using_name") or init.import_of("find_model_using_name")
     define_G, init_net = networks.function("define_G"), networks.function("init_net")
@@ -95,8 +99,8 @@ def survey(host: Path) -> Survey:
         Finding("training script", "train.py" if train.tree else "", needed=True),
         Finding("test script", "test.py" if test.tree else ""),
     ]  # fmt: skip
-    patches = _patches(host) if init.tree else {}
-    return Survey(str(host), _kind(host, early, late, parallel), findings, dict(_models(host)), patches)
+    patches = _patches(root) if init.tree else {}
+    return Survey(str(host), _kind(root, early, late, parallel), findings, dict(_models(root)), patches)
 
 
 class _Source:
