@@ -31,6 +31,7 @@ from .excepthook import report_in_one_line
 from .guard import Guard
 from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
+from .pictures import explain_unreadable
 from .record import build_of, check_build, current_record, recorded_build, use_record
 from .resume import Keeper, continue_epochs
 from .scaler import find_loss_scale
@@ -111,6 +112,7 @@ class DistillMixin:
             with building_students(type(self), recorded_build(opt) or StudentBuild()):
                 super().__init__(opt)  # type: ignore[call-arg]
             return
+        explain_unreadable(getattr(opt, "dataroot", ""))
         self._netG = getattr(opt, "netG", "")
         student = self._config.student
         self._build = student.build
