@@ -228,12 +228,14 @@ def test_gradients_on_two_processes(tmp_path: Path) -> None:
     """
     (tmp_path / "script.py").write_text(
         """
+import copy
 import torch
 from torch import distributed, nn
 from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.attach import attach
 from kd_plugin.host.adapters import train_adapters
 from kd_plugin.networks import build_generator
+from kd_plugin.precision import HalfPrecision
 distributed.init_process_group("gloo")
 spec = [GeneratorSpec("resnet", 3, 3, ngf, 1, "instance", False, True) for ngf in (2, 3)]
 torch.manual_seed(0)
@@ -269,6 +271,15 @@ alone = step(student, images)
 assert max(g.abs().max() for g in alone) > 0
 for a, b in zip(ours, alone):
     torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * float(max(g.abs().max() for g in alone)))
+# Scaled gradients are unscaled before they are averaged, so nothing changes for equal batches.
+found = []
+for wrap in (nn.Module.eval, nn.parallel.DistributedDataParallel):
+    network = wrap(copy.deepcopy(student))
+    half = HalfPrecision("fp16", "cpu")
+    half.run(network)
+    network(images).square().mean().backward()
+    found.append([p.grad.clone() for p in network.parameters()])
+assert all(a.any() and torch.equal(a, b) for a, b in zip(*found))
 print("averaged")
 """
     )

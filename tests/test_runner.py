@@ -288,9 +288,12 @@ def test_two_processes_under_torchrun(images: Path, tmp_path: Path) -> None:
     arguments = f"--dataroot {images}/unpaired --checkpoints_dir {tmp_path} --name small --model cycle_gan --ndf 4"
     arguments += f" --n_epochs 1 --n_epochs_decay 0 --save_epoch_freq 1 --print_freq 1 --no_html {SMALL}"
     arguments += f" --distill wavelet,srp,pixel,feature --teacher {tmp_path}/big --student_ngf 4"
+    arguments += f" --amp bf16 --teacher_cache {tmp_path}/cache --no_flip"
     command = "-m torch.distributed.run --nproc_per_node 2 --master_port 29533 -m kd_plugin run train.py"
     text = succeed(run([*command.split(), *arguments.split()], HOST)).stdout
     assert text.count("x fewer parameters") == 2
+    kept = [len(list(shelf.glob("*.pt"))) for shelf in (tmp_path / "cache").iterdir()]
+    assert len(kept) == 2 and max(kept) == 4  # all of A; of B, which is drawn, those that came
     assert json.loads((tmp_path / "small" / "student.json").read_text())["students"].keys() == {"G_A", "G_B"}
     state = torch.load(tmp_path / "small" / "latest_net_G_A.pth", weights_only=True)
     assert not any(key.startswith("module.") for key in state)
