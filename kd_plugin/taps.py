@@ -100,7 +100,7 @@ class Recorder:
         for call in self.calls:
             if call.output is output:
                 return call
-            if call.output is not None and output._base is call.output and (part := _part(output, call.output)):
+            if call.output is not None and (part := _part(output, call.output)):
                 features = {name: feature[part] for name, feature in call.features.items()}
                 return Call(call.input[part], output, features)
         return None
@@ -124,7 +124,10 @@ class Recorder:
 
 
 def _part(view: torch.Tensor, batch: torch.Tensor) -> slice | None:
-    """Return which images of a batch a view holds; None if it is no run of whole images."""
+    """Return which images of a batch a view holds; None if it is no view of it, or no run of whole images."""
+    # By their memory: in inference mode, a view does not know what it is one of.
+    if not view.numel() or view.untyped_storage().data_ptr() != batch.untyped_storage().data_ptr():
+        return None
     if view.shape[1:] != batch.shape[1:] or view.stride() != batch.stride():
         return None
     first = (view.storage_offset() - batch.storage_offset()) // batch.stride(0)

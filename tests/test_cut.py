@@ -48,9 +48,9 @@ class TestPartsOfABatch:
         return recorder, images, output
 
     @pytest.mark.parametrize("part", [slice(0, 2), slice(2, 5), slice(3, 4), slice(0, 5)])
-    @pytest.mark.parametrize("grad", [True, False])
-    def test_are_found(self, part: slice, grad: bool) -> None:
-        with torch.set_grad_enabled(grad):
+    @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+    def test_are_found(self, part: slice, mode) -> None:  # type: ignore[no-untyped-def]
+        with mode():
             recorder, images, output = self.record()
             view = output[part]
         call = recorder.find(view)

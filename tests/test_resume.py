@@ -30,7 +30,7 @@ from conftest import (
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
-from kd_plugin.host.state import RunState
+from kd_plugin.host.state import RunState, is_of
 from kd_plugin.networks import build_generator
 
 LAUNCH = str(Path(__file__).parent / "launch.py")
@@ -411,3 +411,13 @@ class TestContinuing:
         with pytest.raises(KDError, match=r"_state.pth: cannot be read .*delete it to continue") as caught:
             build(models, options(teachers, continue_train=True), seed=1)
         assert "\n" not in str(caught.value)
+
+
+def test_a_state_with_weights_that_are_no_numbers_is_still_of_them() -> None:
+    network = torch.nn.Linear(2, 2)
+    model = Namespace(netG=network)
+    network.weight.data[0, 0] = float("nan")
+    state = RunState(1, 1, True, 0, 1, 0.1, networks={"G": copy.deepcopy(network.state_dict())})
+    assert is_of(model, state)
+    network.weight.data[1, 1] += 1
+    assert not is_of(model, state)

@@ -336,6 +336,11 @@ def is_of(model: Any, state: RunState) -> bool:
         own = unwrap(network).state_dict() if isinstance(network, nn.Module) else {}
         if own.keys() != saved.keys():
             return False
-        if not all(torch.equal(tensor.cpu(), saved[key].to(tensor.dtype)) for key, tensor in own.items()):
+        if not all(_equal(tensor.cpu(), saved[key].to(tensor.dtype)) for key, tensor in own.items()):
             return False
     return True
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two tensors hold the same, of which NaN may be a part."""
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
