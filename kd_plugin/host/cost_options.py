@@ -86,6 +86,8 @@ class CostOptions:
             raise OptionError(f"--amp {error}") from error
         if half:
             _check_dtype("amp", half.name, device)
+            if half.name == "fp16" and device.type == "cpu":
+                say("note: on CPUs, autocast keeps less in float32 than on GPUs, and fp16 is slow: try --amp bf16")
         return half
 
     def prepare_teacher(self, teacher: nn.Module, half: HalfPrecision | None) -> nn.Module:
