@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import FORMS, HOST, HOSTS, REPOSITORY, host_arguments, imported_host, kd, run, succeed
 
-from kd_plugin import GeneratorSpec
+from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.host.options import add_options
 from kd_plugin.networks import build_generator
 
@@ -117,6 +117,32 @@ def test_readme_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scope = {"student": build_generator(spec), "images": images, "target": images, "my_loss": torch.nn.L1Loss()}
     exec(loop, scope)  # noqa: S102 - our own README
     scope["loss"].backward()
+
+
+def test_python_for_faster_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block runs, and under an autocast and a scaler of one's own, nothing is special."""
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (REPOSITORY / "docs" / "faster.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    spec = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, True)
+    save_teacher(tmp_path / "checkpoints/facades_big/latest_net_G.pth", spec)
+    monkeypatch.chdir(tmp_path)
+    student = build_generator(spec)
+    scope: dict = {"student": student}
+    exec(block.replace('device="cuda"', 'device="cpu"'), scope)  # noqa: S102 - our own page
+    optimizer = torch.optim.Adam(student.parameters())
+    before = student.model[1].weight.clone()
+    images = torch.rand(2, 3, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = Distiller(student, scope["teacher"], ["feature", "srp", "wavelet"])(images)
+        loss = result.output.square().mean() + result.total
+    if hasattr(torch.amp, "GradScaler"):
+        scaler = torch.amp.GradScaler("cpu")
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        assert not torch.equal(student.model[1].weight, before)
+    scope["distiller"](images)
+    assert len(list((tmp_path / "cache").rglob("*.pt"))) == 2
 
 
 @pytest.fixture(params=HOSTS)

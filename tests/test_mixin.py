@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import sys
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
 from kd_plugin.host.distilled import refuse_replicas
-from kd_plugin.host.patches import _switch
+from kd_plugin.host.patches import _patch_models, _switch
 from kd_plugin.losses import pixel_loss, semantic_relation_loss, wavelet_loss
 from kd_plugin.networks import build_generator
 
@@ -389,6 +390,20 @@ class TestRefuse:
         torch.save(build_generator(spec).state_dict(), teachers / "latest_net_G.pth")
         with pytest.raises(KDError, match=r"translates 3 to 1 channels, but G translates 1 to 3.*other direction"):
             self.attempt(models, teachers, input_nc=1, output_nc=3)
+
+
+def test_two_classes_that_match(models: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """The host takes one of them, and so does the runner, which tells of the other."""
+    original = models.find_model_using_name("pix2pix")
+    module = sys.modules[original.__module__]
+    base = original.__mro__[1]
+    module.PIX2PIXModel = type("PIX2PIXModel", (base,), {"__module__": module.__name__})  # type: ignore[attr-defined]
+    taken = models.find_model_using_name("pix2pix")
+    other = "PIX2PIXModel" if taken is original else original.__name__
+    _patch_models(models)
+    found = models.find_model_using_name("pix2pix")
+    assert issubclass(found, taken) and found.__name__ == taken.__name__
+    assert f"pix2pix_model.py also has {other}; the host takes {taken.__name__}" in capsys.readouterr().out
 
 
 def test_the_runners_class_is_the_hosts_own_when_off(models: ModuleType, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..errors import HostError
 from .building import building_students
+from .contract import say
 from .mixin import DistillMixin
 from .options import add_options
 from .record import recorded_build
@@ -74,10 +75,23 @@ def _patch_models(module: ModuleType) -> None:
         if issubclass(found, DistillMixin):
             return found
         if found not in switches:
+            _tell_others(found)
             switches[found] = _switch(found)
         return switches[found]
 
     module.find_model_using_name = find_model_using_name  # type: ignore[attr-defined]
+
+
+def _tell_others(found: type) -> None:
+    """Tell of other classes that a host could have meant: it compares names in lower case, and takes one of them."""
+    module = sys.modules[found.__module__]
+    others = {
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value is not found and name.lower() == found.__name__.lower()
+    }
+    if others:
+        say(f"note: {module.__file__} also has {', '.join(sorted(others))}; the host takes {found.__name__}")
 
 
 def _switch(host_class: type) -> type:
