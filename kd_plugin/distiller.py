@@ -129,8 +129,9 @@ class Distiller:
         """
         if not isinstance(call.output, torch.Tensor):
             raise ArgumentError(f"the student gave a {type(call.output).__name__}, expected a batch of images")
-        output, kept = call.output, keep_layout(call.output)
-        leave = self._half.leave if self._half else _unchanged  # a feature leaves a network at another place
+        # A network that a host runs under autocast gives half precision; terms are better off in float32.
+        leave = self._half.leave if self._half else _in_float32
+        output, kept = call.output, keep_layout(_in_float32(call.output))
         features = {name: keep_layout(leave(feature)) for name, feature in call.features.items()}
         call = Call(call.input, kept, features)
         self._check_size(call.input)
@@ -139,7 +140,7 @@ class Distiller:
         for name, weighted in self.terms.items():
             weight = weighted.weight(self.epoch)
             # A term of weight 0 is not computed: neither its time nor a value that is not finite is wanted.
-            value = self._value(name, call, teacher_output, teacher_features) if weight else output.new_zeros(())
+            value = self._value(name, call, teacher_output, teacher_features) if weight else kept.new_zeros(())
             losses[name] = weight * value
         return Distillation(output, teacher_output, losses)
 
@@ -199,8 +200,9 @@ class Distiller:
             raise ArgumentError(f"the teacher takes {spec.input_nc} channels, got {images.shape[1]}")
 
 
-def _unchanged(feature: torch.Tensor) -> torch.Tensor:
-    return feature
+def _in_float32(tensor: torch.Tensor) -> torch.Tensor:
+    half = isinstance(tensor, torch.Tensor) and tensor.dtype in (torch.bfloat16, torch.float16)
+    return tensor.float() if half else tensor
 
 
 def _built(

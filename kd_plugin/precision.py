@@ -20,7 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from .errors import ArgumentError, first_line
 
-__all__ = ["DTYPES", "HalfPrecision", "PrecisionName", "run_in"]
+__all__ = ["DTYPES", "HalfPrecision", "PrecisionName", "autocast_dtype", "run_in"]
 
 PrecisionName = Literal["bf16", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,7 +40,8 @@ class HalfPrecision:
 
     Attributes:
         dtype: that of convolutions and products; what PyTorch's autocast keeps in float32 stays so.
-        scale: what gradients inside the networks are multiplied with, a power of two; 1 in bfloat16.
+        scales: whether gradients inside the networks are scaled: in float16.
+        scale: what they are multiplied with, a power of two.
         growth: how many steps have been made since the scale has changed.
 
     Raises:
@@ -50,12 +51,12 @@ class HalfPrecision:
     def __init__(self, name: PrecisionName, device: torch.device | str) -> None:
         self.name = name
         self.dtype = DTYPES[name]
-        self.scale = _FIRST_SCALE if name == "fp16" else 1.0
+        self.scales = name == "fp16"
+        self.scale = _FIRST_SCALE if self.scales else 1.0
         self.growth = 0
         self._kind = torch.device(device).type
-        self._scales = name == "fp16"
         self._unscaled = WeakTensorKeyDictionary()  # the parameters whose gradients leave at their true size
-        self._entered = False
+        self._finite: bool | None = None  # the gradients of this step; None if there were none yet
         try:
             works = torch.autocast(self._kind, self.dtype)._enabled
         except RuntimeError as error:
@@ -64,19 +65,21 @@ class HalfPrecision:
             raise ArgumentError(f"{name} does not work on {self._kind} in PyTorch {torch.__version__}: try the other")
 
     def run(self, network: nn.Module) -> None:
-        """Make a network, which may be wrapped, compute in half precision whenever it is called.
+        """Make a network compute in half precision whenever it is called.
 
-        Raises (when it is called):
-            ArgumentError: it is called within an autocast of the caller's.
+        One that is wrapped for several GPUs does so inside, where DataParallel has a thread for each of them. What is
+        called of a network other than the whole stays in float32; in float16, that raises an ArgumentError, as its
+        gradients would be unscaled without having been scaled.
         """
+        while isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            network = network.module
 
         def enter(module: nn.Module, arguments: Any, named: Any) -> Any:
             stack = _open.__dict__.setdefault("stack", [])
-            if not stack and _autocasts(self._kind):
+            if not stack and autocast_dtype(self._kind):
                 raise ArgumentError("the host runs its networks in mixed precision itself: leave --amp out")
-            self._entered = True
-            if self._scales and torch.is_grad_enabled():
-                self._unscale_parameters(module)
+            if self.scales and torch.is_grad_enabled():
+                self._unscale_parameters(module)  # those that have come since
                 if not stack:
                     arguments, named = tree_map(self._enter, (arguments, named))
             context = torch.autocast(self._kind, self.dtype)
@@ -92,36 +95,40 @@ class HalfPrecision:
 
         network.register_forward_pre_hook(enter, with_kwargs=True)
         network.register_forward_hook(leave, with_kwargs=True, always_call=True)
+        if self.scales and any(parameter.requires_grad for parameter in network.parameters()):
+            self._unscale_parameters(network)
+            for module in (module for module in network.modules() if module is not network):
+                module.register_forward_pre_hook(_refuse_alone)
 
     def leave(self, value: Any) -> Any:
         """Return what has been read inside a network, in float32; its gradient is scaled on the way in."""
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
-        if not self._scales or not value.requires_grad:
+        if not self.scales or not value.requires_grad:
             return value.float()
         return _Scale.apply(value, torch.float32, lambda: self.scale)  # type: ignore[no-untyped-call]
 
     def overflow(self) -> bool:
         """Take note of gradients that are not finite; return whether a smaller scale may mend it."""
-        if self.scale <= 1:
-            return False
-        self.scale /= 2
-        self.growth = 0
-        return True
+        self._finite = False
+        return self.scales and self.scale > 1
 
     def stepped(self) -> None:
-        """Take note of a step whose gradients were finite.
+        """Take note of gradients that are finite."""
+        if self._finite is None:
+            self._finite = True
 
-        Raises:
-            ArgumentError: no network was called since the last, though they are trained.
-        """
-        if not self._entered:
-            raise ArgumentError(f"--amp {self.name}: this host never calls its networks, but parts of them")
-        self._entered = False
-        self.growth += 1
-        if self._scales and self.growth == _GROWTH_INTERVAL:
-            self.scale *= 2
+    def update(self) -> None:
+        """Between two steps: halve the scale if gradients of the last were not finite, or let it grow."""
+        if self.scales and self._finite is False:
+            self.scale = max(self.scale / 2, 1.0)
             self.growth = 0
+        elif self.scales and self._finite:
+            self.growth += 1
+            if self.growth == _GROWTH_INTERVAL:
+                self.scale *= 2
+                self.growth = 0
+        self._finite = None
 
     def _enter(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or not value.requires_grad:
@@ -148,15 +155,26 @@ def run_in(network: nn.Module, name: str) -> None:
     network.register_forward_hook(lambda module, arguments, output: tree_map(_to(torch.float32), output))
 
 
+def autocast_dtype(kind: str) -> torch.dtype | None:
+    """Return what autocast computes in just now on a kind of device; None if it is off."""
+    try:
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    except (TypeError, AttributeError):  # before PyTorch 2.4
+        if kind == "cpu":
+            return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+        return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+
+
+def _refuse_alone(module: nn.Module, arguments: Any) -> None:
+    if torch.is_grad_enabled() and not _open.__dict__.get("stack"):
+        raise ArgumentError(
+            f"the host calls a part of a network alone, a {type(module).__name__}, and fp16 would not scale its "
+            f"gradients: use --amp bf16"
+        )
+
+
 def _to(dtype: torch.dtype) -> Callable[[Any], Any]:
     return lambda value: value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-
-
-def _autocasts(kind: str) -> bool:
-    try:
-        return torch.is_autocast_enabled(kind)
-    except TypeError:  # before PyTorch 2.4
-        return torch.is_autocast_cpu_enabled() if kind == "cpu" else torch.is_autocast_enabled()
 
 
 class _Scale(torch.autograd.Function):

@@ -58,17 +58,15 @@ class TeacherCache:
         self._measure()
         self._open = True
 
-    def shelf(self, teacher: nn.Module, taps: Sequence[str]) -> Path:
-        """Return the folder of the entries of a teacher whose features are read at ``taps``."""
+    def shelf(self, teacher: nn.Module, taps: Sequence[str], precision: str = "") -> Path:
+        """Return the folder of the entries of a teacher whose features are read at ``taps``, under some precision."""
         digest = hashlib.sha256()
-        for part in (_FORMAT, self._variant, repr(teacher), str(teacher.training), *sorted(taps)):
+        for part in (_FORMAT, self._variant, precision, repr(teacher), str(teacher.training), *sorted(taps)):
             digest.update(part.encode() + b"\0")
         for name, tensor in teacher.state_dict().items():
             digest.update(name.encode() + b"\0")
             digest.update(_bytes(tensor))
-        folder = self.folder / digest.hexdigest()[:32]
-        folder.mkdir(exist_ok=True)
-        return folder
+        return self.folder / digest.hexdigest()[:32]
 
     def get(self, shelf: Path, image: torch.Tensor, names: Collection[str]) -> dict[str, torch.Tensor] | None:
         """Return the tensors (C, H, W) that were kept for an image (C, H, W), on the CPU.
@@ -96,6 +94,7 @@ class TeacherCache:
             return
         file = shelf / _name(image)
         try:
+            shelf.mkdir(exist_ok=True)
             write_atomically(file, lambda stream: torch.save(kept, stream))
         except (OSError, RuntimeError) as error:  # PyTorch's writer of archives has no error of its own
             self._close(f"cannot be written any more ({first_line(error, 100)}): the teacher runs instead")

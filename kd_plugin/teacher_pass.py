@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from .errors import ArgumentError, in_one_line
+from .precision import autocast_dtype
 from .taps import find_modules, unwrap
 from .teacher_cache import TeacherCache
 
@@ -31,14 +33,14 @@ class TeacherPass:
     """
 
     def __init__(self, teacher: nn.Module, taps: Iterable[str], cache: TeacherCache | None = None) -> None:
-        if cache is not None and teacher.training:
+        if cache is not None and unwrap(teacher).training:  # PyTorch 2.2's compiled ones always are
             raise ArgumentError(
                 "a teacher in training mode gives other images every time, or for other batches: it can have no cache"
             )
         self._teacher = teacher
         self._taps = sorted(taps)
         self._cache = cache
-        self._shelf = cache.shelf(unwrap(teacher), self._taps) if cache else None
+        self._shelves: dict[str, Path] = {}  # by the precision of an autocast of the caller's
         self._features: dict[str, torch.Tensor] = {}
         self._modules = find_modules(unwrap(teacher), self._taps, "teacher")
         # A compiled network keeps the hooks of its first pass and knows of no others.
@@ -48,17 +50,21 @@ class TeacherPass:
 
     def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the teacher's images (B, C, H, W) without a graph, and its features by tap."""
-        if self._cache is None or self._shelf is None:
+        if self._cache is None:
             return self._run(images)
+        precision = str(autocast_dtype(images.device.type) or "")
+        if precision not in self._shelves:
+            self._shelves[precision] = self._cache.shelf(unwrap(self._teacher), self._taps, precision)
+        shelf = self._shelves[precision]
         names = [_OUTPUT, *(f"at {name}" for name in self._taps)]
-        entries = [self._cache.get(self._shelf, image, names) for image in images]
+        entries = [self._cache.get(shelf, image, names) for image in images]
         missing = [i for i, entry in enumerate(entries) if entry is None]
         if missing:
             output, features = self._run(images[missing] if len(missing) < len(images) else images)
             computed = {_OUTPUT: output, **{f"at {name}": feature for name, feature in features.items()}}
             for row, i in enumerate(missing):
                 entry = {name: tensor[row] for name, tensor in computed.items()}
-                self._cache.put(self._shelf, images[i], entry)
+                self._cache.put(shelf, images[i], entry)
                 entries[i] = entry
             if len(missing) == len(images):
                 return output, features

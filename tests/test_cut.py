@@ -83,7 +83,8 @@ def joined(models: ModuleType) -> type:
 
 
 def options(teachers: Path, **changes: object) -> Namespace:
-    return distil_options(teachers, distill="pixel,srp", lambda_pixel="5", lambda_srp="300", **changes)
+    given = {"distill": "pixel,srp", "lambda_pixel": "5", "lambda_srp": "300", **changes}
+    return distil_options(teachers, **given)
 
 
 def test_gradients_of_a_joined_batch(models: ModuleType, teachers: Path) -> None:
@@ -158,6 +159,16 @@ class TestTeachersOfTheHostsOwn:
         assert torch.equal(torch.get_rng_state(), state)
         train_step(model, 2)
         torch.testing.assert_close(model.teacher_fake_B, teacher(model.real_A))
+
+    @pytest.mark.parametrize("norm", ["batch", "instance"])
+    def test_have_the_norm_of_their_file(self, unusual: ModuleType, teachers: Path, norm: str) -> None:
+        teacher = unusual.networks.define_G(3, 3, 7, "resnet_9blocks", norm)
+        torch.save(teacher.state_dict(), teachers / "latest_net_G.pth")
+        for own in ("batch", "instance"):
+            opt = options(teachers, netG="resnet_9blocks", student_ngf=3, norm=own, distill="pixel")
+            model = self.build(unusual, opt)
+            kinds = [{type(m) for m in network.modules()} for network in (model._distilled[0].teacher, model.netG)]
+            assert [nn.BatchNorm2d in kind for kind in kinds] == [norm == "batch", own == "batch"]
 
     def test_that_it_cannot_build_are_refused(self, unusual: ModuleType, teachers: Path) -> None:
         opt = options(teachers, netG="resnet_6blocks", student_ngf=3)
@@ -264,22 +275,34 @@ def test_the_real_one_continues_exactly(images: Path, tmp_path: Path, monkeypatc
         "--load_size 36 --crop_size 32 --num_threads 0 --n_epochs 2 --n_epochs_decay 1 --save_epoch_freq 1 --ndf 4 "
         "--no_html --num_patches 16 --print_freq 1 --netG resnet_6blocks"
     )
-    one_epoch = shared.replace("--n_epochs 2 --n_epochs_decay 1", "--n_epochs 1 --n_epochs_decay 0")
     host = Path(CUT)
-    succeed(run([LAUNCH, *f"plain train.py --model cut --name big --ngf 6 {one_epoch}".split()], host))
+    # Another norm than CUT's default, which the student takes over, and continued runs and tests with it.
+    teacher = build_generator(GeneratorSpec("resnet", 3, 3, 6, 6, "batch", False, True))
+    (tmp_path / "big").mkdir()
+    torch.save(teacher.state_dict(), tmp_path / "big" / "latest_net_G.pth")
     distil = f"kd run train.py --model cut --distill pixel,feature --teacher {tmp_path}/big --student_ngf 4 {shared}"
     succeed(run([LAUNCH, *f"{distil} --name whole".split()], host))
     monkeypatch.setenv("KD_STOP_AFTER", "1")
     assert run([LAUNCH, *f"{distil} --name halves".split()], host).returncode == 9
     monkeypatch.delenv("KD_STOP_AFTER")
-    for file in (tmp_path / "halves").glob("latest_net_*.pth"):  # on a CPU, CUT cannot load what it saves
-        state = torch.load(file, weights_only=True)
-        torch.save({key.removeprefix("module."): tensor for key, tensor in state.items()}, file)
+
+    def make_loadable() -> None:
+        for file in (tmp_path / "halves").glob("latest_net_*.pth"):  # on a CPU, CUT cannot load what it saves
+            state = torch.load(file, weights_only=True)
+            torch.save({key.removeprefix("module."): tensor for key, tensor in state.items()}, file)
+
+    make_loadable()
     again = succeed(run([LAUNCH, *f"{distil} --name halves --continue_train".split()], host))
     assert "continuing after epoch 1" in again.stdout
     states = [RunState.read(tmp_path / name) for name in ("whole", "halves")]
     for one, other in zip(*(flat(vars(state)) for state in states), strict=True):
         assert torch.equal(one, other)
+    assert any("running_mean" in key for key in states[0].networks["G"])  # type: ignore[union-attr]
+    make_loadable()
+    test = f"kd run test.py --model cut --name halves --dataroot {images}/unpaired --checkpoints_dir {tmp_path}"
+    test += f" --gpu_ids -1 --phase test --results_dir {tmp_path}/results --load_size 32 --crop_size 32"
+    succeed(run([LAUNCH, *test.split()], host))
+    assert len(list((tmp_path / "results").rglob("fake_B/*.png"))) == 4
 
 
 @pytest.mark.hosts

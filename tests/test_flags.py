@@ -9,7 +9,7 @@ import pytest
 from conftest import run
 
 from kd_plugin import KDError
-from kd_plugin.host.options import DistillConfig, add_options
+from kd_plugin.host.options import DistillConfig, add_options, are_in
 
 DISTILL = ["--distill", "wavelet", "--teacher", "big"]
 
@@ -23,6 +23,7 @@ def test_the_mixed_precision_of_a_host_is_left_to_it() -> None:
     config = DistillConfig.from_namespace(opt)
     assert config is not None and config.cost.amp is None
     assert "--amp {bf16,fp16}" not in parser.format_help()
+    assert not are_in(["--amp"]) and are_in(["--amp", "--distill=wavelet"])
 
 
 def test_without_one_it_is_ours() -> None:

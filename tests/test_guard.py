@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -84,8 +86,7 @@ class TestSteps:
         for guarded in (True, False):
             model = build(models, options(teachers, name))
             if not guarded:
-                for optimizer in model.optimizers:
-                    optimizer._optimizer_step_pre_hooks.clear()
+                model._guard._check = lambda *arguments: None
             train_step(model)
             train_step(model)
             results.append(flat(state(model)))
@@ -96,7 +97,7 @@ class TestCauses:
     def guarded(self, most: int = 3) -> tuple[nn.Linear, torch.optim.Optimizer, Guard]:
         student = nn.Linear(2, 1)
         optimizer = torch.optim.Adam(student.parameters(), lr=0.1)
-        guard = Guard([optimizer], [student], [student], most)
+        guard = Guard([optimizer], [student], {"G": student}, most)
         guard.begin(4, 7)
         return student, optimizer, guard
 
@@ -108,9 +109,7 @@ class TestCauses:
         (student(torch.ones(1, 2)).sum() * bad).backward()
         optimizer.step()
         assert all(torch.equal(student.state_dict()[key], before[key]) for key in before)
-        assert "epoch 4, iteration 7: a gradient is not finite, though every term is; step skipped" in (
-            capsys.readouterr().out
-        )
+        assert "epoch 4, iteration 7: a gradient of netG is not finite; step skipped" in (capsys.readouterr().out)
 
     def test_of_a_term_whose_gradient_is_finite(self, capsys: pytest.CaptureFixture[str]) -> None:
         student, optimizer, guard = self.guarded()
@@ -120,24 +119,70 @@ class TestCauses:
         assert "srp_A is inf; step skipped" in capsys.readouterr().out and not optimizer.state
 
     def test_other_optimizers_are_guarded_by_their_own_gradients(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """A discriminator is skipped for what it has itself, and not counted."""
+        """A discriminator is skipped, counted and named for what it has itself."""
         student, other = nn.Linear(2, 1), nn.Linear(2, 1)
         optimizer = torch.optim.Adam(other.parameters(), lr=0.1)
-        guard = Guard([optimizer], [student], [student, other], 0)
+        guard = Guard([optimizer], [student], {"G": student, "D": other}, 1)
         guard.begin(1, 1)
-        guard.observe("", {"pixel": torch.tensor(float("nan"))}, [])
+        guard.observe("", {"pixel": torch.tensor(1.0)}, [])
         for factor in (1.0, float("nan"), 1.0):
             before = other.weight.clone()
             optimizer.zero_grad()
             (other(torch.ones(1, 2)).sum() * factor).backward()
             optimizer.step()
             assert torch.equal(other.weight, before) == (factor != 1.0) and other.weight.isfinite().all()
-        assert capsys.readouterr().out == ""
+        said = capsys.readouterr().out
+        assert said.count("\n") == 1
+        assert "a gradient of netD is not finite; step of netD skipped (1 of at most 1 one after" in said
+        for step in range(2):
+            (other(torch.ones(1, 2)).sum() * float("nan")).backward()
+            with (
+                nullcontext()
+                if step == 0
+                else pytest.raises(KDError, match="a gradient of netD is not finite, as in 1")
+            ):
+                optimizer.step()
+
+    def test_statistics_of_networks_that_are_not_skipped_stay(self) -> None:
+        """G has stepped when D is skipped, or waits for its backward pass, which must still work."""
+        generator, judge = (nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)) for _ in range(2))
+        optimizers = [torch.optim.Adam(network.parameters()) for network in (generator, judge)]
+        guard = Guard(optimizers, [generator], {"G": generator, "D": judge}, 3)
+        guard.begin(1, 1)
+        fake = generator(torch.rand(2, 1, 4, 4))
+        moved = generator[1].running_mean.clone()
+        spoilt = judge[1].running_mean.clone()
+        (judge(fake.detach()).sum() * float("nan")).backward()
+        optimizers[1].step()
+        assert torch.equal(generator[1].running_mean, moved) and torch.equal(judge[1].running_mean, spoilt)
+        (judge(fake).square().sum() + generator(fake).square().sum()).backward()
+        optimizers[0].step()
+        assert optimizers[0].state and not optimizers[1].state
+
+    @pytest.mark.parametrize("made", ["before", "after"])
+    def test_schedulers_of_the_learning_rate(self, made: str) -> None:
+        """Whichever comes first, and without a warning of PyTorch's."""
+        student = nn.Linear(2, 1)
+        optimizer = torch.optim.Adam(student.parameters(), lr=0.1)
+        schedulers = [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)] if made == "before" else []
+        guard = Guard([optimizer], [student], {"G": student}, 3)
+        guard.begin(1, 1)
+        schedulers = schedulers or [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)]
+        student(torch.ones(1, 2)).sum().backward()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            optimizer.step()
+            schedulers[0].step()
+        assert optimizer.param_groups[0]["lr"] == 0.05
+        before = student.weight.clone()
+        (student(torch.ones(1, 2)).sum() * float("nan")).backward()
+        optimizer.step()
+        assert torch.equal(student.weight, before)
 
     def test_running_statistics_are_put_back(self) -> None:
         student = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
         optimizer = torch.optim.Adam(student.parameters())
-        guard = Guard([optimizer], [student], [student], 3)
+        guard = Guard([optimizer], [student], {"G": student}, 3)
         guard.begin(1, 1)
         before = copy.deepcopy(student.state_dict())
         student(torch.full((2, 1, 4, 4), float("nan"))).sum().backward()

@@ -25,7 +25,7 @@ def into_package(source: Path, target: Path) -> None:
     """Move a host's packages into ``target/src/translate``, and leave its scripts at the top and in there too."""
     package = target / "src" / "translate"
     shutil.copytree(source, package, ignore=shutil.ignore_patterns("checkpoints", "results", "__pycache__", ".git"))
-    (package / "__init__.py").write_text("")
+    (package / "__init__.py").write_text("from .models import create_model\n")
     for file in package.rglob("*.py"):
         text = file.read_text()
         text = re.sub(rf"^from ({_PARTS})\b", r"from src.translate.\1", text, flags=re.MULTILINE)
@@ -99,11 +99,27 @@ def test_modules_that_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], told: str
 ) -> None:
     (tmp_path / "script.py").write_text("raise AssertionError('it was run')")
+    if "repository" not in told:
+        (tmp_path / "models").mkdir()
+        (tmp_path / "models" / "__init__.py").write_text("")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("path", "meta_path", "argv"):
+        monkeypatch.setattr(sys, name, [*getattr(sys, name)])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     assert main(["run", "-m", *given]) == 2
     said = capsys.readouterr().err
     assert told in said and len(said.splitlines()) == 1
+
+
+def test_what_a_package_lacks_is_told_as_by_python(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").write_text("def find_model_using_name(name): return dict\n")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("import wandbx\n")
+    (tmp_path / "package" / "train.py").write_text("")
+    result = kd("run -m package.train", tmp_path)
+    assert result.returncode == 1 and result.stderr.endswith("No module named 'wandbx'\n")
+    assert "kd_plugin" not in result.stderr
 
 
 def test_models_of_other_packages_are_left_alone(tmp_path: Path) -> None:

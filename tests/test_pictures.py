@@ -89,6 +89,23 @@ class TestUnreadable:
         sys.excepthook(caught.type, caught.value, caught.tb)
         assert capfd.readouterr().err == "the host's own\n"
 
+    def test_neither_are_errors_in_writing_a_picture(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        spoil(tmp_path / "data", "text.jpg")
+        explain_unreadable(tmp_path / "data")
+        with pytest.raises(OSError, match="mode") as caught:
+            colours(4, 4).convert("RGBA").save(tmp_path / "out.jpg")
+        sys.excepthook(caught.type, caught.value, caught.tb)
+        assert capfd.readouterr().err == "the host's own\n"
+
+    def test_where_all_can_be_read_that_is_said(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        paint(tmp_path / "whole.png", 32, 32, 1)
+        (tmp_path / "notes.pdf").write_text("no picture of a host's")
+        explain_unreadable(tmp_path)
+        with pytest.raises(OSError) as caught:
+            Image.open(tmp_path / "notes.pdf")
+        sys.excepthook(caught.type, caught.value, caught.tb)
+        assert "every picture there can be read" in capfd.readouterr().err
+
     def test_whole_pictures_of_any_kind_are_none(self, tmp_path: Path) -> None:
         for mode in ("L", "RGBA", "P", "1", "I;16", "RGB"):
             name = mode.replace(";", "")

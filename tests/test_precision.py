@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from torch import nn
 from kd_plugin import Distiller, GeneratorSpec, KDError
 from kd_plugin.host.cost_options import CostOptions
 from kd_plugin.host.state import RunState
+from kd_plugin.losses import term_names
 from kd_plugin.networks import build_generator
 from kd_plugin.precision import DTYPES, HalfPrecision, run_in
 
@@ -102,15 +104,58 @@ class TestNetworks:
         with torch.autocast("cpu", torch.bfloat16), pytest.raises(KDError, match="itself: leave --amp out"):
             generator(torch.rand(1, 3, 16, 16))
 
-    def test_hosts_that_pass_the_networks_by(self, name: str) -> None:
+    def test_parts_that_a_host_calls_alone(self, name: str) -> None:
+        """They stay in float32, with true gradients; in float16, where these would be unscaled, they are refused."""
         generator = networks()[0]
+        twin = copy.deepcopy(generator)
+        HalfPrecision(name, "cpu").run(generator)
+        images = torch.rand(1, 3, 16, 16)
+        if name == "fp16":
+            with pytest.raises(KDError, match="calls a part of a network alone, a ReflectionPad2d, and fp16"):
+                generator.model[:2](images)
+            with torch.no_grad():
+                generator.model[:2](images)
+            return
+        for network in (generator, twin):
+            network.model[:2](images).sum().backward()
+        assert torch.equal(generator.model[1].weight.grad, twin.model[1].weight.grad)
+
+    def test_inside_data_parallel(self, name: str) -> None:
+        """Replicas run in threads of their own, where an autocast around the whole would have another type."""
+        generator = networks()[0]
+        seen, results = [], []
+        generator.model[1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
         half = HalfPrecision(name, "cpu")
-        half.run(generator)
-        generator(torch.rand(1, 3, 16, 16))
-        half.stepped()
-        generator.model(torch.rand(1, 3, 16, 16))
-        with pytest.raises(KDError, match="never calls its networks, but parts of them"):
-            half.stepped()
+        half.run(nn.DataParallel(generator))
+        images = torch.rand(1, 3, 16, 16)
+
+        def replica() -> None:
+            twin = generator._replicate_for_data_parallel()
+            results.append(twin(images))
+
+        thread = threading.Thread(target=replica)
+        thread.start()
+        thread.join()
+        assert seen == [DTYPES[name]] and results[0].dtype == torch.float32
+
+    def test_gradients_of_replicas_come_out_at_their_size(self, name: str) -> None:
+        """Those of the network they were made of, which is the one that learns."""
+        generator = networks()[1]
+        twin = copy.deepcopy(generator)
+        for network, replicate in ((generator, True), (twin, False)):
+            half = HalfPrecision(name, "cpu")
+            half.run(network)
+            called = network
+            if replicate:  # as DataParallel does it: parameters of the replica are copies that carry the graph
+                called = network._replicate_for_data_parallel()
+                for key, child in network.named_children():
+                    part = child._replicate_for_data_parallel()
+                    called._modules[key] = part
+                    for kind, parameter in child.named_parameters():
+                        setattr(part, kind, parameter.clone())
+            called(torch.ones(1, 3, 16, 16)).square().mean().backward()
+        for one, other in zip(gradients(generator), gradients(twin), strict=True):
+            assert torch.equal(one, other)
 
 
 class TestScale:
@@ -137,21 +182,33 @@ class TestScale:
     def test_moves_as_that_of_a_grad_scaler(self) -> None:
         """Halved by what is not finite, doubled after 2000 steps; never below one."""
         half = HalfPrecision("fp16", "cpu")
-        parameter = torch.zeros(1, requires_grad=True)
-        optimizer = torch.optim.SGD([parameter], 0.0)
+        parameters = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+        optimizers = [torch.optim.SGD([parameter], 0.0) for parameter in parameters]
         scaler = torch.amp.GradScaler("cpu") if hasattr(torch.amp, "GradScaler") else None
         for step in range(4100):
-            finite = step not in (0, 1, 50)
+            both = {0: (False, False), 1: (True, False), 50: (False, True)}.get(step, (True, True))
+            for parameter, optimizer, finite in zip(parameters, optimizers, both, strict=True):
+                if scaler is not None:
+                    parameter.grad = None
+                    scaler.scale(parameter * (1.0 if finite else float("inf"))).backward()
+                    scaler.step(optimizer)
+                half.stepped() if finite else half.overflow()
             if scaler is not None:
-                parameter.grad = None
-                scaler.scale(parameter * (1.0 if finite else float("inf"))).backward()
-                scaler.step(optimizer)
                 scaler.update()
-            half._entered = True
-            half.stepped() if finite else half.overflow()
+            half.update()
             assert scaler is None or half.scale == scaler.get_scale()
         assert half.scale == SCALE / 8 * 4
-        assert sum(half.overflow() for _ in range(30)) == 15
+        half.update()  # nothing has happened since
+        assert half.scale == SCALE / 8 * 4
+        for expected in [True] * 15 + [False] * 5:
+            assert half.overflow() == expected
+            half.update()
+        assert half.scale == 1
+
+    def test_bfloat16_has_none(self) -> None:
+        half = HalfPrecision("bf16", "cpu")
+        assert not half.overflow()
+        half.update()
         assert half.scale == 1
 
 
@@ -215,6 +272,43 @@ class TestHosts:
 
 
 class TestOverflow:
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_of_any_optimizer_leaves_the_others_to_their_step(
+        self, models: ModuleType, teachers: Path, name: str
+    ) -> None:
+        """With batch norms, whose running statistics are part of graphs that still wait for their backward pass."""
+        options = distil_options(teachers, model=name, distill="pixel", distill_amp="fp16", norm="batch")
+        model = set_up(distilling(models.find_model_using_name(name)), options)
+        model._keeper.half.scale = 2.0**24  # D overflows, whose gradients are the larger ones
+        for seed in range(30):
+            train_step(model, 2, seed)
+        assert 1 <= model._keeper.half.scale < 2.0**24
+        for net in NETWORKS[name]:
+            assert all(tensor.isfinite().all() for tensor in getattr(model, f"net{net}").state_dict().values())
+            state = getattr(model, f"net{net}").state_dict()
+            assert all(tensor.any() for key, tensor in state.items() if key.endswith("running_mean"))
+
+    def test_students_with_several_optimizers(self, models: ModuleType, teachers: Path) -> None:
+        base = models.find_model_using_name("pix2pix")
+
+        class Several(base):  # type: ignore[misc, valid-type]
+            def __init__(self, opt: object) -> None:
+                super().__init__(opt)
+                self.optimizers.append(torch.optim.Adam(self.netG.model[1].parameters(), lr=1e-4))
+
+            def optimize_parameters(self) -> None:
+                super().optimize_parameters()
+                self.optimizers[-1].step()
+
+        for precision in PRECISIONS:
+            options = distil_options(teachers, distill="pixel", distill_amp=precision)
+            model = set_up(distilling(Several), options)
+            if precision == "fp16":
+                model._keeper.half.scale = 1024.0
+            for seed in range(3):
+                train_step(model, 2, seed)
+            assert model._keeper.half.growth == (2 if precision == "fp16" else 0)
+
     def test_is_skipped_without_a_word_until_it_fits(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -224,9 +318,9 @@ class TestOverflow:
         half.scale = 2.0**40
         before = copy.deepcopy(model.netG.state_dict())
         train_step(model)
-        assert half.scale < 2.0**40 and all(
-            torch.equal(a, b) for a, b in zip(flat(before), flat(model.netG.state_dict()), strict=True)
-        )
+        assert all(torch.equal(a, b) for a, b in zip(flat(before), flat(model.netG.state_dict()), strict=True))
+        train_step(model)
+        assert half.scale == 2.0**39
         for _ in range(40):
             train_step(model)
         assert "step skipped" not in capsys.readouterr().out
@@ -254,12 +348,22 @@ class TestOverflow:
         options.continue_train, options.epoch_count = True, 2
         again = set_up(cls, options)._keeper.half
         assert (again.scale, again.growth) == (512.0, 1)
+        options.distill_amp = "bf16"
+        model = set_up(cls, options)
+        assert model._keeper.half.scale == 1
+        train_step(model)
+        model.save_networks("latest")
+        options.distill_amp = "fp16"
+        assert set_up(cls, options)._keeper.half.scale == SCALE
 
 
 class TestHostsOfTheirOwnPrecision:
     """A host that scales its losses: the terms' gradients are scaled with them."""
 
-    @pytest.mark.parametrize("held", [("scaler",), ("scaler_D", "scaler_G")])
+    @pytest.mark.parametrize(
+        "held",
+        [("scaler",), ("scaler_D", "scaler_G"), ("scaler_dis", "scaler_gen"), ("scaler_other", "netG_scaler")],
+    )
     def test_the_terms_follow_its_scaler(
         self, models: ModuleType, teachers: Path, held: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -287,13 +391,68 @@ class TestHostsOfTheirOwnPrecision:
             model.forward()
         with torch.autocast("cpu", torch.bfloat16):
             model.forward()
+        if not hasattr(torch.amp, "GradScaler"):
+            return
+        model.scaler_D = torch.amp.GradScaler("cpu")  # which is another's
+        with torch.autocast("cpu", torch.float16), pytest.raises(KDError, match=r"keep it as self\.scaler_G, or"):
+            model.forward()
+        model.first, model.second = (torch.amp.GradScaler("cpu") for _ in range(2))
+        with pytest.raises(
+            KDError, match=r"which of first, second of \w+ scales the loss of netG .*that one scaler_G"
+        ):
+            model.forward()
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_autocast_within_forward(self, models: ModuleType, teachers: Path, dtype: torch.dtype) -> None:
+        """Its images come out in half precision; every term takes them, or in float16 the missing scaler is told."""
+        base = models.find_model_using_name("pix2pix")
+
+        class Half(base):  # type: ignore[misc, valid-type]
+            def forward(self) -> None:
+                with torch.autocast("cpu", dtype):
+                    super().forward()
+
+        terms = [name for name in term_names() if name not in ("perceptual", "discriminator")]
+        model = set_up(distilling(Half), distil_options(teachers, distill=",".join(terms), wavelet_levels=2))
+        model.set_input(host_batch(2))
+        if dtype == torch.float16:
+            with pytest.raises(KDError, match="this host trains in float16"):
+                model.forward()
+            return
+        model.forward()
+        assert model.fake_B.dtype == dtype
+        model.fake_B.float().mean().backward()
+        assert all(getattr(model, f"loss_{name}").isfinite() for name in terms)
+        assert all(p.grad.isfinite().all() and p.grad.any() for p in model.netG.parameters() if p.ndim > 1)
+
+    def test_a_continued_run_goes_on_with_its_scaler(self, models: ModuleType, teachers: Path) -> None:
+        if not hasattr(torch.amp, "GradScaler"):
+            pytest.skip("this PyTorch has no scaler for CPUs")
+        base = models.find_model_using_name("pix2pix")
+
+        class Scaled(base):  # type: ignore[misc, valid-type]
+            def __init__(self, opt: object) -> None:
+                super().__init__(opt)
+                self.scaler = torch.amp.GradScaler("cpu")
+
+        options = distil_options(teachers, distill="pixel")
+        model = set_up(distilling(Scaled), options)
+        model.scaler.load_state_dict({**model.scaler.state_dict(), "scale": 1024.0, "_growth_tracker": 7})
+        train_step(model)
+        model.save_networks("latest")
+        options.continue_train = True
+        again = set_up(distilling(Scaled), options).scaler.state_dict()
+        assert (again["scale"], again["_growth_tracker"]) == (1024.0, 7)
 
 
 def test_a_device_without_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*arguments: Any, **named: Any) -> None:
-        raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
+        raise RuntimeError("\"reflection_pad2d\" not implemented for 'Half'")
 
-    monkeypatch.setattr(torch.nn.functional, "conv2d", unknown)
+    state = torch.get_rng_state()
+    CostOptions(amp="bf16", teacher_dtype="bf16").half(torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), state)  # to try it draws no random numbers of the run
+    monkeypatch.setattr(torch.nn.ReflectionPad2d, "forward", unknown)
     for flag in ("amp", "teacher_dtype"):
         with pytest.raises(KDError, match=rf"--{flag} fp16: PyTorch .* does not have it on cpu .*leave it out"):
             options = CostOptions(**{flag: "fp16"})

@@ -134,6 +134,29 @@ def _fill(folder: Path, seed: int) -> None:
     for start in range(0, 12, 2):
         remembered(pictures(12)[start : start + 2].roll(seed, 0))
 
+    def test_a_precision_of_the_callers_is_one_of_the_entrys(self, tmp_path: Path) -> None:
+        """A host may run its networks under autocast; what it gives then is no float32 picture."""
+        teacher = frozen()
+        remembered = TeacherPass(teacher, ["model.10"], TeacherCache(tmp_path))
+        with torch.autocast("cpu", torch.bfloat16):
+            half, _ = remembered(pictures(1))
+        whole, _ = remembered(pictures(1))
+        assert torch.equal(whole, teacher(pictures(1))) and not torch.equal(whole, half)
+        seen = passes(teacher)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(remembered(pictures(1))[0], half)
+        assert seen == []
+
+    def test_of_a_compiled_teacher(self, tmp_path: Path) -> None:
+        teacher = frozen()
+        expected = TeacherPass(teacher, ["model.10"])(pictures(2))
+        compiled = torch.compile(teacher, backend="eager")
+        for _ in range(2):
+            output, features = TeacherPass(compiled, ["model.10"], TeacherCache(tmp_path))(pictures(2))
+            torch.testing.assert_close(output, expected[0])
+            torch.testing.assert_close(features["model.10"], expected[1]["model.10"])
+        assert len(entries(tmp_path)) == 2
+
 
 class TestFolder:
     def size(self, folder: Path) -> int:
@@ -169,6 +192,20 @@ class TestFolder:
             torch.testing.assert_close(remembered(pictures(1, seed))[0], teacher(pictures(1, seed)))
         assert len(told) == 1 and "No space left on device" in told[0]
         assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+    def test_one_that_can_only_be_read_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        teacher, told = frozen(), []
+        TeacherPass(teacher, [], TeacherCache(tmp_path))(pictures(1))
+
+        def refused(*arguments: object, **named: object) -> None:
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr("kd_plugin.teacher_cache.write_atomically", refused)
+        monkeypatch.setattr(Path, "mkdir", lambda path, **named: None if path.exists() else refused())
+        seen = passes(teacher)
+        for taps in ([], ["model.10"]):  # the second has no folder yet
+            TeacherPass(teacher, taps, TeacherCache(tmp_path, tell=told.append))(pictures(1))
+        assert seen == [1] and len(told) == 1 and "Read-only file system" in told[0]
 
     def test_a_place_that_is_no_folder(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
@@ -224,11 +261,13 @@ class TestHosts:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"preprocess": "resize_and_crop", "load_size": 286, "crop_size": 256}, "random crops .*--load_size 256"),
+            ({"preprocess": "resize_and_crop", "load_size": 286, "crop_size": 256}, "add --load_size 256"),
             ({"preprocess": "crop", "crop_size": 256, "load_size": 256}, "add --preprocess none"),
             ({"preprocess": "scale_width_and_crop", "crop_size": 9, "load_size": 9}, "add --preprocess scale_width"),
+            ({"preprocess": "zoom_and_patch"}, "--preprocess zoom_and_patch makes .* add --preprocess none"),
             ({"teacher_mode": "train"}, "--teacher_mode train .*leave one of the two out"),
             ({"teacher_cache_size": 0.0}, "--teacher_cache_size 0: give a size in GB above 0"),
+            ({"teacher_cache_size": float("nan")}, "--teacher_cache_size nan: give a size in GB above 0"),
         ],
     )  # fmt: skip
     def test_what_it_cannot_serve(

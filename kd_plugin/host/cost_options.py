@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..errors import ArgumentError, OptionError, first_line
+from ..networks import GeneratorSpec, build_generator
 from ..precision import DTYPES, HalfPrecision, PrecisionName, run_in
 from ..teacher_cache import TeacherCache
 from .contract import say
 from .flags import option
 
 __all__ = ["CostOptions"]
+
+# What a precision is tried on.
+_SIDE = 32
+_SMALL = (
+    GeneratorSpec("resnet", 1, 1, 1, 1, "instance", False, False),
+    GeneratorSpec("unet", 1, 1, 1, 5, "batch", False, False),
+)
+_DRAWN = ("crop", "zoom", "patch", "trim")  # what hosts call ways to cut pictures at random
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class CostOptions:
         Raises:
             OptionError: one line that says what is wrong and what to do instead.
         """
-        if self.teacher_cache_size <= 0:
+        if not self.teacher_cache_size > 0:
             raise OptionError(f"--teacher_cache_size {self.teacher_cache_size:g}: give a size in GB above 0")
         if not self.teacher_cache:
             return
@@ -61,12 +69,13 @@ class CostOptions:
             )
         load, crop = getattr(opt, "load_size", 0), getattr(opt, "crop_size", 0)
         preprocess = getattr(opt, "preprocess", "")
-        if "crop" in preprocess and not ("resize" in preprocess and load == crop):
-            whole = preprocess.removesuffix("crop").removesuffix("_and_") or "none"
-            remedy = f"--load_size {crop}" if "resize" in preprocess else f"--preprocess {whole}"
+        drawn = any(word in preprocess for word in _DRAWN)
+        if drawn and not (preprocess == "resize_and_crop" and load == crop):
+            whole = "scale_width" if preprocess == "scale_width_and_crop" else "none"
+            remedy = f"--load_size {crop}" if preprocess == "resize_and_crop" else f"--preprocess {whole}"
             raise OptionError(
-                f"--teacher_cache {self.teacher_cache}: random crops make another picture of every picture each "
-                f"time, so nothing would be found again: add {remedy}, or leave it out"
+                f"--teacher_cache {self.teacher_cache}: --preprocess {preprocess} makes another picture of every "
+                f"picture each time, so nothing would be found again: add {remedy}, or leave it out"
             )
 
     def notes(self) -> list[str]:
@@ -85,7 +94,7 @@ class CostOptions:
         except ArgumentError as error:
             raise OptionError(f"--amp {error}") from error
         if half:
-            _check_dtype("amp", half.name, device)
+            _try("amp", half.name, device, half.run)
             if half.name == "fp16" and device.type == "cpu":
                 say("note: on CPUs, autocast keeps less in float32 than on GPUs, and fp16 is slow: try --amp bf16")
         return half
@@ -97,7 +106,8 @@ class CostOptions:
             OptionError: the device cannot compute in the precision.
         """
         if self.teacher_dtype:
-            _check_dtype("teacher_dtype", self.teacher_dtype, next(teacher.parameters()).device)
+            name = self.teacher_dtype
+            _try("teacher_dtype", name, next(teacher.parameters()).device, lambda network: run_in(network, name))
         prepared: Any = torch.compile(teacher) if self.teacher_compile else teacher
         if self.teacher_dtype:
             run_in(prepared, self.teacher_dtype)
@@ -126,15 +136,18 @@ class CostOptions:
         return {"amp": self.amp, "teacher_dtype": self.teacher_dtype}
 
 
-def _check_dtype(flag: str, name: str, device: torch.device) -> None:
-    """Check, by trying, that convolutions work in a precision.
+def _try(flag: str, name: str, device: torch.device, convert: Callable[[nn.Module], None]) -> None:
+    """Check that generators work in a precision, with two small ones.
 
     Raises:
         OptionError: they do not.
     """
     try:
-        image = torch.zeros(1, 1, 3, 3, dtype=DTYPES[name], device=device)
-        F.instance_norm(F.conv_transpose2d(F.conv2d(image, image, padding=1), image))
+        for spec in _SMALL:
+            with torch.random.fork_rng(devices=[]):  # a run with another precision draws the same numbers
+                network = build_generator(spec).requires_grad_(False).eval().to(device)
+            convert(network)
+            network(torch.zeros(1, 1, _SIDE, _SIDE, device=device))
     except RuntimeError as error:
         raise OptionError(
             f"--{flag} {name}: PyTorch {torch.__version__} does not have it on {device.type} "

@@ -6,6 +6,7 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from types import MethodType
 from typing import Any
 
 import torch
@@ -34,8 +35,8 @@ class Guard:
 
     Args:
         optimizers: those of the model; all are guarded.
-        students: the generators that are distilled; the steps of the optimizers that train them are counted.
-        networks: all of the model's, whose running statistics are kept.
+        students: the generators that are distilled.
+        networks: all of the model's by name, whose running statistics are kept.
         most: how many steps may be skipped one after the other.
         half: the precision they run in. Gradients that are too large for it are told to it, and no fault.
     """
@@ -44,16 +45,17 @@ class Guard:
         self,
         optimizers: Iterable[torch.optim.Optimizer],
         students: Iterable[nn.Module],
-        networks: Iterable[nn.Module],
+        networks: Mapping[str, nn.Module],
         most: int,
         half: HalfPrecision | None = None,
     ) -> None:
         self._most = most
         self._half = half
-        self._buffers = [b for network in networks for b in network.buffers() if b.is_floating_point()]
-        self._before: list[torch.Tensor] = []
+        self._networks = networks
+        self._statistics = {n: [b for b in net.buffers() if b.is_floating_point()] for n, net in networks.items()}
+        self._before: dict[str, list[torch.Tensor]] = {}
         self._told: set[str] = set()
-        self._bad = 0
+        self._bad: dict[int, int] = {}  # by optimizer: how many of its steps were skipped, one after the other
         self._values: dict[str, torch.Tensor] = {}
         self._where = ""
         self._silent: dict[str, int] = {}
@@ -66,13 +68,13 @@ class Guard:
             original = optimizer.step
 
             @functools.wraps(original)
-            def step(*arguments: Any, **named: Any) -> Any:
+            def step(optimizer: torch.optim.Optimizer, *arguments: Any, **named: Any) -> Any:
                 guard = own()
                 if guard is not None:
                     guard._check(optimizer, trains_students)
                 return original(*arguments, **named)
 
-            return step
+            return MethodType(step, optimizer)  # schedulers that are made later expect a method
 
         for optimizer in optimizers:
             # Not as a hook of the optimizer: PyTorch 2.2 takes those away once torch.compile was used.
@@ -83,7 +85,9 @@ class Guard:
         self._values = {}
         self._where = f"epoch {epoch}, iteration {iteration}"
         self._looks += 1
-        self._before = [buffer.clone() for buffer in self._buffers]
+        self._before = {name: [b.clone() for b in buffers] for name, buffers in self._statistics.items()}
+        if self._half:
+            self._half.update()
 
     def observe(self, suffix: str, losses: Mapping[str, torch.Tensor], sources: Iterable[torch.Tensor]) -> None:
         """Take note of the weighted terms of a generator, and now and then of their gradients.
@@ -126,28 +130,37 @@ class Guard:
         # The one time per step of an optimizer that the processor waits for a GPU.
         gradients_finite, terms_finite = map(bool, flags.tolist())
         if gradients_finite and terms_finite:
-            if trains_students:
-                self._bad = 0
-                if self._half:
-                    self._half.stepped()
+            self._bad[id(optimizer)] = 0
+            if self._half:
+                self._half.stepped()
             return
         for parameter in parameters:
             parameter.grad = None
-        for buffer, before in zip(self._buffers, self._before, strict=False):
-            buffer.copy_(before)
+        own = [name for name, network in self._networks.items() if _trains(optimizer, network)]
+        # What goes through a bad student spoils the statistics of the others too.
+        for name in self._networks if trains_students else own:
+            for buffer, before in zip(self._statistics[name], self._before.get(name, []), strict=False):
+                buffer.data.copy_(before)  # data: graphs of the other networks may still wait for their backward pass
         if self._half and terms_finite and self._half.overflow():
             return
-        if not trains_students:
-            return
-        self._bad += 1
+        bad = self._bad[id(optimizer)] = self._bad.get(id(optimizer), 0) + 1
         named = [f"{name} is {value.item():.4g}" for name, value in self._values.items() if not value.isfinite()]
-        reason = " and ".join(named) or "a gradient is not finite, though every term is"
-        if self._bad > self._most:
+        of = " and ".join(f"net{name}" for name in own) or "a network"
+        reason = " and ".join(named) or f"a gradient of {of} is not finite"
+        if bad > self._most:
+            advice = "look at the pictures and the learning rate, or give the term a smaller --lambda"
+            if self._half and self._half.scales and terms_finite:
+                advice = "even with a loss scale of 1: try --amp bf16"
             raise TrainingError(
-                f"{self._where}: {reason}, as in {self._bad - 1} steps before it: look at the pictures and the "
-                f"learning rate, or give the term a smaller --lambda; the student is as it was before these steps"
+                f"{self._where}: {reason}, as in {bad - 1} steps before it: {advice}; the student is as it was before"
             )
-        say(f"{self._where}: {reason}; step skipped ({self._bad} of at most {self._most} one after the other)")
+        skipped = "step skipped" if trains_students else f"step of {of} skipped"
+        say(f"{self._where}: {reason}; {skipped} ({bad} of at most {self._most} one after the other)")
+
+
+def _trains(optimizer: torch.optim.Optimizer, network: nn.Module) -> bool:
+    trained = {id(parameter) for parameter in _parameters(optimizer)}
+    return any(id(parameter) in trained for parameter in network.parameters())
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

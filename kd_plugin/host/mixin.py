@@ -156,7 +156,8 @@ class DistillMixin:
         for note in (*self._config.student.notes(), *cost.notes()):
             say(f"note: {note}")
         half, cache = cost.half(self.device), cost.cache()
-        networks = [network for name in self.model_names if (network := getattr(self, f"net{name}", None))]
+        held = {name: getattr(self, f"net{name}", None) for name in self.model_names}
+        networks = {name: network for name, network in held.items() if isinstance(network, nn.Module)}
         for pair, file in self._teacher_files.items():
             # Only now: the host may have wrapped the network for several GPUs in its setup.
             student = network_of(self, pair)
@@ -183,7 +184,7 @@ class DistillMixin:
             train_adapters(distilled.distiller, self.optimizers, distilled.pair.net)
         self._keeper.half = half
         if half:
-            for network in networks:
+            for network in networks.values():
                 half.run(network)
         students = [distilled.distiller.student for distilled in self._distilled]
         self._guard = Guard(self.optimizers, students, networks, self._config.max_bad_steps, half)
@@ -232,7 +233,6 @@ class DistillMixin:
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
             super().forward()  # type: ignore[misc]
-        scale = find_loss_scale(self, self.device) if training and self._distilled else None
         for distilled, recorder in zip(self._distilled, recorders, strict=True):
             pair = distilled.pair
             output = getattr(self, pair.output, None)
@@ -246,6 +246,7 @@ class DistillMixin:
                 setattr(self, f"teacher_{pair.output}", distilled.distiller.teach(call))
                 continue
             result = distilled.distiller.distill(call)
+            scale = find_loss_scale(self, pair.net, result.output)
             attached, attachment = attach(result.output, result.total, scale)
             setattr(self, pair.output, attached)
             setattr(self, f"teacher_{pair.output}", result.teacher_output)

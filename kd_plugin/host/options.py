@@ -236,7 +236,8 @@ def flags() -> list[Flag]:
 
 def are_in(arguments: Sequence[str]) -> bool:
     """Return whether a command line has an option of the plugin, or asks for help."""
-    names = {"-h", "--help", *(f"--{flag.name}" for flag in flags())}
+    ours = (flag for flag in flags() if not flag.yields)  # one that does may be the host's own
+    names = {"-h", "--help", *(f"--{flag.name}" for flag in ours)}
     return any(argument.partition("=")[0] in names for argument in arguments)
 
 

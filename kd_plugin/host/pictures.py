@@ -16,6 +16,8 @@ from ..errors import first_line
 __all__ = ["explain_unreadable", "find_unreadable"]
 
 _LISTED = 5
+# What the hosts take for pictures.
+_EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
 _LEAST = 2  # pixels; hosts scale pictures to a multiple of four, which leaves nothing of one
 
 
@@ -32,18 +34,20 @@ def explain_unreadable(dataroot: str | os.PathLike[str]) -> None:
         if not _is_of_pillow(error, traceback):
             return
         print(f"looking through {dataroot} for pictures that cannot be used ...", file=sys.stderr)
-        for file, reason in islice(find_unreadable(Path(dataroot)), _LISTED):
+        found = list(islice(find_unreadable(Path(dataroot)), _LISTED))
+        for file, reason in found:
             print(f"error: {file}: {reason}; repair it or take it out", file=sys.stderr)
+        if not found:
+            print("every picture there can be read, so it was none of them", file=sys.stderr)
 
     sys.excepthook = hook
 
 
 def find_unreadable(folder: Path) -> Iterator[tuple[Path, str]]:
     """Return the pictures below a folder that cannot be read, or are too small for a host, each with the reason."""
-    known = Image.registered_extensions()
     files = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in sorted(names))
     for file in files:
-        if file.suffix.lower() not in known:
+        if file.suffix.lower() not in _EXTENSIONS:
             continue
         try:
             with Image.open(file) as picture:
@@ -57,9 +61,12 @@ def find_unreadable(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _is_of_pillow(error: BaseException, traceback: TracebackType | None) -> bool:
-    """Return whether an error came out of Pillow, in this process or in one that loads data."""
+    """Return whether an error came out of Pillow, in this process or in one that loads data, and not in saving."""
+    called = set()
     while traceback is not None:
         if traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "PIL":
-            return True
+            called.add(traceback.tb_frame.f_code.co_name)
         traceback = traceback.tb_next
+    if called:
+        return "save" not in called
     return "DataLoader worker" in str(error) and f"{os.sep}PIL{os.sep}" in str(error)

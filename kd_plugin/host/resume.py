@@ -132,7 +132,7 @@ class Keeper:
         restore(self._model, state, self._adapters(), exact)
         if exact and not several_processes():  # they would all get those of the first, and cut and flip alike
             set_random_numbers(self._drawn or state.random_numbers)
-        if self.half and state.loss_scale:
+        if self.half and self.half.scales and state.loss_scale:
             self.half.scale, self.half.growth = state.loss_scale
         if not exact:
             say(f"continuing at --epoch_count {opt.epoch_count} as asked, with the optimizers of epoch {state.epoch}")
@@ -203,6 +203,8 @@ class Keeper:
         self._written = True
 
     def _capture(self, complete: bool) -> RunState:
+        if self.half:
+            self.half.update()
         ahead = int(self._updated or not complete) if self._lr_first else -int(complete and not self._updated)
         return capture(
             self._model,
@@ -213,7 +215,7 @@ class Keeper:
             lr_ahead=ahead,
             lr_epoch_count=self._lr_epoch_count,
             lr=getattr(self._model.opt, "lr", 0.0),
-            loss_scale=(self.half.scale, self.half.growth) if self.half else None,
+            loss_scale=(self.half.scale, self.half.growth) if self.half and self.half.scales else None,
         )
 
     def _continues(self) -> bool:

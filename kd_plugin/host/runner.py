@@ -67,19 +67,21 @@ def run_script(arguments: Sequence[str]) -> int:
 def _run_module(arguments: Sequence[str]) -> None:
     name = next(iter(arguments), "")
     sys.path[0] = str(Path.cwd())
+    if find_host(Path.cwd()) is None:
+        raise HostError(f"there is no models/ package in {Path.cwd()}: is it a host repository?")
     if name.endswith(".py"):  # to look for it would run the file
         raise HostError(f"kd run -m {name}: a module has a name such as package.train; kd run {name} runs a file")
+    sys.argv = list(arguments)
+    install()  # now, as to look for a module imports the packages it is in
+    sys.excepthook = _report
     try:
         found = importlib.util.find_spec(name) if name else None
-    except (ImportError, ValueError):  # of a package it would be in; or its name is that of a file
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):  # what is missing is something that its package imports
+            raise
         found = None
     if found is None:
         raise HostError(f"kd run -m {name}: no such module in {Path.cwd()}; give a name such as package.train")
-    if find_host(Path.cwd()) is None:
-        raise HostError(f"there is no models/ package in {Path.cwd()}: is it a host repository?")
-    sys.argv = list(arguments)
-    install()
-    sys.excepthook = _report
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 

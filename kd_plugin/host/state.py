@@ -29,6 +29,7 @@ from ..errors import CheckpointError, HostError, first_line, in_one_line
 from ..files import sha256, write_atomically, write_text_atomically
 from ..taps import unwrap
 from .contract import say
+from .scaler import scalers_of
 
 __all__ = [
     "RunState",
@@ -69,6 +70,7 @@ class RunState:
         pools: the images in the host's image pools, by attribute.
         random_numbers: states of the random generators of Python, NumPy and PyTorch.
         loss_scale: scale and growth of the mixed precision, where it has a scale.
+        scalers: state dicts of the host's own gradient scalers, by attribute.
     """
 
     epoch: int
@@ -84,6 +86,7 @@ class RunState:
     pools: dict[str, Any] = field(default_factory=dict)
     random_numbers: dict[str, Any] = field(default_factory=dict)
     loss_scale: tuple[float, int] | None = None
+    scalers: dict[str, Any] = field(default_factory=dict)
 
     @property
     def next_epoch(self) -> int:
@@ -132,6 +135,7 @@ def capture(model: Any, adapters: Mapping[str, nn.Module], **progress: Any) -> R
         optimizers=[optimizer.state_dict() for optimizer in model.optimizers],
         schedulers=[scheduler.state_dict() for scheduler in getattr(model, "schedulers", [])],
         pools=pools,
+        scalers={name: scaler.state_dict() for name, scaler in scalers_of(model).items()},
         random_numbers=get_random_numbers(),
     )
 
@@ -177,6 +181,9 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
             pool.images = [image.to(model.device) for image in state.pools[name]]
             if hasattr(pool, "num_imgs"):  # how the family's pool counts them
                 pool.num_imgs = len(pool.images)
+    for name, scaler in scalers_of(model).items():
+        if state.scalers.get(name):  # that of one that is off is empty
+            scaler.load_state_dict(state.scalers[name])
     if with_schedule:
         _continue_schedule(model, state)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ __all__ = ["load_teacher_of"]
 def load_teacher_of(
     student: nn.Module, file: Path, mode: TeacherMode, opt: Any, netG: str, calls: Sequence[BuildCall]
 ) -> nn.Module:
-    """Load a teacher; one outside the family as the host builds its student's kind, at the width the file has.
+    """Load a teacher; one outside the family as the host builds its student's kind, with the file's width and norm.
 
     That serves hosts with generators of their own, such as the antialiased ones of contrastive-unpaired-translation:
     what its options say of them (``--no_antialias``) has to be what the teacher was trained with.
@@ -48,7 +48,7 @@ def load_teacher_of(
         reason = str(error)
     state = read_state_dict(file)
     ngf = next((len(t) for key, t in state.items() if t.ndim == 4 and key.endswith(".weight")), 0)
-    network = _build(call, {"ngf": ngf, "netG": netG, "gpu_ids": []})
+    network = _build(call, {"ngf": ngf, "netG": netG, "gpu_ids": [], **_norm_of(state, call)})
     wanted = network.state_dict()
     state = {key: tensor for key, tensor in state.items() if key in wanted or not is_statistic(key)}
     try:
@@ -61,6 +61,13 @@ def load_teacher_of(
         ) from None
     freeze(network, mode)
     return network
+
+
+def _norm_of(state: Mapping[str, torch.Tensor], call: BuildCall) -> dict[str, str]:
+    """Return the norm of a file as far as it tells: a batch norm has weights beside its statistics."""
+    if any(f"{key.removesuffix('running_mean')}weight" in state for key in state if key.endswith(".running_mean")):
+        return {"norm": "batch"}
+    return {"norm": "instance"} if call.arguments.get("norm") == "batch" else {}
 
 
 def _build(call: BuildCall, changes: dict[str, Any]) -> nn.Module:

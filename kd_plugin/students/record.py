@@ -27,8 +27,11 @@ __all__ = ["RECORD_NAME", "StudentRecord", "describe"]
 RECORD_NAME = "student.json"
 _FORMAT = 1
 # The host's options that decide which tensors its generators and discriminators have.
-_GENERATOR = ("input_nc", "output_nc", "ngf", "netG", "norm", "no_dropout")
-_DISCRIMINATOR = ("ndf", "netD", "n_layers_D")
+_GENERATOR = (
+    "input_nc", "output_nc", "ngf", "netG", "norm", "no_dropout", "normG", "no_antialias", "no_antialias_up",
+)  # fmt: skip
+_DISCRIMINATOR = ("ndf", "netD", "n_layers_D", "normD")
+_TEXT = ("netG", "norm", "normG", "netD", "normD")
 _TOLD = ("netG", "ngf", "widths", "conv", "input_nc", "output_nc", "norm")  # by a checkpoint
 
 
@@ -91,7 +94,7 @@ class StudentRecord:
                 if not isinstance(part, dict):
                     raise TypeError(f"expected an object, found {part!r}")
             for name, value in record.host_options.items():
-                if not isinstance(value, str if name in ("netG", "norm", "netD") else int):
+                if not isinstance(value, str if name in _TEXT else int):
                     raise TypeError(f"{name} is {value!r}")
             return record
         except (ValueError, KeyError, TypeError, AttributeError) as error:
