@@ -32,10 +32,10 @@ types: $(BIN)/.kd_dev ## mypy
 	$(BIN)/mypy
 
 unit: $(BIN)/.kd_dev ## pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 hosts: $(BIN)/.kd_dev ## the tests that run on the real host repositories in the folder KD_HOSTS
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hosts
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m hosts
 
 patches: $(BIN)/.kd_dev ## write patches/ from the example models
 	$(BIN)/python examples/make_patches.py

@@ -97,6 +97,8 @@ class HalfPrecision:
         network.register_forward_hook(leave, with_kwargs=True, always_call=True)
         if self.scales and any(parameter.requires_grad for parameter in network.parameters()):
             self._unscale_parameters(network)
+            if hasattr(network, "_orig_mod"):  # torch.compile would trace the hooks
+                return
             for module in (module for module in network.modules() if module is not network):
                 module.register_forward_pre_hook(_refuse_alone)
 

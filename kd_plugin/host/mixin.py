@@ -22,10 +22,12 @@ from ..attach import Attachment, attach
 from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
 from ..files import sha256
+from ..precision import HalfPrecision
 from ..report.cost import count_parameters
+from ..teacher_cache import TeacherCache
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students
-from .contract import find_pairs, is_main_process, network_of, say
+from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
 from .guard import Guard
@@ -156,32 +158,16 @@ class DistillMixin:
         for note in (*self._config.student.notes(), *cost.notes()):
             say(f"note: {note}")
         half, cache = cost.half(self.device), cost.cache()
-        held = {name: getattr(self, f"net{name}", None) for name in self.model_names}
-        networks = {name: network for name, network in held.items() if isinstance(network, nn.Module)}
         for pair, file in self._teacher_files.items():
-            # Only now: the host may have wrapped the network for several GPUs in its setup.
-            student = network_of(self, pair)
-            mode = self._config.teacher_mode
-            teacher = load_teacher_of(student, file, mode, opt, self._netG, self._build_calls).to(self.device)
-            check_channels(pair, file, teacher, student)
-            if not getattr(opt, "continue_train", False):
-                start_from_teacher(self, pair, student, teacher, file, self._config.student)
-            terms = self._config.build_terms(pair.net, file)
-            taps, runs = self._config.taps(pair.net), cost.prepare_teacher(teacher, half)
-            distiller = Distiller(student, runs, terms, taps=taps, cache=cache, half=half)
-            refuse_replicas(distiller)
-            self._distilled.append(Distilled(pair, file, teacher, sha256(file), distiller))
-            say(str(self._distilled[-1]))
-            if count_parameters(student) >= count_parameters(teacher):
-                say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
-            elif not self._config.student.student_ndf and not self._config.student.student_netD:
-                note_large_discriminator(self, pair, student)
+            self._distilled.append(self._distil(opt, self._config, pair, file, half, cache))
         for pair in find_pairs(self):
             if pair not in self._teacher_files:
                 start = ", from random weights" if self._config.student.student_init == "teacher" else ""
                 say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone{start}")
         for distilled in self._distilled:
             train_adapters(distilled.distiller, self.optimizers, distilled.pair.net)
+        held = {name: getattr(self, f"net{name}", None) for name in self.model_names}
+        networks = {name: network for name, network in held.items() if isinstance(network, nn.Module)}
         self._keeper.half = half
         if half:
             for network in networks.values():
@@ -197,6 +183,34 @@ class DistillMixin:
         update = super().update_learning_rate  # type: ignore[misc]
         self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
+
+    def _distil(
+        self,
+        opt: Any,
+        config: DistillConfig,
+        pair: Pair,
+        file: Path,
+        half: HalfPrecision | None,
+        cache: TeacherCache | None,
+    ) -> Distilled:
+        """Load the teacher of a pair, and prepare all that is needed to compare the student with it."""
+        student = network_of(self, pair)  # only now: the host may have wrapped it for several GPUs in its setup
+        teacher = load_teacher_of(student, file, config.teacher_mode, opt, self._netG, self._build_calls)
+        teacher.to(self.device)
+        check_channels(pair, file, teacher, student)
+        if not getattr(opt, "continue_train", False):
+            start_from_teacher(self, pair, student, teacher, file, config.student)
+        terms, taps = config.build_terms(pair.net, file), config.taps(pair.net)
+        runs = config.cost.prepare_teacher(teacher, half)
+        distiller = Distiller(student, runs, terms, taps=taps, cache=cache, half=half)
+        refuse_replicas(distiller)
+        distilled = Distilled(pair, file, teacher, sha256(file), distiller)
+        say(str(distilled))
+        if count_parameters(student) >= count_parameters(teacher):
+            say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
+        elif not config.student.student_ndf and not config.student.student_netD:
+            note_large_discriminator(self, pair, student)
+        return distilled
 
     def data_dependent_initialize(self, *arguments: Any, **named: Any) -> None:
         """Let a host that has this (CUT) make networks that depend on a first batch, in a pass that is no step."""

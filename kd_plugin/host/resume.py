@@ -13,19 +13,9 @@ from torch import distributed, nn
 from ..precision import HalfPrecision
 from .contract import is_main_process, say, several_processes
 from .options import experiment_folder, loaded_epoch
-from .state import (
-    RunState,
-    capture,
-    clean,
-    clear_save_errors,
-    get_random_numbers,
-    is_of,
-    repair_checkpoints,
-    restore,
-    saving_whole_files,
-    set_random_numbers,
-    state_file,
-)
+from .random_numbers import get_random_numbers, set_random_numbers
+from .saving import clean, clear_save_errors, repair_checkpoints, saving_whole_files
+from .state import RunState, capture, is_of, restore, state_file
 
 __all__ = ["Keeper", "continue_epochs"]
 

@@ -8,45 +8,25 @@ does not fit together, and the state, which is one file and renamed into place, 
 
 from __future__ import annotations
 
-import json
-import random
-import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..errors import CheckpointError, HostError, first_line, in_one_line
-from ..files import sha256, write_atomically, write_text_atomically
+from ..errors import CheckpointError, first_line, in_one_line
+from ..files import write_atomically
 from ..taps import unwrap
 from .contract import say
+from .random_numbers import get_random_numbers
 from .scaler import scalers_of
 
-__all__ = [
-    "RunState",
-    "capture",
-    "clean",
-    "clear_save_errors",
-    "get_random_numbers",
-    "is_of",
-    "repair_checkpoints",
-    "restore",
-    "saving_whole_files",
-    "set_random_numbers",
-    "state_file",
-]
+__all__ = ["RunState", "capture", "is_of", "restore", "state_file"]
 
 _FORMAT = 1
-_ELSEWHERE = ".saving_"
 _RATES = ("lr", "initial_lr")
 # What schedulers count; their settings are the run's own, which may have a larger --n_epochs.
 _COUNTED = ("last_epoch", "_step_count", "_last_lr", "base_lrs", "best", "num_bad_epochs", "cooldown_counter")
@@ -225,115 +205,6 @@ def _pools(model: Any) -> dict[str, Any]:
         if isinstance(getattr(value, "images", None), list) and hasattr(value, "pool_size"):
             pools[name] = value
     return pools
-
-
-def get_random_numbers() -> dict[str, Any]:
-    """Return the states of the random generators of Python, NumPy and PyTorch."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {
-        "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached),
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-    }
-
-
-def set_random_numbers(numbers: Mapping[str, Any]) -> None:
-    """Bring the random generators to states that :func:`get_random_numbers` gave."""
-    version, internal, gauss = numbers["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, position, has_gauss, cached = numbers["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(numbers["torch"])
-    if torch.cuda.is_available() and len(numbers["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(numbers["cuda"])
-
-
-def _marker(folder: Path) -> Path:
-    return folder / ".latest_being_saved"
-
-
-@contextmanager
-def clear_save_errors(folder: Path, what: int | str) -> Iterator[None]:
-    """Turn what a full or read-only disk raises within the context into one line.
-
-    Raises:
-        HostError: something could not be saved.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not re.search("inline_container|PytorchStreamWriter", str(error)):
-            raise
-        raise HostError(
-            f"cannot save {what} in {folder} ({first_line(error, 100)}): make room, or the folder writable, and go "
-            f"on with --continue_train; what was saved there before is whole"
-        ) from error
-
-
-@contextmanager
-def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[Path]:
-    """Let a host save its networks elsewhere, then move all into place; it gives the place for what goes with them.
-
-    A full disk or a kill leaves the files that were there. While files of ``latest`` are moved, a marker that lists
-    them tells that the set may not fit together. The state is moved last.
-    """
-    original = model.save_dir
-    for place in {folder, Path(original)}:
-        place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=_ELSEWHERE, dir=folder) as name:
-        elsewhere = Path(name)
-        model.save_dir = type(original)(name)
-        try:
-            yield elsewhere
-        finally:
-            model.save_dir = original
-        files = sorted(elsewhere.iterdir(), key=lambda file: (file.name == state_file(folder).name, file.name))
-        if epoch == "latest":
-            listed = {file.name: sha256(file) for file in files}
-            write_text_atomically(_marker(folder), json.dumps(listed))
-        for file in files:
-            ours = "_distill_" in file.name
-            file.replace((folder if ours else Path(original)) / file.name)
-    if epoch == "latest":
-        _marker(folder).unlink()
-
-
-def clean(folder: Path) -> None:
-    """Remove what a killed run has left lying about."""
-    for left in folder.glob(f"{_ELSEWHERE}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    for left in folder.glob(f".{state_file(folder).name}.*"):
-        left.unlink(missing_ok=True)
-
-
-def repair_checkpoints(folder: Path, networks: Path, state: RunState | None) -> bool:
-    """Before a host loads ``latest``: put back the networks of the last complete save, if a save was cut short.
-
-    Args:
-        folder: of the experiment.
-        networks: where the host keeps its networks, usually the same.
-        state: the saved state.
-
-    Returns:
-        Whether that was necessary. It is not if the networks have been saved since by something else.
-    """
-    marker = _marker(folder)
-    if not marker.exists():
-        return False
-    try:
-        moved: dict[str, str] = json.loads(marker.read_text())
-    except ValueError:
-        moved = {}
-    files = {f"latest_net_{name}.pth": network for name, network in (state.networks if state else {}).items()}
-    repaired = False
-    if any((networks / name).is_file() and sha256(networks / name) == moved.get(name) for name in files):
-        for name, network in files.items():
-            write_atomically(networks / name, partial(torch.save, dict(network)))
-        repaired = True
-    marker.unlink()
-    return repaired
 
 
 def is_of(model: Any, state: RunState) -> bool:
