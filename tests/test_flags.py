@@ -65,3 +65,27 @@ def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Pat
         assert len(result.stderr.splitlines()) == 1
     else:
         assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--distill wavelet", "--distill wavelet needs a teacher: add --teacher checkpoints/NAME"),
+        ("--distill pixel,pixel --teacher big", "names pixel twice"),
+        ("--distill wavelet --teacher big --wavelet_bands hi", "unknown bands 'hi': did you mean 'high'?"),
+        ("--distill wavelet --teacher big --wavelet_basis harr", "did you mean 'haar'?"),
+        ("--distill wavelet --teacher big --student_ngf 0", "--student_ngf 0: give a width of 1 or more"),
+        ("--distill pixel --teacher big --lambda_pixel -1", "lambda_pixel is '-1'"),
+        ("--distill pixel --teacher big --lambda_pixel 1@2", "lambda_pixel is '1@2', one point: give a number"),
+        ("--distill perceptual --teacher big", "perceptual_network is '': name the function"),
+        ("--distill srp:G_A --teacher big", "this model has the generators G, no G_A"),
+    ],
+)
+def test_what_options_alone_tell(arguments: str, message: str) -> None:
+    parser = ArgumentParser()
+    add_options(parser)
+    with pytest.raises(KDError) as caught:
+        config = DistillConfig.from_namespace(parser.parse_args(arguments.split()))
+        assert config is not None
+        config.check_nets(["G"])
+    assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -95,7 +95,7 @@ class TestHosts:
             assert plain.keys() == ours.keys() and all(torch.equal(plain[k], ours[k]) for k in plain)
         assert not (host.output / "checkpoints" / off / "student.json").exists()
 
-    @pytest.mark.parametrize("terms", ["wavelet", "srp", "pixel", "wavelet,srp,pixel"])
+    @pytest.mark.parametrize("terms", ["pixel", "wavelet,srp,pixel"])
     def test_train_and_test(self, host: Host, model: str, terms: str) -> None:
         name = f"small_{model}_{terms.count(',')}"
         teacher = host.output / "checkpoints" / f"big_{model}"
@@ -137,23 +137,15 @@ class TestOptions:
         ("arguments", "message"),
         [
             ("--distill wavlet --teacher {}", "unknown term 'wavlet': did you mean 'wavelet'?"),
-            ("--distill wavelet", "--distill wavelet needs a teacher: add --teacher checkpoints/NAME"),
             ("--teacher {}", "--teacher has no effect without --distill"),
-            ("--distill pixel,pixel --teacher {}", "names pixel twice"),
-            ("--distill wavelet --teacher {} --wavelet_bands hi", "unknown bands 'hi': did you mean 'high'?"),
-            ("--distill wavelet --teacher {} --wavelet_basis harr", "did you mean 'haar'?"),
-            ("--distill wavelet --teacher {} --student_ngf 0", "--student_ngf 0: give a width of 1 or more"),
-            ("--distill pixel --teacher {} --lambda_pixel -1", "lambda_pixel is '-1'"),
             ("--distill wavelet --teacher nowhere", "--teacher nowhere: no such file or folder"),
             ("--distill wavelet --teacher {} --direction BtoA", "translates A to B, but G"),
             ("--distill wavelet --teacher {} --wavelet_levels four", "--wavelet_levels four: give a whole number"),
-            ("--distill pixel --teacher {} --lambda_pixel 1@2", "lambda_pixel is '1@2', one point: give a number"),
-            ("--distill perceptual --teacher {}", "perceptual_network is '': name the function"),
-            ("--distill srp:G_A --teacher {}", "this model has the generators G, no G_A"),
             ("--distill srp --teacher {} --srp_layers nope", "there is no module 'nope'"),
         ],
     )
     def test_misuse_is_one_line_and_status_2(self, host: Host, arguments: str, message: str) -> None:
+        """At every place where it is noticed; `test_flags.py` has what else the options alone tell."""
         teacher = host.output / "checkpoints" / "big_pix2pix"
         result = host.start("kd run", "train.py", "pix2pix", "bad", "--ngf 4 " + arguments.format(teacher))
         lines = [line for line in result.stderr.splitlines() if "error: " in line]
