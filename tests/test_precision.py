@@ -260,7 +260,12 @@ class TestHosts:
     ) -> None:
         """The whole network is converted, less its pictures."""
         options = distil_options(teachers, model=name, distill="pixel,srp", teacher_dtype=precision)
-        model = set_up(distilling(models.find_model_using_name(name)), options)
+        try:
+            model = set_up(distilling(models.find_model_using_name(name)), options)
+        except KDError as error:
+            if "does not have it on cpu" not in str(error):
+                raise
+            pytest.skip(str(error))  # old PyTorch has no float16 on CPUs, and that is told
         train_step(model)
         for distilled in model._distilled:
             source = model.real_A if distilled.pair.output == "fake_B" else model.real_B
