@@ -68,21 +68,28 @@ class TeacherCache:
             digest.update(_bytes(tensor))
         return self.folder / digest.hexdigest()[:32]
 
-    def get(self, shelf: Path, image: torch.Tensor, names: Collection[str]) -> dict[str, torch.Tensor] | None:
-        """Return the tensors (C, H, W) that were kept for an image (C, H, W), on the CPU.
+    @staticmethod
+    def file_of(shelf: Path, image: torch.Tensor) -> Path:
+        """Return the file of the entry of an image (C, H, W)."""
+        digest = hashlib.sha256(f"{tuple(image.shape)} {image.dtype}".encode())
+        digest.update(_bytes(image))
+        return shelf / f"{digest.hexdigest()[:32]}.pt"
+
+    def get(self, file: Path, names: Collection[str]) -> dict[str, torch.Tensor] | None:
+        """Return the tensors (C, H, W) of an entry, on the CPU.
 
         Returns:
             None if there are none of these names, or they cannot be read; they are written anew then.
         """
         try:
-            entry: Any = torch.load(shelf / _name(image), map_location="cpu", weights_only=True)
+            entry: Any = torch.load(file, map_location="cpu", weights_only=True)
         except Exception:  # there is no file, or damaged bytes, which fail in any way
             return None
         ours = isinstance(entry, dict) and entry.keys() == set(names)
         return entry if ours and all(isinstance(t, torch.Tensor) and t.ndim == 3 for t in entry.values()) else None
 
-    def put(self, shelf: Path, image: torch.Tensor, entry: Mapping[str, torch.Tensor]) -> None:
-        """Keep tensors for an image (C, H, W), if there is room."""
+    def put(self, file: Path, entry: Mapping[str, torch.Tensor]) -> None:
+        """Keep the tensors of an entry, if there is room."""
         if not self._open:
             return
         kept = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in entry.items()}
@@ -92,9 +99,8 @@ class TeacherCache:
         if self._size + size > self.limit:
             self._close(f"has reached {self.limit / 1e9:.3g} GB, so the teacher runs for pictures that are not in it")
             return
-        file = shelf / _name(image)
         try:
-            shelf.mkdir(exist_ok=True)
+            file.parent.mkdir(exist_ok=True)
             write_atomically(file, lambda stream: torch.save(kept, stream))
         except (OSError, RuntimeError) as error:  # PyTorch's writer of archives has no error of its own
             self._close(f"cannot be written any more ({first_line(error, 100)}): the teacher runs instead")
@@ -115,12 +121,6 @@ class TeacherCache:
                     self._size += os.stat(os.path.join(place, name)).st_size
                 except OSError:  # renamed or removed meanwhile, by another process
                     continue
-
-
-def _name(image: torch.Tensor) -> str:
-    digest = hashlib.sha256(f"{tuple(image.shape)} {image.dtype}".encode())
-    digest.update(_bytes(image))
-    return f"{digest.hexdigest()[:32]}.pt"
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:

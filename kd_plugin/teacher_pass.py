@@ -17,7 +17,7 @@ from .teacher_cache import TeacherCache
 
 __all__ = ["TeacherPass"]
 
-_OUTPUT = "output"  # what the images are called beside the features, whose names begin with "at "
+_OUTPUT = ""  # what the images are called beside the features, which have the names of modules
 
 
 class TeacherPass:
@@ -33,7 +33,8 @@ class TeacherPass:
     """
 
     def __init__(self, teacher: nn.Module, taps: Iterable[str], cache: TeacherCache | None = None) -> None:
-        if cache is not None and unwrap(teacher).training:  # PyTorch 2.2's compiled ones always are
+        self._network = unwrap(teacher)
+        if cache is not None and self._network.training:  # PyTorch 2.2's compiled ones always are
             raise ArgumentError(
                 "a teacher in training mode gives other images every time, or for other batches: it can have no cache"
             )
@@ -42,9 +43,9 @@ class TeacherPass:
         self._cache = cache
         self._shelves: dict[str, Path] = {}  # by the precision of an autocast of the caller's
         self._features: dict[str, torch.Tensor] = {}
-        self._modules = find_modules(unwrap(teacher), self._taps, "teacher")
+        self._modules = find_modules(self._network, self._taps, "teacher")
         # A compiled network keeps the hooks of its first pass and knows of no others.
-        self._compiled = unwrap(teacher) is not teacher
+        self._compiled = self._network is not teacher
         if self._compiled:
             self._hook()
 
@@ -54,26 +55,24 @@ class TeacherPass:
             return self._run(images)
         precision = str(autocast_dtype(images.device.type) or "")
         if precision not in self._shelves:
-            self._shelves[precision] = self._cache.shelf(unwrap(self._teacher), self._taps, precision)
-        shelf = self._shelves[precision]
-        names = [_OUTPUT, *(f"at {name}" for name in self._taps)]
-        entries = [self._cache.get(shelf, image, names) for image in images]
+            self._shelves[precision] = self._cache.shelf(self._network, self._taps, precision)
+        names = [_OUTPUT, *self._taps]
+        files = [self._cache.file_of(self._shelves[precision], image) for image in images]
+        entries = [self._cache.get(file, names) for file in files]
         missing = [i for i, entry in enumerate(entries) if entry is None]
         if missing:
             output, features = self._run(images[missing] if len(missing) < len(images) else images)
-            computed = {_OUTPUT: output, **{f"at {name}": feature for name, feature in features.items()}}
+            computed = {_OUTPUT: output, **features}
             for row, i in enumerate(missing):
-                entry = {name: tensor[row] for name, tensor in computed.items()}
-                self._cache.put(shelf, images[i], entry)
-                entries[i] = entry
+                entries[i] = entry = {name: tensor[row] for name, tensor in computed.items()}
+                self._cache.put(files[i], entry)
             if len(missing) == len(images):
                 return output, features
         batch = {
             name: torch.stack([entry[name].to(images.device) for entry in entries if entry is not None])
             for name in names
         }
-        output = batch.pop(_OUTPUT)
-        return output, {name.removeprefix("at "): feature for name, feature in batch.items()}
+        return batch.pop(_OUTPUT), batch
 
     def _run(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         handles = [] if self._compiled else self._hook()

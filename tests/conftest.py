@@ -22,6 +22,7 @@ from kd_plugin.networks import build_generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HOST = REPOSITORY / "examples" / "host"
+LAUNCH = str(REPOSITORY / "tests" / "launch.py")  # starts a host's script
 FORMS = ("2020", "2025")
 SMALL = "--netG resnet_6blocks --load_size 32 --crop_size 32 --num_threads 0"
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, host_arguments, real_hosts, run, succeed
+from conftest import LAUNCH, SMALL, host_arguments, real_hosts, run, succeed
 
-LAUNCH = str(Path(__file__).parent / "launch.py")
 FOLDERS = [folder for folder in real_hosts() if (folder / "models" / "colorization_model.py").is_file()]
 
 

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 import torch
 from conftest import (
+    LAUNCH,
     distil_options,
     distilling,
     flat,
@@ -34,7 +35,6 @@ from kd_plugin.losses import pixel_loss, semantic_relation_loss
 from kd_plugin.networks import build_generator
 from kd_plugin.taps import Recorder
 
-LAUNCH = str(Path(__file__).parent / "launch.py")
 CUT = os.environ.get("KD_CUT", "")
 SPEC = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, True)
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOST, HOSTS, REPOSITORY, host_arguments, imported_host, kd, run, succeed
+from conftest import FORMS, HOST, HOSTS, LAUNCH, REPOSITORY, host_arguments, imported_host, kd, run, succeed
 
 from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.host.options import add_options
 from kd_plugin.networks import build_generator
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-LAUNCH = str(Path(__file__).parent / "launch.py")
 
 
 def block(name: str) -> str:

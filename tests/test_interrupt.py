@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, REPOSITORY, host_arguments
+from conftest import FORMS, HOSTS, LAUNCH, REPOSITORY, host_arguments
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.host.interrupt import Interruption
 from kd_plugin.networks import build_generator
 
-LAUNCH = str(Path(__file__).parent / "launch.py")
 PLACES = [HOSTS[FORMS.index("2025")], *HOSTS[len(FORMS) :]]
 
 

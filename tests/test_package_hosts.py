@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import HOST, SMALL, host_arguments, kd, real_hosts, run, succeed
+from conftest import HOST, LAUNCH, SMALL, host_arguments, kd, real_hosts, run, succeed
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
 from kd_plugin.host.folder import find_host
 from kd_plugin.networks import build_generator
 
-LAUNCH = str(Path(__file__).parent / "launch.py")
 _PARTS = "models|data|options|util"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FORMS, HOSTS, SMALL, host_arguments, paint, run, succeed
+from conftest import FORMS, HOSTS, LAUNCH, SMALL, host_arguments, paint, run, succeed
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,7 +17,6 @@ from kd_plugin import GeneratorSpec
 from kd_plugin.host.pictures import explain_unreadable, find_unreadable
 from kd_plugin.networks import build_generator
 
-LAUNCH = str(Path(__file__).parent / "launch.py")
 DAMAGED = {"empty.png": 0, "cut.png": 400, "text.jpg": None}  # bytes that are left; None: what is no picture
 
 

@@ -17,6 +17,7 @@ import torch
 from conftest import (
     FORMS,
     HOSTS,
+    LAUNCH,
     SMALL,
     distil_options,
     distilling,
@@ -32,8 +33,6 @@ from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
 from kd_plugin.host.state import RunState, is_of
 from kd_plugin.networks import build_generator
-
-LAUNCH = str(Path(__file__).parent / "launch.py")
 
 
 def losses(folder: Path, epochs: range) -> list[list[tuple[str, str]]]:

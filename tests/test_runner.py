@@ -16,6 +16,7 @@ from conftest import (
     FORMS,
     HOST,
     HOSTS,
+    LAUNCH,
     REPOSITORY,
     SMALL,
     host_arguments,
@@ -29,7 +30,6 @@ from conftest import (
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks import build_generator
 
-LAUNCH = str(Path(__file__).parent / "launch.py")
 DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}
 NETS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
 

@@ -19,6 +19,7 @@ import torch
 from conftest import (
     HOST,
     HOSTS,
+    LAUNCH,
     SMALL,
     distil_options,
     distilling,
@@ -43,7 +44,6 @@ from kd_plugin.networks import build_generator
 from kd_plugin.students import StudentRequest, builders, inherit_weights, register
 
 NETS = {"pix2pix": ("G",), "cycle_gan": ("G_A", "G_B")}
-LAUNCH = str(Path(__file__).parent / "launch.py")
 KINDS = {
     "narrow": {"student_ngf": 5},
     "widths": {"student_widths": "4,5,7"},

@@ -108,7 +108,7 @@ class TestPass:
         remembered = TeacherPass(teacher, [], TeacherCache(tmp_path))
         first, _ = remembered(pictures(1))
         (entry,) = entries(tmp_path)
-        for strange in ([1, 2], {"output": 3}, {"output": torch.zeros(2)}, {"other": first[0]}):
+        for strange in ([1, 2], {"": 3}, {"": torch.zeros(2)}, {"other": first[0]}):
             torch.save(strange, entry)
             assert torch.equal(remembered(pictures(1))[0], first)
 
@@ -120,7 +120,7 @@ class TestPass:
         remembered = TeacherPass(frozen(), [], TeacherCache(tmp_path / "cache"))
         first, _ = remembered(pictures(1))
         (entry,) = entries(tmp_path)
-        torch.save({"output": Harmful()}, entry)
+        torch.save({"": Harmful()}, entry)
         assert torch.equal(remembered(pictures(1))[0], first) and not (tmp_path / "harm").exists()
 
     def test_a_teacher_in_training_mode_has_none(self, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..distiller import Distiller
 from ..errors import OptionError
+from ..files import sha256
 from ..report.cost import count_parameters
 from ..students import StudentRecord, describe, factory_of
 from ..taps import Tap, unwrap
@@ -30,14 +31,12 @@ class Distilled:
         pair: the generator and what it makes.
         file: the teacher's checkpoint.
         teacher: the network as it was loaded; the distiller may run it in another precision, or compiled.
-        sha256: of the file.
         distiller: for the host's network.
     """
 
     pair: Pair
     file: Path
     teacher: nn.Module
-    sha256: str
     distiller: Distiller
 
     def follow(self, student: nn.Module) -> None:
@@ -100,6 +99,8 @@ def record_of(
         host_options=StudentRecord.options_of(opt),
         distillation=config.to_dict(),
         students={pair.net: describe(network_of(model, pair)) for pair in find_pairs(model)},
-        teachers={d.pair.net: {"file": str(d.file), "sha256": d.sha256, **describe(d.teacher)} for d in distilled},
+        teachers={
+            d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)} for d in distilled
+        },
         build={**build.to_dict(), "factory": build.factory or factory_of(opt.netG)},
     )

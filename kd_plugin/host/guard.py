@@ -60,11 +60,11 @@ class Guard:
         self._where = ""
         self._silent: dict[str, int] = {}
         self._looks = 0
-        trained = {id(parameter) for student in students for parameter in student.parameters()}
+        distilled = list(students)
         own = weakref.ref(self)  # an optimizer outlives a model in no host, but must not keep one alive
 
         def guarded(optimizer: torch.optim.Optimizer) -> Callable[..., Any]:
-            trains_students = any(id(parameter) in trained for parameter in _parameters(optimizer))
+            trains_students = any(_trains(optimizer, student) for student in distilled)
             original = optimizer.step
 
             @functools.wraps(original)

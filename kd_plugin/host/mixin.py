@@ -21,7 +21,6 @@ from torch import nn
 from ..attach import Attachment, attach
 from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
-from ..files import sha256
 from ..precision import HalfPrecision
 from ..report.cost import count_parameters
 from ..teacher_cache import TeacherCache
@@ -204,7 +203,7 @@ class DistillMixin:
         runs = config.cost.prepare_teacher(teacher, half)
         distiller = Distiller(student, runs, terms, taps=taps, cache=cache, half=half)
         refuse_replicas(distiller)
-        distilled = Distilled(pair, file, teacher, sha256(file), distiller)
+        distilled = Distilled(pair, file, teacher, distiller)
         say(str(distilled))
         if count_parameters(student) >= count_parameters(teacher):
             say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
