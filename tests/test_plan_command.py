@@ -12,7 +12,7 @@ import torch
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.commands.plan import _times
+from kd_plugin.commands.plan_page import _times
 from kd_plugin.networks import build_generator
 from kd_plugin.students.budget import footprint
 

@@ -423,7 +423,7 @@ class TestCommandLine:
 def test_the_package_imports_no_extra() -> None:
     """scikit-image, visdom, torchvision and PyTorch's compiler stay out until something that needs them is called."""
     code = (
-        "import sys, kd_plugin, kd_plugin.cli; "
+        "import sys, kd_plugin, kd_plugin.cli; [getattr(kd_plugin, name) for name in kd_plugin.__all__]; "
         "print([m for m in ('skimage', 'visdom', 'torchvision', 'torch._dynamo') if m in sys.modules])"
     )
     result = subprocess.run(

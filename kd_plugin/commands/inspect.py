@@ -6,13 +6,15 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import inspect_checkpoint
+from ..checkpoint_files import is_safetensors
 from ..errors import CheckpointError
-from ..networks import GeneratorSpec
-from ..report.cost import Cost, generator_cost
 from .shared import add_json, add_size, check_size
+
+if TYPE_CHECKING:
+    from ..networks import GeneratorSpec
+    from ..report.cost import Cost
 
 __all__ = ["add_parser"]
 
@@ -36,6 +38,11 @@ def _inspect(options: argparse.Namespace) -> int:
     if file.is_dir():
         there = ", ".join(sorted(f.name for f in file.glob("*_net_G*.pth"))[:6])
         raise CheckpointError(f"{file}: is a folder, give one file of it ({there or 'it holds no *_net_G*.pth'})")
+    is_safetensors(file)  # refuses what is no checkpoint, before PyTorch is imported
+
+    from ..checkpoint import inspect_checkpoint
+    from ..report.cost import generator_cost
+
     spec = inspect_checkpoint(file)
     check_size(size, spec)
     cost = generator_cost(spec, size, size)
