@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import REPOSITORY
 
 import kd_plugin
+from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
+from kd_plugin.networks import build_generator
 
 HEAVY = {"torch", "numpy", "PIL", "dominate", "pywt", "torchvision"}
 
@@ -31,7 +34,10 @@ QUICK = [
     ("plan --teacher big --macs seven", 2, "--macs seven: give an amount"),
     ("plan --teacher gone.pth", 2, "gone.pth: no such file"),
     ("plan --teacher empty", 2, "empty: there is no"),
+    ("plan gone.pth", 2, "gone.pth: no such file"),
+    ("plan big --macs 7", 2, "did you mean 7x"),
     ("inspect gone.pth", 2, "gone.pth: no such file"),
+    ("inspect empty", 2, "empty: there is no latest_net_G*.pth in this folder"),
     ("inspect text.pth", 2, "text.pth: is not a PyTorch checkpoint"),
     ("inspect text.pth --size many", 2, "--size many: give 8 pixels or more"),
     ("inspect text.pth other.pth", 2, "unexpected argument 'other.pth'"),
@@ -69,12 +75,44 @@ def test_help_and_refusals_import_no_pytorch(tmp_path: Path) -> None:
 
 class TestOptions:
     def test_underscores_are_dashes(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["plan", "--size_mb=no_number"]) == 2
-        assert "--size-mb no_number: give an amount" in capsys.readouterr().err
+        assert main(["plan", "--file_size=no_number"]) == 2
+        assert "--file-size no_number: give an amount" in capsys.readouterr().err
 
     def test_names_are_not_abbreviated(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["plan", "--dev", "cpu"]) == 2
         assert "unknown option of kd plan '--dev': did you mean '--device'?" in capsys.readouterr().err
+
+
+class TestInspect:
+    """A folder of checkpoints is read generator by generator."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name, ngf in (("latest_net_G_A", 4), ("latest_net_G_B", 5), ("5_net_G_A", 6)):
+            spec = GeneratorSpec("resnet", 3, 3, ngf, 1, "instance", False, True)
+            torch.save(build_generator(spec).state_dict(), tmp_path / f"{name}.pth")
+        (tmp_path / "latest_net_D_A.pth").touch()  # is none of them
+        return tmp_path
+
+    def said(self, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+        assert main(["inspect", *map(str, arguments), "--size", "32"]) == 0
+        return capsys.readouterr().out
+
+    def test_a_folder(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        files = [folder / "latest_net_G_A.pth", folder / "latest_net_G_B.pth"]
+        parts = [f"{file}\n{self.said(capsys, file)}" for file in files]
+        assert self.said(capsys, folder) == "\n".join(parts)
+        found = json.loads(self.said(capsys, folder, "--json"))
+        assert found == [json.loads(self.said(capsys, file, "--json")) for file in files]
+
+    def test_an_epoch(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        found = json.loads(self.said(capsys, folder, "--epoch", "5", "--json"))
+        assert [one["ngf"] for one in found] == [6]
+
+    def test_an_epoch_that_is_missing(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["inspect", str(folder), "--epoch", "7"]) == 2
+        message = capsys.readouterr().err
+        assert "there is no 7_net_G*.pth in this folder; it holds 5_net_G_A.pth, latest_net_G_A.pth" in message
 
 
 class TestPublicNames:

@@ -41,6 +41,7 @@ class CommandParser(argparse.ArgumentParser):
         name, equals, value = argument.partition("=")
         name = name.replace("_", "-")
         if name not in self._option_string_actions:
-            known = [action.option_strings[-1] for action in self._actions if action.option_strings]
+            listed = (action for action in self._actions if action.help != argparse.SUPPRESS)
+            known = [action.option_strings[-1] for action in listed if action.option_strings]
             raise OptionError(unknown_name(f"option of {self.prog}", name, known))
         return name + equals + value

@@ -16,7 +16,6 @@ import torch
 from ..checkpoint import inspect_checkpoint
 from ..errors import OptionError
 from ..limits import Budget, amount
-from ..networks import GeneratorSpec
 from ..progress import Phase, Progress
 from ..students.budget import Footprint
 from ..students.plan import Plan, Student, make_plan, measure_papers, student_flags
@@ -25,10 +24,17 @@ from .shared import check_size
 __all__ = ["papers_page", "plan_page"]
 
 _MEASURING = "measuring latency"
+_BEST = {"latency": "fastest", "macs": "fewest MACs", "file_size": "smallest file"}
 
 
-def plan_page(options: argparse.Namespace, file: Path, budget: Budget) -> str:
-    """Return the students of the teacher in a file that keep within a budget, as a table or JSON.
+def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budget) -> str:
+    """Return the students of a teacher that keep within a budget, as a table or JSON.
+
+    Args:
+        options: of the command.
+        given: the teacher as the user named it.
+        file: its checkpoint.
+        budget: the limits.
 
     Raises:
         KDError: the file holds no generator, the size or the device does not fit, or no student keeps within.
@@ -38,7 +44,7 @@ def plan_page(options: argparse.Namespace, file: Path, budget: Budget) -> str:
     device = _device(options.device)
     with _measuring() as progress:
         plan = make_plan(teacher, options.size, budget, device, progress)
-    return _as_json(plan, file) if options.json else _page(plan, file, options.teacher)
+    return _as_json(plan, file) if options.json else _page(plan, file, given, budget)
 
 
 def papers_page(options: argparse.Namespace) -> str:
@@ -88,7 +94,7 @@ def _measuring() -> Iterator[Callable[[float], None]]:
         progress.clear()
 
 
-def _page(plan: Plan, file: Path, given: str) -> str:
+def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
     teacher, slower = plan.teacher, dict(plan.slower())
     head = ["", "latency", "", "parameters", "", "MACs", "", "file", "train it with"]
     rows = [["", *_cells(teacher.cost, None), "(the teacher)"]]
@@ -101,19 +107,33 @@ def _page(plan: Plan, file: Path, given: str) -> str:
         "",
         *_aligned([head, *rows], left=[len(head) - 1]),
         "",
-        *_notes(slower, teacher.spec, plan.device),
+        *_notes(plan, slower),
+        *_recommendation(plan, budget),
         f"kd run train.py ... --distill wavelet,srp --teacher {given}, with the last column, trains one of them.",
     ]
     return "\n".join(lines)
 
 
+def _recommendation(plan: Plan, budget: Budget) -> list[str]:
+    rows = []
+    for student, measures in plan.recommended().items():
+        costs = [amount(measure, getattr(student.cost, measure)) for measure in _BEST]
+        best = ", ".join(_BEST[measure] for measure in measures)
+        rows.append(["", best, *costs, student_flags(student.spec, plan.teacher.spec)])
+    if not rows:
+        return []
+    limits = ", ".join(f"{measure} {limit.text}" for measure, limit in budget.items())
+    within = f"within {limits}" if limits else f"with the work of the wavelet paper's, {amount('macs', plan.work)}"
+    return [f"Begin with one of these, the widest of each kind {within}:", *_aligned(rows, left=[1, 5]), ""]
+
+
 def _cells(cost: Footprint, teacher: Footprint | None) -> list[str]:
     """Return the amounts, each with how many times less than the teacher's it is."""
     cells = []
-    for measure in ("latency", "params", "macs", "size"):
+    for measure in ("latency", "params", "macs", "file_size"):
         own = getattr(cost, measure)
         cells.append(amount(measure, own))
-        if measure != "size":  # that goes with the parameters
+        if measure != "file_size":  # that goes with the parameters
             cells.append(_times(getattr(teacher, measure) / own) if teacher else "")
     return cells
 
@@ -123,17 +143,22 @@ def _times(ratio: float) -> str:
     return f"{math.floor(100 * ratio) / 100:.2f}x"
 
 
-def _notes(slower: dict[Student, Student], teacher: GeneratorSpec, device: str) -> list[str]:
+def _notes(plan: Plan, slower: dict[Student, Student]) -> list[str]:
+    lines = []
+    if plan.hidden:
+        lines += [f"{plan.hidden} not listed, as they are slower here than the teacher.", ""]
     if not slower:
-        return []
+        return lines
     student, other = max(slower.items(), key=lambda pair: _work_per_time(pair[1]) / _work_per_time(pair[0]))
+    small, fast = (student_flags(each.spec, plan.teacher.spec) for each in (student, other))
     times = (other.cost.latency or 0) / (student.cost.latency or 1)
     separable = all(each.spec.conv == "separable" for each in slower)
-    why = f" (depthwise convolutions do little with what they read, and are seldom fast on a {device.upper()})"
+    why = f" (depthwise convolutions do little with what they read, and are seldom fast on a {plan.device.upper()})"
     return [
+        *lines,
         f"* fewer MACs than another student here, but not faster{why if separable else ''}: "
-        f"'{student_flags(student.spec, teacher)}' has {other.cost.macs / student.cost.macs:.1f}x fewer than "
-        f"'{student_flags(other.spec, teacher)}', which takes {times:.2f} of its time",
+        f"'{small}' has {other.cost.macs / student.cost.macs:.1f}x fewer than '{fast}', which takes {times:.2f} of "
+        f"its time",
         "",
     ]
 
@@ -170,5 +195,15 @@ def _as_json(plan: Plan, file: Path) -> str:
         }
         for student in plan.students
     ]
-    teacher = {"file": str(file), **_student_json(plan.teacher)}
-    return json.dumps({"size": plan.size, "device": plan.device, "teacher": teacher, "students": students}, indent=2)
+    content = {
+        "size": plan.size,
+        "device": plan.device,
+        "teacher": {"file": str(file), **_student_json(plan.teacher)},
+        "students": students,
+        "hidden": plan.hidden,
+        "recommended": [
+            {"best": measures, "flags": student_flags(student.spec, plan.teacher.spec)}
+            for student, measures in plan.recommended().items()
+        ],
+    }
+    return json.dumps(content, indent=2)

@@ -43,13 +43,13 @@ class Footprint:
     Attributes:
         params: number of parameters.
         macs: multiply-accumulates for one image.
-        size: bytes of the checkpoint file.
+        file_size: bytes of the checkpoint file.
         latency: seconds for one image, or None where it was not measured.
     """
 
     params: float
     macs: float
-    size: float
+    file_size: float
     latency: float | None = None
 
 
