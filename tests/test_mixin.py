@@ -319,7 +319,7 @@ class TestPairs:
 class TestRecord:
     def test_says_what_was_built_from_what(self, models: ModuleType, teachers: Path) -> None:
         extra = {**DISTILL, "teacher": str(teachers), "student_ngf": 5}
-        build(distilling(class_of(models, "pix2pix")), host_options(teachers.parent, **extra))
+        build(distilling(class_of(models, "pix2pix")), host_options(teachers.parent, **extra)).save_networks("latest")
         record = json.loads((teachers.parent / "student" / "student.json").read_text())
         assert record["host_options"]["ngf"] == record["students"]["G"]["ngf"] == 5
         assert record["teachers"]["G"]["ngf"] == 6 and len(record["teachers"]["G"]["sha256"]) == 64
@@ -328,7 +328,7 @@ class TestRecord:
     def test_continuing_another_student_is_refused(self, models: ModuleType, teachers: Path) -> None:
         extra = {**DISTILL, "teacher": str(teachers), "student_ngf": 5}
         cls = distilling(class_of(models, "pix2pix"))
-        build(cls, host_options(teachers.parent, **extra))
+        build(cls, host_options(teachers.parent, **extra)).save_networks("latest")
         extra = {**extra, "student_ngf": 7, "continue_train": True}
         with pytest.raises(KDError, match=r"--student_ngf 7 contradicts .*student\.json: .* built with 5; leave"):
             build(cls, host_options(teachers.parent, **extra))

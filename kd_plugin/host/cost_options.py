@@ -15,7 +15,7 @@ from ..networks import GeneratorSpec, build_generator
 from ..precision import DTYPES, HalfPrecision, PrecisionName, run_in
 from ..teacher_cache import TeacherCache
 from .contract import say
-from .flags import option
+from .flags import flags_of, option
 
 __all__ = ["CostOptions"]
 
@@ -132,8 +132,8 @@ class CostOptions:
             raise OptionError(f"--teacher_cache {error}") from error
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Return what the weights of a student may depend on, for JSON."""
-        return {"amp": self.amp, "teacher_dtype": self.teacher_dtype}
+        """Return the options that were set, for JSON."""
+        return {flag.name: getattr(self, flag.name) for flag in flags_of(CostOptions)}
 
 
 def _try(flag: str, name: str, device: torch.device, convert: Callable[[nn.Module], None]) -> None:
