@@ -20,6 +20,7 @@ from conftest import (
     FORMS,
     HOSTS,
     LAUNCH,
+    REPOSITORY,
     SMALL,
     distil_options,
     distilling,
@@ -490,3 +491,68 @@ def test_a_state_with_weights_that_are_no_numbers_is_still_of_them() -> None:
     assert is_of(model, state)
     network.weight.data[1, 1] += 1
     assert not is_of(model, state)
+
+
+def test_every_process_goes_on_with_its_own_pools_and_random_numbers(teachers: Path) -> None:
+    """Saved inside an epoch, by processes that have seen different pictures."""
+    script = teachers.parent / "script.py"
+    script.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY / "tests")!r})
+import random
+from pathlib import Path
+import torch
+from torch import distributed
+from conftest import HOST, distil_options, distilling, flat, imported_host, set_up, train_step
+from kd_plugin.host.state import RunState, state_file
+teachers = Path({str(teachers)!r})
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+given = dict(model="cycle_gan", distill="pixel", student_ngf=3, pool_size=2, n_epochs=5)
+with imported_host(HOST, "2025") as models:
+    cls = distilling(models.find_model_using_name("cycle_gan"))
+    model = set_up(cls, distil_options(teachers, **given))
+    random.seed(rank), torch.manual_seed(rank)
+    for step in range(3):
+        train_step(model, seed=10 * rank + step)
+    distributed.barrier()
+    model.save_networks("latest")
+    numbers, python = torch.get_rng_state(), random.getstate()
+    pools = [t.clone() for t in flat([model.fake_A_pool.images, model.fake_B_pool.images])]
+    distributed.barrier()
+
+    def again():
+        torch.manual_seed(99), random.seed(99)
+        found = set_up(cls, distil_options(teachers, continue_train=True, **given), seed=5)
+        for step in range(3):
+            train_step(found, seed=10 * rank + step)
+        return found
+
+    def same(ours, theirs):
+        return len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs))
+
+    found = again()
+    assert same(flat([found.fake_A_pool.images, found.fake_B_pool.images]), pools)
+    assert torch.equal(torch.get_rng_state(), numbers) and random.getstate() == python
+    first, second = (RunState.read(found._folder, other).pools for other in range(2))
+    assert not same(flat(first), flat(second))
+    for each in (model, found):
+        torch.manual_seed(rank), random.seed(rank)
+        train_step(each, seed=7)
+    assert same(flat(found.netG_A.state_dict()), flat(model.netG_A.state_dict()))
+    distributed.barrier()
+    if rank == 1:  # killed before it could save, or its file was lost
+        state_file(found._folder, 1).unlink()
+    distributed.barrier()
+    found = again()
+    assert bool(found.fake_A_pool.images) == (rank == 0)
+    print(f"process {{rank}} goes on")
+distributed.destroy_process_group()
+""",
+        encoding="utf-8",
+    )
+    command = f"-m torch.distributed.run --nproc_per_node 2 --master_port 29549 {script}"
+    said = succeed(run(command.split(), teachers.parent)).stdout
+    assert said.count("goes on") == 2
+    assert said.count("note: image pools and random numbers of process 1 were not saved: they start afresh") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +137,13 @@ class Keeper:
             set_random_numbers(self._drawn or _first_numbers(own))
         if state.complete:
             say(f"continuing after epoch {state.epoch}")
-        elif own is not None and own.batches and own.processes == process_count():
+        elif state.batches and state.processes == process_count():  # on all processes alike
             say(
-                f"continuing after {state.iteration} steps of epoch {state.epoch}: its first {own.batches} batches "
+                f"continuing after {state.iteration} steps of epoch {state.epoch}: its first {state.batches} batches "
                 f"are loaded again, but not trained on"
             )
-            self._state = own
-            self._replay = Replay(opt, own.batches)
+            self._state = own or replace(state, random_numbers={}, seen="")
+            self._replay = Replay(opt, state.batches)
         else:
             say(f"continuing after {state.iteration} steps of epoch {state.epoch}, which is begun again")
         if late and self._drawn is None:
@@ -176,12 +177,13 @@ class Keeper:
         self._count_batch(self._state.epoch)
         if not self._replay.pass_over():
             return None
-        if self._seen != self._state.seen:
+        if self._state.seen not in ("", self._seen):
             say(
                 "note: the data set gives other pictures than before the save, so the rest of the epoch is not that "
                 "of the uninterrupted run"
             )
-        set_random_numbers(self._state.random_numbers)
+        if self._state.random_numbers:
+            set_random_numbers(self._state.random_numbers)
         self.stepped(*self._state.place[:2])
         say(f"continuing with step {self._iteration + 1} of epoch {self._epoch}")
         return self._epoch, self._iteration
