@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from ..attach import Attachment, attach
 from ..distiller import Distiller
@@ -144,13 +145,12 @@ class DistillMixin:
         if hasattr(super(), "data_dependent_initialize"):
             self._keeper.before_data()
 
-    def setup(self, opt: Any) -> None:
+    def setup(self, opt: Any, *arguments: Any, **named: Any) -> Any:
         """Let the host set up its networks, then load the teachers and write the student's record."""
         if self._config is None:
-            super().setup(opt)  # type: ignore[misc]
-            return
+            return super().setup(opt, *arguments, **named)  # type: ignore[misc]
         self._keeper.before_setup()
-        super().setup(opt)  # type: ignore[misc]
+        returned = super().setup(opt, *arguments, **named)  # type: ignore[misc]
         for flag in self._config.idle():
             say(f"note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
         cost = self._config.cost
@@ -182,6 +182,7 @@ class DistillMixin:
         update = super().update_learning_rate  # type: ignore[misc]
         self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
+        return returned
 
     def _distil(
         self,
@@ -211,30 +212,37 @@ class DistillMixin:
             note_large_discriminator(self, pair, student)
         return distilled
 
-    def data_dependent_initialize(self, *arguments: Any, **named: Any) -> None:
+    def data_dependent_initialize(self, *arguments: Any, **named: Any) -> Any:
         """Let a host that has this (CUT) make networks that depend on a first batch, in a pass that is no step."""
         with self._keeper.initialising() if self._config else nullcontext():
-            super().data_dependent_initialize(*arguments, **named)  # type: ignore[misc]
+            return super().data_dependent_initialize(*arguments, **named)  # type: ignore[misc]
 
-    def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
+    def update_learning_rate(self, *arguments: Any, **named: Any) -> Any:
         """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
+        returned = None
         if self._skip_learning_rate:  # a continued run has made this one already
             self._skip_learning_rate = False
         else:
-            super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
+            returned = super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
         self._between_epochs = True
         if self._config is not None:
             self._keeper.lr_updated()
+        return returned
 
-    def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> None:
+    def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> Any:
         """Let the host save its networks, then save the adapters and the state of the run beside them."""
         if self._config is None:
-            super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
-            return
+            return super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
         host_saves = functools.partial(super().save_networks, epoch, *arguments, **named)  # type: ignore[misc]
-        self._keeper.save(epoch, host_saves, lambda folder: save_adapters(self._adapters(), folder, epoch))
+        returned = []
+        self._keeper.save(
+            epoch,
+            lambda: returned.append(host_saves()),
+            lambda folder: save_adapters(self._adapters(), folder, epoch),
+        )
+        return returned[0]
 
-    def forward(self) -> None:
+    def forward(self, *arguments: Any, **named: Any) -> Any:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
         training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
         if training:
@@ -245,7 +253,8 @@ class DistillMixin:
             distilled.follow(network_of(self, distilled.pair))
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
-            super().forward()  # type: ignore[misc]
+            returned = super().forward(*arguments, **named)  # type: ignore[misc]
+        carrying: dict[int, torch.Tensor] = {}  # by the images without terms
         for distilled, recorder in zip(self._distilled, recorders, strict=True):
             pair = distilled.pair
             output = getattr(self, pair.output, None)
@@ -262,11 +271,14 @@ class DistillMixin:
             scale = find_loss_scale(self, pair.net, result.output)
             attached, attachment = attach(result.output, result.total, scale)
             setattr(self, pair.output, attached)
+            carrying[id(output)] = attached
             setattr(self, f"teacher_{pair.output}", result.teacher_output)
             self._attached.append(attachment)
             self._guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
             for name, value in result.losses.items():
                 setattr(self, f"loss_{name}{pair.suffix}", value.detach())
+        # A host may compute its losses from what forward returns.
+        return tree_map(lambda value: carrying.get(id(value), value), returned)
 
     def _adapters(self) -> dict[str, nn.ModuleDict]:
         return {d.pair.net: d.distiller.adapters for d in self._distilled if len(d.distiller.adapters)}
