@@ -283,6 +283,15 @@ class DistillMixin:
     def _adapters(self) -> dict[str, nn.ModuleDict]:
         return {d.pair.net: d.distiller.adapters for d in self._distilled if len(d.distiller.adapters)}
 
+    def drawn_networks(self) -> dict[str, nn.Module]:
+        """Return the networks that terms have drawn at random, by generator and term; part of the run's state."""
+        return {
+            f"{distilled.pair.net}.{name}": network
+            for distilled in self._distilled
+            for name, weighted in distilled.distiller.terms.items()
+            if (network := weighted.term.drawn()) is not None
+        }
+
     def _stop_if_asked(self) -> None:
         """Save and end, between two steps, if somebody has pressed Ctrl-C."""
         number = self._interruption.asked
