@@ -6,6 +6,7 @@ On classes that do the same in the embedded host, and on a checkout of the real 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -313,6 +314,25 @@ def test_the_real_one_continues_exactly(images: Path, tmp_path: Path, monkeypatc
     test += f" --gpu_ids -1 --phase test --results_dir {tmp_path}/results --load_size 32 --crop_size 32"
     succeed(run([LAUNCH, *test.split()], host))
     assert len(list((tmp_path / "results").rglob("fake_B/*.png"))) == 4
+
+
+@pytest.mark.hosts
+@pytest.mark.skipif(not CUT, reason="KD_CUT is not set: no contrastive-unpaired-translation was run")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_contrastive_loss_of_the_real_one_in_half_precision(images: Path, tmp_path: Path, precision: str) -> None:
+    """It begins at log(1 + 16) for 16 patches, like that in float32."""
+    (tmp_path / "big").mkdir()
+    teacher = build_generator(GeneratorSpec("resnet", 3, 3, 6, 6, "instance", False, True))
+    torch.save(teacher.state_dict(), tmp_path / "big" / "latest_net_G.pth")
+    distil = (
+        f"kd run train.py --model cut --name student --distill pixel --teacher {tmp_path}/big --student_ngf 4 "
+        f"--amp {precision} --dataroot {images}/unpaired --checkpoints_dir {tmp_path} --CUT_mode CUT --gpu_ids -1 "
+        f"--display_id 0 --load_size 32 --crop_size 32 --num_threads 0 --n_epochs 2 --n_epochs_decay 0 --ndf 4 "
+        f"--no_html --num_patches 16 --print_freq 1 --netG resnet_6blocks"
+    )
+    succeed(run([LAUNCH, *distil.split()], Path(CUT)))
+    losses = re.findall(r" NCE: (\S+)", (tmp_path / "student" / "loss_log.txt").read_text())
+    assert len(losses) == 8 and all(2 < float(loss) < 6 for loss in losses)
 
 
 @pytest.mark.hosts

@@ -113,6 +113,38 @@ def equal(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
     return len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+def test_networks_that_terms_have_drawn(
+    models: ModuleType, teachers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``perceptual`` with random weights goes on with the same, though PyTorch may have come to draw others."""
+    (tmp_path / "drawing.py").write_text(
+        "from torch import nn\n\n\ndef tiny():\n    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 2, 3))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    given = {
+        "model": "cycle_gan", "distill": "perceptual,pixel", "perceptual_network": "drawing:tiny",
+        "perceptual_layers": "1", "perceptual_weights": "random",
+    }  # fmt: skip
+
+    def drawn(model) -> list[torch.Tensor]:  # type: ignore[no-untyped-def]
+        return flat([d.distiller.terms["perceptual"].term.network.state_dict() for d in model._distilled])
+
+    first, _ = saved(models, teachers, **given)
+    before, after = drawn(first), []
+    assert len(before) == 2 * 4
+    monkeypatch.setattr(torch.nn.Conv2d, "reset_parameters", lambda self: torch.nn.init.ones_(self.weight))
+    for again in (True, False):
+        after.append(drawn(build(models, options(teachers, continue_train=again, **given))))
+    assert equal(after[0], before) and not equal(after[1], before)
+
+
+def test_only_what_terms_have_drawn_is_saved(models: ModuleType, teachers: Path) -> None:
+    given = {"distill": "pixel,perceptual", "perceptual_network": str(teachers / "latest_net_G.pth")}
+    _, folder = saved(models, teachers, **given)
+    state = RunState.read(folder)
+    assert state is not None and state.terms == {}
+
+
 class TestSaves:
     @pytest.mark.parametrize("steps", [1, 3])
     def test_inside_an_epoch_pass_over_its_first_batches(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -125,11 +126,12 @@ class CostOptions:
             return None
         variant = self.teacher_dtype or self.amp or ""
         try:
-            return TeacherCache(
-                self.teacher_cache, self.teacher_cache_size * 1e9, variant, lambda line: say(f"note: {line}")
-            )
+            folder = Path(self.teacher_cache).expanduser()
+            return TeacherCache(folder, self.teacher_cache_size * 1e9, variant, lambda line: say(f"note: {line}"))
         except ArgumentError as error:
             raise OptionError(f"--teacher_cache {error}") from error
+        except RuntimeError as error:
+            raise OptionError(f"--teacher_cache {self.teacher_cache}: no such home folder, give its path") from error
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return the options that were set, for JSON."""

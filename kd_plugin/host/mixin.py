@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from ..attach import Attachment, attach
 from ..distiller import Distiller
@@ -154,13 +155,12 @@ class DistillMixin:
         if hasattr(super(), "data_dependent_initialize"):
             self._keeper.before_data()
 
-    def setup(self, opt: Any) -> None:
+    def setup(self, opt: Any, *arguments: Any, **named: Any) -> Any:
         """Let the host set up its networks, then load the teachers and describe the student in a record."""
         if self._config is None:
-            super().setup(opt)  # type: ignore[misc]
-            return
+            return super().setup(opt, *arguments, **named)  # type: ignore[misc]
         self._keeper.before_setup()
-        super().setup(opt)  # type: ignore[misc]
+        returned = super().setup(opt, *arguments, **named)  # type: ignore[misc]
         for flag in self._config.idle():
             say(f"note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
         cost = self._config.cost
@@ -191,6 +191,7 @@ class DistillMixin:
         update = super().update_learning_rate  # type: ignore[misc]
         self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
+        return returned
 
     def _distil(
         self,
@@ -220,28 +221,29 @@ class DistillMixin:
             note_large_discriminator(self, pair, student)
         return distilled
 
-    def data_dependent_initialize(self, *arguments: Any, **named: Any) -> None:
+    def data_dependent_initialize(self, *arguments: Any, **named: Any) -> Any:
         """Let a host that has this (CUT) make networks that depend on a first batch, in a pass that is no step."""
         with self._keeper.initialising() if self._config else nullcontext():
-            super().data_dependent_initialize(*arguments, **named)  # type: ignore[misc]
+            return super().data_dependent_initialize(*arguments, **named)  # type: ignore[misc]
 
-    def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
+    def update_learning_rate(self, *arguments: Any, **named: Any) -> Any:
         """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
+        returned = None
         if self._skip_learning_rate:  # a continued run has made this one already
             self._skip_learning_rate = False
         else:
-            super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
+            returned = super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
         self._between_epochs = True
         if self._config is not None:
             self._keeper.lr_updated()
+        return returned
 
-    def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> None:
+    def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> Any:
         """Let the host save its networks, with the student's record, the adapters and the state of the run."""
         if self._config is None:
-            super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
-            return
+            return super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
         host_saves = functools.partial(super().save_networks, epoch, *arguments, **named)  # type: ignore[misc]
-        self._keeper.save(epoch, host_saves, functools.partial(self._save_beside, epoch))
+        return self._keeper.save(epoch, host_saves, functools.partial(self._save_beside, epoch))
 
     def _save_beside(self, epoch: int | str, folder: Path) -> None:
         """Save what belongs to the networks of an epoch."""
@@ -272,7 +274,7 @@ class DistillMixin:
         self._stop_if_asked()  # here, since the host then draws the next batch, and random numbers for it
         return result
 
-    def forward(self) -> None:
+    def forward(self, *arguments: Any, **named: Any) -> Any:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
         training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
         if training:
@@ -284,7 +286,8 @@ class DistillMixin:
             distilled.follow(network_of(self, distilled.pair))
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
-            super().forward()  # type: ignore[misc]
+            returned = super().forward(*arguments, **named)  # type: ignore[misc]
+        carrying: dict[int, torch.Tensor] = {}  # by the images without terms
         for distilled, recorder in zip(self._distilled, recorders, strict=True):
             pair = distilled.pair
             output = getattr(self, pair.output, None)
@@ -301,15 +304,27 @@ class DistillMixin:
             scale = find_loss_scale(self, pair.net, result.output)
             attached, attachment = attach(result.output, result.total, scale)
             setattr(self, pair.output, attached)
+            carrying[id(output)] = attached
             setattr(self, f"teacher_{pair.output}", result.teacher_output)
             self._attached.append(attachment)
             assert self._guard is not None
             self._guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
             for name, value in result.losses.items():
                 setattr(self, f"loss_{name}{pair.suffix}", value.detach())
+        # A host may compute its losses from what forward returns.
+        return tree_map(lambda value: carrying.get(id(value), value), returned)
 
     def _adapters(self) -> dict[str, nn.ModuleDict]:
         return {d.pair.net: d.distiller.adapters for d in self._distilled if len(d.distiller.adapters)}
+
+    def drawn_networks(self) -> dict[str, nn.Module]:
+        """Return the networks that terms have drawn at random, by generator and term; part of the run's state."""
+        return {
+            f"{distilled.pair.net}.{name}": network
+            for distilled in self._distilled
+            for name, weighted in distilled.distiller.terms.items()
+            if (network := weighted.term.drawn()) is not None
+        }
 
     def _stop_if_asked(self) -> None:
         """Save and end, between two steps, if somebody has pressed Ctrl-C."""

@@ -227,7 +227,7 @@ class Keeper:
         if self._written is not None and not (self._lr_first and self._written):
             self._rewrite()
 
-    def save(self, epoch: int | str, host_saves: Callable[[], None], more: Callable[[Path], None]) -> None:
+    def save(self, epoch: int | str, host_saves: Callable[[], Any], more: Callable[[Path], None]) -> Any:
         """Let the host save its networks, with the state of the run beside them.
 
         Nothing is saved before a continued run is where it was when it was saved last.
@@ -237,27 +237,28 @@ class Keeper:
             host_saves: its ``save_networks``.
             more: saves what else belongs to the networks, into a folder.
 
+        Returns:
+            What ``host_saves`` does, if it was called.
+
         Raises:
             HostError: the disk is full or read-only.
         """
         if self.replaying:
-            return
+            return None
         stateful = epoch == "latest" and self.stepped_once
         ended = self._updated or str(epoch).isdecimal()
         if not is_main_process():
-            host_saves()
+            returned = host_saves()
             if stateful:
                 self._capture(ended).write(self._folder, process_rank())
         elif not hasattr(self._model, "save_dir"):
-            host_saves()
+            returned = host_saves()
             more(self._folder)
-            return
+            return returned
         else:
-            with (
-                clear_save_errors(self._folder, epoch),
-                saving_whole_files(self._model, self._folder, epoch) as place,
-            ):
-                host_saves()
+            whole = saving_whole_files(self._model, self._folder, epoch)
+            with clear_save_errors(self._folder, epoch), whole as place:
+                returned = host_saves()
                 more(place)
                 if stateful:
                     self._capture(ended).write(place)
@@ -265,6 +266,7 @@ class Keeper:
             self._written = ended
         elif self._written is False and ended:
             self._rewrite()
+        return returned
 
     def _rewrite(self) -> None:
         """Write the state anew, when an epoch turns out to have ended with the last save."""

@@ -57,6 +57,7 @@ class RunState:
         processes: how many trained.
         loss_scale: scale and growth of the mixed precision, where it has a scale.
         scalers: state dicts of the host's own gradient scalers, by attribute.
+        terms: state dicts of the networks that terms have drawn at random, by generator and term.
     """
 
     epoch: int
@@ -77,6 +78,7 @@ class RunState:
     processes: int = 1
     loss_scale: tuple[float, int] | None = None
     scalers: dict[str, Any] = field(default_factory=dict)
+    terms: dict[str, Any] = field(default_factory=dict)
 
     @property
     def next_epoch(self) -> int:
@@ -135,6 +137,7 @@ def capture(model: Any, adapters: Mapping[str, nn.Module], **progress: Any) -> R
         optimizers=[optimizer.state_dict() for optimizer in model.optimizers],
         schedulers=[scheduler.state_dict() for scheduler in getattr(model, "schedulers", [])],
         scalers={name: scaler.state_dict() for name, scaler in scalers_of(model).items()},
+        terms={name: network.state_dict() for name, network in model.drawn_networks().items()},
     )
 
 
@@ -172,6 +175,9 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
         for name, module in adapters.items():
             known = {key: t for key, t in state.adapters.get(name, {}).items() if key in fresh[name]}
             module.load_state_dict({**fresh[name], **known})
+        for name, network in model.drawn_networks().items():
+            if name in state.terms:
+                network.load_state_dict(state.terms[name])
         if with_schedule:
             for scheduler, saved in zip(getattr(model, "schedulers", []), state.schedulers, strict=True):
                 counted = {key: saved[key] for key in _COUNTED if key in saved}

@@ -85,6 +85,10 @@ class Term(nn.Module):
             KDError: it is missing or does not fit.
         """
 
+    def drawn(self) -> nn.Module | None:
+        """Return the network that :meth:`load` has drawn at random, for a continued training; None if it has not."""
+        return None
+
 
 @dataclass(frozen=True)
 class WeightedTerm:
