@@ -250,7 +250,9 @@ class Keeper:
         if not is_main_process():
             returned = host_saves()
             if stateful:
-                self._capture(ended).write(self._folder, process_rank())
+                with clear_save_errors(self._folder, epoch):
+                    self._folder.mkdir(parents=True, exist_ok=True)  # the first process may not have come so far
+                    self._capture(ended).write(self._folder, process_rank())
         elif not hasattr(self._model, "save_dir"):
             returned = host_saves()
             more(self._folder)
