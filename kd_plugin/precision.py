@@ -76,8 +76,7 @@ class HalfPrecision:
         """
         while isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             network = network.module
-        if self.scales and not any(parameter.ndim > 2 for parameter in network.parameters()):
-            return
+        in_float32 = self.scales and not any(parameter.ndim > 2 for parameter in network.parameters())
 
         def enter(module: nn.Module, arguments: Any, named: Any) -> Any:
             stack = _open.__dict__.setdefault("stack", [])
@@ -87,7 +86,7 @@ class HalfPrecision:
                 self._unscale_parameters(module)  # those that have come since
                 if not stack:
                     arguments, named = tree_map(self._enter, (arguments, named))
-            context = torch.autocast(self._kind, self.dtype)
+            context = torch.autocast(self._kind, self.dtype, enabled=bool(stack) or not in_float32)
             context.__enter__()  # type: ignore[no-untyped-call]
             stack.append(context)
             return arguments, named

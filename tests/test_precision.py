@@ -193,6 +193,29 @@ def test_norms_of_small_features(name: str) -> None:
     assert all(same) if name == "fp16" else not any(same)
 
 
+def test_a_student_without_convolutions() -> None:
+    """Gradients of terms on its features are true in fp16, in which it stays in float32."""
+
+    class Pixelwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.out = nn.Linear(3, 4), nn.Linear(4, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.out(self.mix(images.movedim(1, 3))).movedim(3, 1)
+
+    torch.manual_seed(0)
+    student, big = Pixelwise(), Pixelwise().requires_grad_(False)
+    twin = copy.deepcopy(student)
+    half = HalfPrecision("fp16", "cpu")
+    half.run(student)
+    images = torch.rand(2, 3, 4, 4)
+    for network, precision in ((student, half), (twin, None)):
+        Distiller(network, big, ["attention", "pixel"], taps="mix", half=precision)(images).total.backward()
+    for one, other in zip(gradients(student), gradients(twin), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_convolutions_of_any_class_are_in_half_precision() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:

@@ -311,8 +311,9 @@ class DistillMixin:
             self._guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
             for name, value in result.losses.items():
                 setattr(self, f"loss_{name}{pair.suffix}", value.detach())
-        # A host may compute its losses from what forward returns.
-        return tree_map(lambda value: carrying.get(id(value), value), returned)
+        if not carrying:
+            return returned
+        return tree_map(lambda value: carrying.get(id(value), value), returned)  # hosts may compute losses from it
 
     def _adapters(self) -> dict[str, nn.ModuleDict]:
         return {d.pair.net: d.distiller.adapters for d in self._distilled if len(d.distiller.adapters)}
