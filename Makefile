@@ -58,13 +58,13 @@ $(BIN)/.kd_torch: | $(BIN)/python
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install "$(TORCH)"
 	@touch $@
 
-$(BIN)/.kd_demo: pyproject.toml | $(BIN)/.kd_torch
+$(BIN)/.kd_demo: pyproject.toml setup.py | $(BIN)/.kd_torch
 	$(PIP) install --quiet --editable '.[demo]'
 	@touch $@
 
 # visdom 0.2.4 needs pkg_resources to build, which setuptools dropped in 81; without build isolation it is built
 # with the older one installed here.
-$(BIN)/.kd_dev: pyproject.toml | $(BIN)/.kd_torch
+$(BIN)/.kd_dev: pyproject.toml setup.py | $(BIN)/.kd_torch
 	$(PIP) install --quiet 'setuptools<81' wheel
 	$(PIP) install --quiet --no-build-isolation visdom==0.2.4
 	$(PIP) install --quiet --editable '.[dev]'
