@@ -55,13 +55,7 @@ def quality(values: np.ndarray) -> Quality:
 @pytest.mark.parametrize(
     ("better", "noise", "gain", "closed", "printed"),
     [
-        (
-            1e-5,
-            0.2,
-            0.005,
-            None,
-            "no gap",
-        ),  # 50000 % of next to nothing
+        (1e-5, 0.2, 0.005, None, "no gap"),  # 50000 % of next to nothing
         (0.05, 0.2, 0.1, None, "no gap"),  # 1.7 standard errors
         (0.07, 0.2, 0.035, 0.5, "50%"),  # 2.4
         (1e-5, 0, 1e-3, 100.0, "over 100%"),  # as little as the first, but the same on every crop
