@@ -5,11 +5,13 @@ PYTHON ?= python3
 # Installed only where there is no torch yet: a plain `torch` can pull gigabytes of CUDA libraries.
 TORCH ?= torch==2.13.0
 DEMO_MINUTES ?= 8
+GPU_MINUTES ?= 8
+GPU_OUT ?= gpu_results
 VENV ?= $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo bench test lint types unit hosts patches format clean
+.PHONY: help demo bench gpu test lint types unit hosts patches format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -21,6 +23,10 @@ demo: $(BIN)/.kd_demo ## train a teacher and two students on real photographs, a
 
 bench: $(BIN)/.kd_dev ## measure the losses against what people use now
 	$(BIN)/python benchmarks/bench.py
+
+# Nothing is installed: the machine with the GPU may have no network. PYTHON is one that has torch.
+gpu: ## all that needs a GPU, eight minutes at a time, into GPU_OUT; PYTHON has torch, pytest and the dependencies
+	@$(PYTHON) benchmarks/gpu.py --output $(GPU_OUT) --minutes $(GPU_MINUTES)
 
 test: lint types unit ## all checks: lint, types, tests
 
@@ -58,13 +64,13 @@ $(BIN)/.kd_torch: | $(BIN)/python
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install "$(TORCH)"
 	@touch $@
 
-$(BIN)/.kd_demo: pyproject.toml | $(BIN)/.kd_torch
+$(BIN)/.kd_demo: pyproject.toml setup.py | $(BIN)/.kd_torch
 	$(PIP) install --quiet --editable '.[demo]'
 	@touch $@
 
 # visdom 0.2.4 needs pkg_resources to build, which setuptools dropped in 81; without build isolation it is built
 # with the older one installed here.
-$(BIN)/.kd_dev: pyproject.toml | $(BIN)/.kd_torch
+$(BIN)/.kd_dev: pyproject.toml setup.py | $(BIN)/.kd_torch
 	$(PIP) install --quiet 'setuptools<81' wheel
 	$(PIP) install --quiet --no-build-isolation visdom==0.2.4
 	$(PIP) install --quiet --editable '.[dev]'

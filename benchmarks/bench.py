@@ -93,13 +93,20 @@ def memory(device: torch.device, tiny: bool) -> list[Row]:
         if not case.memory:
             continue
         ours = peak(case.step("ours", device), device)
-        if device.type == "cpu" and case.needs > os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        if case.needs > free_memory(device):
             rows.append(Row((case.title, megabytes(ours), case.against, "not run, too large here", "", case.memory)))
             continue
         other = peak(case.step("other", device), device)
         ratio = f"{other / ours:.0f}x"
         rows.append(Row((case.title, megabytes(ours), case.against, megabytes(other), ratio, case.memory)))
     return rows
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the memory that a device has left, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak(step: Step, device: torch.device) -> int:
@@ -126,15 +133,20 @@ def cost_options(device: torch.device, tiny: bool, folder: str) -> dict[str, Cos
     }
     if device.type == "cuda":
         found["--teacher_dtype fp16"] = CostOptions(teacher_dtype="fp16")
-    if tiny or not (device.type == "cuda" or shutil.which("g++")):
+    if tiny or not compiles(device):
         del found["--teacher_compile"]
     return found
+
+
+def compiles(device: torch.device) -> bool:
+    """Return whether the compiler is there that torch.compile needs: Triton's for a GPU is one of C."""
+    return any(shutil.which(name) for name in (("cc", "gcc", "clang") if device.type == "cuda" else ("g++",)))
 
 
 def whole_step(device: torch.device, tiny: bool, repeats: int, costs: dict[str, CostOptions]) -> list[Row]:
     """Compare a distillation step with its two unavoidable parts, timed apart."""
     rows = []
-    for compiled in (False, True) if device.type == "cuda" else (False,):
+    for compiled in (False, True) if device.type == "cuda" and compiles(device) else (False,):
         steps = {terms: cases.TrainingStep(device, tiny, compiled, terms) for terms in ("wavelet,srp", "wavelet")}
         step = steps["wavelet,srp"]
         for name in () if compiled else ("--amp bf16", "--teacher_cache DIR"):

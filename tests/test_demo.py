@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY, run, succeed
 from PIL import Image
+
+from kd_plugin.report.cost import Cost
+from kd_plugin.report.quality import BandErrors, Quality
 
 pytest.importorskip("skimage")
 
@@ -21,6 +26,7 @@ def test_small_demo(tmp_path: Path) -> None:
     assert text.splitlines()[-1].endswith(f"page: {output / 'index.html'}")
     results = json.loads((output / "results.json").read_text())
     rows = {row["name"]: row for row in results["rows"]}
+    assert all(len(row["crops"]) == results["pairs"]["test"] for row in rows.values())
     teacher, alone, distilled = (rows[name] for name in ("teacher", "student_alone", "student_distilled"))
     assert (
         alone["cost"] == distilled["cost"] and 6.5 < teacher["cost"]["parameters"] / alone["cost"]["parameters"] < 7.5
@@ -39,6 +45,40 @@ def test_small_demo(tmp_path: Path) -> None:
     for picture in ("samples.png", "bands.png"):
         with Image.open(output / picture) as opened:
             assert opened.width >= 900
+
+
+def quality(values: np.ndarray) -> Quality:
+    """The quality of crops of which only the PSNR matters."""
+    return Quality(len(values), 0.1, float(values.mean()), 0.5, BandErrors(0.1, 0.2, 0.3, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("better", "noise", "gain", "closed", "printed"),
+    [
+        (1e-5, 0.2, 0.005, None, "no gap"),  # 50000 % of next to nothing
+        (0.05, 0.2, 0.1, None, "no gap"),  # 1.7 standard errors
+        (0.07, 0.2, 0.035, 0.5, "50%"),  # 2.4
+        (1e-5, 0, 1e-3, 100.0, "over 100%"),  # as little as the first, but the same on every crop
+        (0.1, 0, -1.0, -10.0, "under -100%"),
+        (-1.0, 0.2, 0.5, None, "no gap"),
+    ],
+)
+def test_there_is_no_gap_within_the_noise(
+    monkeypatch: pytest.MonkeyPatch, better: float, noise: float, gain: float, closed: float | None, printed: str
+) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "examples" / "demo")
+    results, table = importlib.import_module("results"), importlib.import_module("table")
+    alone = 24 + 3 * np.random.default_rng(0).standard_normal(48)  # crops differ by far more than generators do
+    unsettled = noise * np.tile((1, -1), 24)  # its standard error is noise / sqrt(47)
+    crops = {"teacher": alone + better + unsettled, "alone": alone, "distilled": alone + gain}
+    rows = tuple(
+        results.Row(name, name, quality(values), tuple(map(quality, np.split(values, 48))), Cost(1000, 1000, 64, 64))
+        for name, values in crops.items()
+    )
+    found = results.Results(rows, ("alone", "distilled"), {}, {}, {}, {}, 0, 1, 1, (), {}, (), None)
+    assert results.gaps(found)["PSNR"] == (None if closed is None else pytest.approx(closed))
+    assert results.gaps(found)["SSIM"] is None  # equal
+    assert re.split(" {2,}", table.table(found).splitlines()[-1])[:3] == ["gap closed", "no gap", printed]
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,18 @@ def test_are_distilled_and_tested(host: tuple[Path, str], images: Path, tmp_path
         assert len(list((tmp_path / "results").rglob("*fake_B.png"))) == 4
 
 
-def test_doctor_and_patch_find_the_package(host: tuple[Path, str], tmp_path: Path) -> None:
+def test_doctor_and_patch_find_the_package(
+    host: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "host"
     shutil.copytree(host[0], folder)
+    (folder / "train.py").unlink()  # so that the script is the package's
     assert find_host(folder) == folder / "src" / "translate"
-    told = succeed(kd(f"doctor {folder}", tmp_path)).stdout
-    assert "src/translate/models/__init__.py:" in told and "(train.py)" in told
-    succeed(kd(f"patch {folder}", tmp_path))
+    status = main(["doctor", str(folder)])
+    told = capsys.readouterr().out
+    assert "src/translate/models/__init__.py:" in told and "(src/translate/train.py)" in told
+    assert status == 0 or not host[1]  # a real one may need packages that are not here
+    assert main(["patch", str(folder)]) == 0
     assert (folder / "src" / "translate" / "models" / "distill_pix2pix_model.py").is_file()
 
 

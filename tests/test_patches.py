@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -130,26 +129,3 @@ def test_a_folder_that_cannot_be_written(
 
     monkeypatch.setattr("kd_plugin.host.install.write_text_atomically", full)
     assert "cannot be written: No space left on device" in refused(capsys, str(host))
-
-
-def test_patches_are_in_the_wheel(tmp_path: Path) -> None:
-    source = tmp_path / "source"  # the build leaves folders behind
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "demo_output")
-    shutil.copytree(REPOSITORY, source, ignore=ignored)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        tmp_path,
-        source,
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
-    assert {f"kd_plugin/patches/{family}.patch" for family in FAMILIES} | {"kd_plugin/py.typed"} <= names
-    assert {str(f.relative_to(REPOSITORY)) for f in (REPOSITORY / "kd_plugin").rglob("*.py")} <= names
-    assert not any(name.startswith(("tests/", "examples/")) for name in names)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import distil_options, distilling, flat, host_batch, set_up, train_step
 from torch import nn
+from torch.nn import functional
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
 from kd_plugin.host.cost_options import CostOptions
@@ -156,6 +157,80 @@ class TestNetworks:
             called(torch.ones(1, 3, 16, 16)).square().mean().backward()
         for one, other in zip(gradients(generator), gradients(twin), strict=True):
             assert torch.equal(one, other)
+
+
+class Projection(nn.Module):
+    """What CUT makes of features before it compares them: a small MLP, and vectors of length one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8))
+        for parameter in self.parameters():  # as the hosts initialise theirs
+            nn.init.normal_(parameter, 0, 0.02) if parameter.ndim == 2 else nn.init.zeros_(parameter)
+
+    def forward(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        rows = [self.mlp(feature.flatten(2).mT.flatten(0, 1)) for feature in features]
+        return [r / (r.pow(2).sum(1, keepdim=True).pow(0.5) + 1e-7) for r in rows]
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_norms_of_small_features(name: str) -> None:
+    """Their squares leave float16's range, where autocast on GPUs has float32; so do the features themselves."""
+    torch.manual_seed(0)
+    network = Projection()
+    twin = copy.deepcopy(network)
+    HalfPrecision(name, "cpu").run(network)
+    results = []
+    for each in (network, twin):
+        features = [(torch.rand(2, 4, 3, 3, generator=torch.Generator().manual_seed(i)) * 1e-2) for i in range(2)]
+        features = [feature.requires_grad_() for feature in features]
+        rows = each(features)
+        sum(row[0].sum() for row in rows).backward()  # type: ignore[union-attr]
+        results.append((rows, [feature.grad for feature in features], gradients(each)))
+    for row in results[0][0]:
+        torch.testing.assert_close(row.norm(dim=1), torch.ones(len(row)), rtol=2e-2, atol=0)
+    same = [torch.equal(one, other) for one, other in zip(*map(flat, results), strict=True)]
+    assert all(same) if name == "fp16" else not any(same)
+
+
+def test_a_student_without_convolutions() -> None:
+    """Gradients of terms on its features are true in fp16, in which it stays in float32."""
+
+    class Pixelwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.out = nn.Linear(3, 4), nn.Linear(4, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.out(self.mix(images.movedim(1, 3))).movedim(3, 1)
+
+    torch.manual_seed(0)
+    student, big = Pixelwise(), Pixelwise().requires_grad_(False)
+    twin = copy.deepcopy(student)
+    half = HalfPrecision("fp16", "cpu")
+    half.run(student)
+    images = torch.rand(2, 3, 4, 4)
+    for network, precision in ((student, half), (twin, None)):
+        Distiller(network, big, ["attention", "pixel"], taps="mix", half=precision)(images).total.backward()
+    for one, other in zip(gradients(student), gradients(twin), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_convolutions_of_any_class_are_in_half_precision() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, 2, 3, 1, 1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(functional.conv2d(images, self.weight[0]))
+            return seen[-1]
+
+    seen: list[torch.Tensor] = []
+    network = Own()
+    HalfPrecision("fp16", "cpu").run(network)
+    network(torch.ones(1, 3, 4, 4))
+    assert seen[0].dtype == torch.float16
 
 
 class TestScale:

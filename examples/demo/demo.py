@@ -158,10 +158,10 @@ def _train_all(
 
 
 def _measure(shop: Workshop, stems: Sequence[str], trained: dict[str, tuple[int, float]]) -> tuple[Row, ...]:
-    rows = [Row("input", "degraded input", measure_images(shop.results(TEACHER), stems, "real_A"))]
+    rows = [Row("input", "degraded input", *measure_images(shop.results(TEACHER), stems, "real_A"))]
     for name, (epochs, seconds) in trained.items():
         cost = measure_checkpoint(shop.checkpoint(name), shop.crop_size)
-        rows.append(Row(name, LABELS[name], measure_images(shop.results(name), stems), cost, epochs, seconds))
+        rows.append(Row(name, LABELS[name], *measure_images(shop.results(name), stems), cost, epochs, seconds))
     return tuple(rows)
 
 

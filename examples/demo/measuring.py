@@ -25,9 +25,11 @@ def load_images(folder: Path, stems: Sequence[str], role: str) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
 
-def measure_images(folder: Path, stems: Sequence[str], role: str = "fake_B") -> Quality:
-    """Compare the images of one role in a host's test with the truth beside them."""
-    return measure_quality(load_images(folder, stems, role), load_images(folder, stems, "real_B"))
+def measure_images(folder: Path, stems: Sequence[str], role: str = "fake_B") -> tuple[Quality, tuple[Quality, ...]]:
+    """Compare the images of one role in a host's test with the truth beside them: all of them, and each by itself."""
+    images, truth = load_images(folder, stems, role), load_images(folder, stems, "real_B")
+    each = zip(images.split(1), truth.split(1), strict=True)
+    return measure_quality(images, truth), tuple(measure_quality(*pair) for pair in each)
 
 
 def measure_checkpoint(file: Path, size: int) -> Cost:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from kd_plugin.report.cost import Cost
 from kd_plugin.report.quality import Quality
@@ -18,6 +21,7 @@ class Row:
     Attributes:
         name, label: the name of the run, and what people call it.
         quality: on the held-out crops.
+        crops: on each of them by itself, in one order for all rows.
         cost: parameters, and operations for one crop.
         epochs, seconds: how long it was trained.
     """
@@ -25,6 +29,7 @@ class Row:
     name: str
     label: str
     quality: Quality
+    crops: tuple[Quality, ...]
     cost: Cost | None = None
     epochs: int | None = None
     seconds: float | None = None
@@ -70,7 +75,10 @@ class Results:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON."""
-        rows = [{**asdict(row), "quality": row.quality.to_dict()} for row in self.rows]
+        rows = [
+            {**asdict(row), "quality": row.quality.to_dict(), "crops": [crop.to_dict() for crop in row.crops]}
+            for row in self.rows
+        ]
         return {**asdict(self), "rows": rows, "gap_closed": gaps(self)}
 
 
@@ -114,14 +122,22 @@ def gaps(results: Results) -> dict[str, float | None]:
     """Return what distillation closes of the gap between student alone and teacher, by measure.
 
     1 means that the distilled student is as good as the teacher, 0 that it is no better than the student
-    alone, below 0 that it is worse; None where the teacher is no better than the student alone: no gap.
+    alone, below 0 that it is worse; None where there is no gap: the teacher is not better than the student alone, or
+    by less than two standard errors of the mean difference on a crop.
     """
-    teacher = next(row for row in results.rows if row.cost and row.name not in results.students).quality
-    alone, distilled = (results.row(name).quality for name in results.students)
+    teacher = next(row for row in results.rows if row.cost and row.name not in results.students)
+    alone, distilled = (results.row(name) for name in results.students)
     closed: dict[str, float | None] = {}
     for column in COLUMNS:
         sign = 1 if column.more_is_better else -1
-        gap = sign * (column.value(teacher) - column.value(alone))
-        gain = sign * (column.value(distilled) - column.value(alone))
-        closed[column.title] = gain / gap if gap > 0 else None
+        gap = sign * (column.value(teacher.quality) - column.value(alone.quality))
+        gain = sign * (column.value(distilled.quality) - column.value(alone.quality))
+        pairs = zip(teacher.crops, alone.crops, strict=True)
+        differences = [sign * (column.value(a) - column.value(b)) for a, b in pairs]
+        closed[column.title] = gain / gap if gap > 0 and _is_above_noise(differences) else None
     return closed
+
+
+def _is_above_noise(differences: Sequence[float]) -> bool:
+    """Return whether the mean of paired differences is more than two standard errors above 0."""
+    return bool(np.mean(differences) > 2 * np.std(differences, ddof=1) / np.sqrt(len(differences)))

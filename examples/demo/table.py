@@ -31,5 +31,7 @@ def table(results: Results) -> str:
 
 
 def gap_text(closed: float | None) -> str:
-    """Return a share of a gap as per cent."""
-    return "no gap" if closed is None else f"{closed:.0%}"
+    """Return a share of a gap as per cent; how far beyond its ends is nothing that one seed can say."""
+    if closed is None:
+        return "no gap"
+    return "over 100%" if closed > 1 else "under -100%" if closed < -1 else f"{closed:.0%}"

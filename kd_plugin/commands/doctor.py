@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..host.failed_imports import failed_imports
 from ..host.survey import Survey, survey
 from ..version import __version__
 from .shared import add_host, add_json
@@ -25,10 +26,11 @@ def add_parser(commands: Any) -> None:
     """Add the command to those of ``kd``."""
     parser = commands.add_parser(
         "doctor",
-        help="tell what kind of host this is, and what can be used here",
-        description="Look a host over without running anything of it: what kind it is, what the plugin found and "
-        "where, which models can be distilled; and PyTorch, GPUs and packages here. Add it to a bug report. The exit "
-        "status is 1 if the folder lacks something that the plugin needs.",
+        help="report what kind of host this is, what can be used here, and whether its scripts can start",
+        description="Look a host over: what kind it is, what the plugin found and where, which models can be "
+        "distilled; and PyTorch, GPUs and packages here. Then import, in a process of its own, what train.py and "
+        "test.py import. Add it to a bug report. The exit status is 1 if the folder lacks something that the plugin "
+        "needs, or if an import fails.",
     )
     add_host(parser)
     add_json(parser)
@@ -36,13 +38,17 @@ def add_parser(commands: Any) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    found = survey(Path(options.host))
+    host = Path(options.host)
+    found = survey(host)
     here = _here()
+    # Nothing of a folder that is not a host is run.
+    failed = [] if found.missing else failed_imports(host, found.scripts)
     if options.json:
-        print(json.dumps({"here": here, "host": asdict(found), "missing": found.missing}, indent=2))
+        content = {"here": here, "host": asdict(found), "missing": found.missing, "failed_imports": failed}
+        print(json.dumps(content, indent=2))
     else:
-        print("\n".join([*_lines("Here", here), "", *_host_lines(found)]))
-    return int(bool(found.missing))
+        print("\n".join([*_lines("Here", here), "", *_host_lines(found), *(["", *failed] if failed else [])]))
+    return int(bool(found.missing or failed))
 
 
 def _here() -> dict[str, str]:
@@ -69,7 +75,7 @@ def _host_lines(found: Survey) -> list[str]:
     from ..losses import get_term, term_names
 
     findings = {f.what: f"{f.found or 'NOT FOUND'}{f'  ({f.where})' if f.where else ''}" for f in found.findings}
-    unknown = 'not told by its file; if not found, declare distill_pairs = [("G", "fake_B")] in the class'
+    unknown = "its file names no networks; unless they are G, or G_A and G_B, declare distill_pairs in its class"
     models = {name: pairs or unknown for name, pairs in found.models.items()}
     terms = {
         "from images": [name for name in term_names() if get_term(name).reads != "features"],

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import HostError, OptionError, unknown_name
 
-__all__ = ["Flag", "add_flags", "check_value", "clash", "flags_of", "option"]
+__all__ = ["Flag", "add_flags", "check_value", "clash", "flags_of", "given_options", "option"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,14 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
         except argparse.ArgumentError as error:
             if not flag.yields:
                 raise clash(flag) from error
+
+
+def given_options(parser: ArgumentParser) -> dict[str, Any]:
+    """Return the options that are on the command line, by their name in the host's options."""
+    unset = object()  # argparse fills in defaults only for what a namespace does not have
+    names = [action.dest for action in parser._actions]
+    found = vars(parser.parse_known_args(namespace=argparse.Namespace(**dict.fromkeys(names, unset)))[0])
+    return {name: value for name, value in found.items() if value is not unset}
 
 
 def clash(flag: Flag) -> HostError:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import HostError
 from .folder import find_host
+from .found_models import found_models
 from .install import families, status
 
 __all__ = ["Finding", "Survey", "survey"]
-
-_DISTILLED = {
-    "pix2pix": "G", "cycle_gan": "G_A and G_B", "cut": "G", "colorization": "G", "test": "none: it only tests",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,8 +40,9 @@ class Survey:
         folder: the host.
         kind: in a few words.
         findings: capability by capability.
-        models: its models, with what of them can be distilled; "" for one whose class has to declare it.
+        models: its models, with what of them is distilled; "" where their files name no networks.
         patches: which of the plugin's model files are there, by path.
+        scripts: its train.py and test.py, by path in the folder.
     """
 
     folder: str
@@ -53,6 +50,7 @@ class Survey:
     findings: list[Finding] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)
     patches: dict[str, str] = field(default_factory=dict)
+    scripts: list[str] = field(default_factory=list)
 
     @property
     def missing(self) -> list[str]:
@@ -100,7 +98,9 @@ def survey(host: Path) -> Survey:
         Finding("test script", "test.py" if test.tree else ""),
     ]  # fmt: skip
     patches = _patches(root) if init.tree else {}
-    return Survey(str(host), _kind(root, early, late, parallel), findings, dict(_models(root)), patches)
+    models = found_models(root / "models")
+    scripts = [script.name for script in (train, test) if script.tree]
+    return Survey(str(host), _kind(root, early, late, parallel), findings, models, patches, scripts)
 
 
 class _Source:
@@ -170,30 +170,13 @@ def _learning_rate(train: _Source) -> str:
 def _kind(host: Path, early: bool, late: bool, parallel: str) -> str:
     if not (host / "models" / "__init__.py").is_file():
         return "not a host: it has no models/__init__.py"
-    cut = (host / "models" / "cut_model.py").is_file()
-    name = "contrastive-unpaired-translation" if cut else "pix2pix and CycleGAN"
-    if late or parallel == "DistributedDataParallel":
+    upstream = "pix2pix and CycleGAN"
+    kinds = {"cut": "contrastive-unpaired-translation", "pix2pix": upstream, "cycle_gan": upstream}
+    found = (kind for model, kind in kinds.items() if (host / "models" / f"{model}_model.py").is_file())
+    name = next(found, "a host with models of its own")
+    if late or (parallel == "DistributedDataParallel" and not early):
         return f"{name}, as of 2025 (torchrun)"
     return f"{name}, as before 2025 (--gpu_ids)" if early else name
-
-
-def _models(host: Path) -> Iterator[tuple[str, str]]:
-    """Return the models of a host and what of them the plugin distils."""
-    for file in sorted((host / "models").glob("*_model.py")):
-        name = file.name.removesuffix("_model.py")
-        text = file.read_text(encoding="utf-8", errors="replace")
-        declared = re.search(r"^\s*distill_pairs\s*=", text, re.MULTILINE)
-        if name in ("base", "template"):
-            continue
-        yield name, "as it declares" if declared else _DISTILLED.get(name, _guess(text))
-
-
-def _guess(text: str) -> str:
-    """Return what a model of another name would be distilled as, by the networks it has."""
-    has = [name for name in ("G_A", "G_B", "G") if re.search(rf"\bnet{name}\b", text)]
-    if {"G_A", "G_B"} <= set(has):
-        return "G_A and G_B"
-    return "G" if "G" in has and "fake_B" in text else ""
 
 
 def _patches(host: Path) -> dict[str, str]:

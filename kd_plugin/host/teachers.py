@@ -58,6 +58,13 @@ def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, 
                 f"--teacher_{net} {given}: no generator {net} is distilled here, but {' and '.join(nets)}"
             )
     found = {pair: _path(single[pair.net]) for pair in pairs if single.get(pair.net)}
+    if found and not config.teacher and config.teacher_epoch != "latest":
+        pair, file = next(iter(found.items()))
+        named = file.with_name(f"{config.teacher_epoch}_net_{pair.net}.pth")
+        raise OptionError(
+            f"--teacher_epoch {config.teacher_epoch} has no effect on a file: give that epoch's, "
+            f"--teacher_{pair.net} {named}"
+        )
     if config.teacher:
         rest = [pair for pair in pairs if pair not in found]
         if not rest:
@@ -76,7 +83,10 @@ def peek_teacher(config: DistillConfig) -> GeneratorSpec | None:
     Raises:
         CheckpointError: the file cannot be read.
     """
-    given = _path(config.teacher_G_A or config.teacher_G_B or config.teacher)
+    named = config.teacher_G_A or config.teacher_G_B or config.teacher
+    if not named:
+        return None
+    given = _path(named)
     files = sorted(given.glob(f"{config.teacher_epoch}_net_G*.pth")) if given.is_dir() else [given]
     try:
         return inspect_checkpoint(files[0]) if files and files[0].is_file() else None
