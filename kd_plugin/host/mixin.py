@@ -26,12 +26,13 @@ from ..report.cost import count_parameters
 from ..teacher_cache import TeacherCache
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students
+from .command_line import complete_options, end
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
 from .guard import Guard
 from .interrupt import Interruption
-from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
+from .options import DistillConfig, add_options, are_in, complete_student, experiment_folder, loaded_epoch
 from .pictures import explain_unreadable
 from .record import build_of, check_build, current_record, recorded_build, use_record
 from .resume import Keeper, continue_epochs
@@ -39,7 +40,7 @@ from .scaler import find_loss_scale
 from .start import note_large_discriminator, start_from_teacher
 from .student_options import keep_from_teacher
 from .teacher_network import load_teacher_of
-from .teachers import check_channels, check_not_overwritten, find_teachers, peek_teacher
+from .teachers import check_channels, check_not_overwritten, check_teacher_paths, find_teachers, peek_teacher
 
 __all__ = ["DistillMixin"]
 
@@ -90,13 +91,15 @@ class DistillMixin:
                 config = DistillConfig.from_namespace(opt)
                 if config is not None:
                     check_not_overwritten(config, experiment_folder(opt))
-                    if not recorded and (teacher := peek_teacher(config)):
+                    check_teacher_paths(config, Path(opt.checkpoints_dir))
+                    teacher = peek_teacher(config)
+                    if teacher and not recorded:
                         keep_from_teacher(parser, teacher)
+                    complete_options(parser, lambda opt: complete_student(opt, teacher, recorded))
                 elif not cls.distill_optional:
                     raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
         except KDError as error:
-            # argparse's way to end on a bad option, less the usage text: the host's runs over many screens.
-            parser.exit(2, f"{parser.prog}: error: {error}\n")
+            end(parser, error)
         return parser
 
     def __init__(self, opt: Any) -> None:
@@ -121,7 +124,7 @@ class DistillMixin:
         if record:
             self._build = build_of(record, opt)
             check_build(student, self._build, self._folder)
-        student.apply(opt, peek_teacher(self._config) if student.student_budget else None, record is not None)
+        student.apply(opt, peek_teacher(self._config), record is not None)
         if record:
             record.check(opt, self._folder)
         try:
