@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,3 +136,100 @@ class TestTeachers:
         given = f"{DISTILL} --teacher {folder} --student_ngf 4 {student} {sizes}"
         assert f"multiples of 128, and these are {size}: add {advice}\n" in refuse(given)
         assert parse(f"{given} {advice}").netG == (student.removeprefix("--student_netG ") or "unet_128")
+
+
+class TestMistakes:
+    """Each is answered in one line, where the host's usage has a hundred."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("--distill wavelet srp", "--distill wavelet srp: separate terms with commas: --distill wavelet,srp"),
+            (
+                "--distill=wavelet, srp:G",
+                "--distill wavelet, srp:G: separate terms with commas: --distill wavelet,srp:G",
+            ),
+            ("--distill wavelet --lambda_wavlet 5", "--lambda_wavlet 5: did you mean --lambda_wavelet?"),
+            ("--distill wavelet --student_nfg=5", "--student_nfg=5: did you mean --student_ngf?"),
+            ("--distill wavelet --n_epoch_decays 5", "--n_epoch_decays 5: did you mean --n_epochs_decay?"),
+            ("--distill wavelet --xyzzy 5", "unrecognized arguments: --xyzzy 5"),
+            ("--distil wavelet", "ambiguous option: --distil could match --distill, --distill_taps"),
+            ("--distill", "argument --distill: expected one argument"),
+        ],
+    )
+    def test_in_training(self, refuse: Callable[..., str], tmp_path: Path, arguments: str, message: str) -> None:
+        shared = (
+            f"--dataroot x --name small --model pix2pix --preprocess none --teacher {save_teacher(tmp_path / 'big')}"
+        )
+        assert f"{message}\n" in refuse(f"{shared} {arguments}")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("--distill wavelet", "--distill is a training option: leave it out of test.py"),
+            ("--amp bf16", "--amp is a training option: leave it out of test.py"),
+            (
+                "--distill=wavelet --student_ngf 24 --gone 3",
+                "--distill, --student_ngf are training options: leave them out of test.py",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("model", ["--model pix2pix", ""])
+    def test_training_options_in_a_test(
+        self, refuse: Callable[..., str], arguments: str, message: str, model: str
+    ) -> None:
+        assert f"{message}\n" in refuse(f"--dataroot x --name small {model} {arguments}", "test")
+
+    @pytest.mark.parametrize("script", ["train", "test"])
+    def test_without_our_options_are_the_hosts_to_answer(
+        self, parse: Parse, capsys: pytest.CaptureFixture[str], script: str
+    ) -> None:
+        with pytest.raises(SystemExit):
+            parse("--dataroot x --name small --model pix2pix --lambda_wavlet 5", script)
+        said = capsys.readouterr().err
+        assert said.startswith("usage: ") and "unrecognized arguments: --lambda_wavlet 5" in said
+
+    def test_options_of_the_data_set_are_none(
+        self, parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They come after the model's, and may have names like ours."""
+        monkeypatch.setattr(importlib.import_module("data"), "get_option_setter", lambda name: _add_teacher_dir)
+        given = f"{DISTILL} --teacher {save_teacher(tmp_path / 'big')} --student_ngf 4 --teacher_dir 5"
+        assert parse(given).teacher_dir == "5"
+
+
+def _add_teacher_dir(parser: ArgumentParser, is_train: bool) -> ArgumentParser:
+    parser.add_argument("--teacher_dir")
+    return parser
+
+
+class TestForgottenModel:
+    """Hosts take a CycleGAN then."""
+
+    GIVEN = "--name small --distill wavelet --student_ngf 4 --load_size 32 --crop_size 32"
+
+    @pytest.mark.parametrize("single", [False, True])
+    def test_teachers_of_pix2pix(
+        self, refuse: Callable[..., str], parse: Parse, tmp_path: Path, single: bool
+    ) -> None:
+        teacher = save_teacher(tmp_path / "big") / ("latest_net_G.pth" if single else "")
+        said = refuse(f"{self.GIVEN} --dataroot x --teacher {teacher}")
+        holds = "is the one generator of a pix2pix" if single else "holds latest_net_G.pth, as --model pix2pix saves"
+        assert f"--teacher {teacher} {holds}, and this is --model cycle_gan, the default: --model pix2pix?" in said
+        parse(f"{self.GIVEN} --dataroot x --teacher {teacher} --model pix2pix")
+
+    def test_teachers_of_a_cyclegan(self, refuse: Callable[..., str], parse: Parse, tmp_path: Path) -> None:
+        teacher = save_teacher(tmp_path / "big", "G_A", "G_B")
+        said = refuse(f"{self.GIVEN} --dataroot x --teacher {teacher} --model pix2pix")
+        assert "holds latest_net_G_A.pth, latest_net_G_B.pth, as --model cycle_gan saves, and this is" in said
+        parse(f"{self.GIVEN} --dataroot x --teacher {teacher}")
+        parse(f"{self.GIVEN} --dataroot x --teacher {teacher}/latest_net_G_A.pth --model pix2pix")
+
+    def test_pairs(self, refuse: Callable[..., str], parse: Parse, tmp_path: Path, images: Path) -> None:
+        teacher = save_teacher(tmp_path / "big", "G", "G_A")
+        given = f"{self.GIVEN} --teacher {teacher} --dataroot {images}"
+        said = refuse(f"{given}/paired")
+        assert f"--dataroot {images}/paired has train/, and no trainA/: pairs, as pix2pix takes them" in said
+        assert "this is --model cycle_gan, the default: --model pix2pix?" in said
+        for more in ("/paired --model cycle_gan", "/unpaired", "/paired --model pix2pix"):
+            parse(f"{given}{more}")

@@ -26,10 +26,11 @@ from ..report.cost import count_parameters
 from ..teacher_cache import TeacherCache
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students
-from .command_line import complete_options, end
+from .command_line import check_commas, complete_options, end, explain_errors, given_options
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
+from .forgotten_model import check_model
 from .guard import Guard
 from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, complete_student, experiment_folder, loaded_epoch
@@ -77,11 +78,13 @@ class DistillMixin:
         """Add the plugin's options, or at test time take the student's from its record, and check them."""
         parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
         report_in_one_line()
+        explain_errors(parser, is_train)
         try:
             opt = parser.parse_known_args()[0]
             distilling = is_train and not (cls.distill_optional and not are_in(sys.argv[1:]))
             if distilling:
                 add_options(parser)
+                check_commas(parser)
             continued = getattr(opt, "continue_train", False)
             recorded = use_record(parser) if not is_train or continued else False
             if distilling and continued:
@@ -92,6 +95,8 @@ class DistillMixin:
                 if config is not None:
                     check_not_overwritten(config, experiment_folder(opt))
                     check_teacher_paths(config, Path(opt.checkpoints_dir))
+                    nets = [net for net, _ in getattr(cls, "distill_pairs", ())]
+                    check_model(opt, nets, "model" in given_options(parser))
                     teacher = peek_teacher(config)
                     if teacher and not recorded:
                         keep_from_teacher(parser, teacher)
