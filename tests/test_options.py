@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
@@ -14,10 +15,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, imported_host
+from conftest import FORMS, HOSTS, distilling, imported_host, set_up
 from launch import make_importable
 
-from kd_plugin import GeneratorSpec
+from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.host.patches import _patch_models
 from kd_plugin.networks import build_generator
 
@@ -233,3 +234,83 @@ class TestForgottenModel:
         assert "this is --model cycle_gan, the default: --model pix2pix?" in said
         for more in ("/paired --model cycle_gan", "/unpaired", "/paired --model pix2pix"):
             parse(f"{given}{more}")
+
+
+class TestDefaultStudent:
+    """A student that the command line does not name is three eighths as wide as its teacher."""
+
+    @pytest.mark.parametrize(("ngf", "wanted"), [(64, 24), (32, 12), (6, 2), (2, 1)])
+    def test_width(
+        self, parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str], ngf: int, wanted: int
+    ) -> None:
+        opt = parse(f"{DISTILL} --teacher {save_teacher(tmp_path / 'big', ngf=ngf)}")
+        line = (
+            f"the student has ngf {wanted}, three eighths of the teacher's {ngf}: --student_ngf or --student_budget"
+        )
+        assert opt.ngf == wanted and line in capsys.readouterr().out
+        host_options = (tmp_path / "small" / "train_opt.txt").read_text()
+        assert re.search(rf"^ +ngf: {wanted} +\t\[default: 64\]$", host_options, re.MULTILINE)
+
+    @pytest.mark.parametrize(
+        ("arguments", "width"),
+        [
+            ("--ngf 9", 9),
+            ("--ngf=9", 9),
+            ("--ngf 64", 64),
+            ("--student_ngf 5", 5),
+            ("--student_widths 4,5,6", 4),
+            ("--student_netG resnet_1blocks", 64),
+            ("--student_factory a:b", 64),
+            ("--student_budget params=2x", None),
+            ("--continue_train", 64),
+        ],
+    )
+    def test_named(
+        self, parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: str, width: int | None
+    ) -> None:
+        opt = parse(f"{DISTILL} --teacher {save_teacher(tmp_path / 'big', ngf=16)} {arguments}")
+        assert opt.ngf == width or (width is None and 6 < opt.ngf < 16)
+        assert "three eighths" not in capsys.readouterr().out and not hasattr(opt, "default_student")
+
+    def test_named_by_a_subclass(self, parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        models = sys.modules["models"]
+        found = models.find_model_using_name("pix2pix")
+
+        class Own(distilling(found.__mro__[1])):  # type: ignore[misc]
+            @classmethod
+            def modify_commandline_options(cls, parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
+                parser = super().modify_commandline_options(parser, is_train)
+                parser.set_defaults(ngf=10, student_ndf=5)
+                return parser
+
+        monkeypatch.setattr(models, "find_model_using_name", lambda name: Own)
+        given = f"{DISTILL} --teacher {save_teacher(tmp_path / 'big', ngf=16)}"
+        assert (parse(given).ngf, parse(given).ndf, parse(f"{given} --student_ngf 4").ngf) == (10, 5, 4)
+
+    @pytest.mark.parametrize("named", [False, True])
+    def test_that_is_not_smaller_is_refused_unless_named(
+        self, parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str], named: bool
+    ) -> None:
+        """A teacher of one channel has no narrower student, and this one is deeper."""
+        teacher = save_teacher(tmp_path / "big", netG="resnet_1blocks", ngf=1)
+        ngf = "--ngf 1" if named else ""
+        opt = parse(f"{DISTILL} --teacher {teacher} --netG resnet_9blocks {ngf}")
+        opt.device, opt.gpu_ids = torch.device("cpu"), []
+        model_class = sys.modules["models"].find_model_using_name("pix2pix")
+        if named:
+            set_up(model_class, opt)
+            assert "note: the student G is not smaller than its teacher" in capsys.readouterr().out
+        else:
+            with pytest.raises(
+                KDError, match=r"the student G has .* M parameters, and its teacher .* name a smaller"
+            ):
+                set_up(model_class, opt)
+
+    def test_of_a_teacher_that_no_file_tells(
+        self, parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is as wide as the host says."""
+        (tmp_path / "big").mkdir()
+        torch.save({"first.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "big" / "latest_net_G.pth")
+        opt = parse(f"{DISTILL} --preprocess none --teacher {tmp_path}/big")
+        assert opt.ngf == 64 and opt.default_student and "three eighths" not in capsys.readouterr().out

@@ -22,18 +22,18 @@ from ..attach import Attachment, attach
 from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
 from ..precision import HalfPrecision
-from ..report.cost import count_parameters
 from ..teacher_cache import TeacherCache
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students
-from .command_line import check_commas, complete_options, end, explain_errors, given_options
+from .command_line import check_commas, end, explain_errors, given_options
 from .contract import Pair, find_pairs, is_main_process, network_of, say
+from .default_student import check_smaller, complete_student
 from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
 from .forgotten_model import check_model
 from .guard import Guard
 from .interrupt import Interruption
-from .options import DistillConfig, add_options, are_in, complete_student, experiment_folder, loaded_epoch
+from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .pictures import explain_unreadable
 from .record import build_of, check_build, current_record, recorded_build, use_record
 from .resume import Keeper, continue_epochs
@@ -100,7 +100,7 @@ class DistillMixin:
                     teacher = peek_teacher(config)
                     if teacher and not recorded:
                         keep_from_teacher(parser, teacher)
-                    complete_options(parser, lambda opt: complete_student(opt, teacher, recorded))
+                    complete_student(parser, teacher, continued, recorded)
                 elif not cls.distill_optional:
                     raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
         except KDError as error:
@@ -213,9 +213,8 @@ class DistillMixin:
         refuse_replicas(distiller)
         distilled = Distilled(pair, file, teacher, distiller)
         say(str(distilled))
-        if count_parameters(student) >= count_parameters(teacher):
-            say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
-        elif not config.student.student_ndf and not config.student.student_netD:
+        smaller = check_smaller(opt, pair.net, student, teacher)
+        if smaller and not config.student.student_ndf and not config.student.student_netD:
             note_large_discriminator(self, pair, student)
         return distilled
 

@@ -13,7 +13,6 @@ from typing import Any, get_args
 
 from ..errors import ArgumentError, OptionError
 from ..losses import WeightedTerm, build_terms, get_term, split_names, term_names
-from ..networks import GeneratorSpec
 from ..taps import Tap, parse_taps
 from ..teacher import TeacherMode
 from .cost_options import CostOptions
@@ -24,7 +23,6 @@ __all__ = [
     "DistillConfig",
     "add_options",
     "are_in",
-    "complete_student",
     "experiment_folder",
     "flags",
     "loaded_epoch",
@@ -254,22 +252,6 @@ def add_options(parser: ArgumentParser) -> None:
         "points WEIGHT@EPOCH with straight lines between them, such as 0@1,100@10"
     )
     add_flags(parser, "distillation (kd_plugin)", description, flags())
-
-
-def complete_student(opt: Namespace, teacher: GeneratorSpec | None, recorded: bool) -> None:
-    """Give the student's options to the host under its own names, when all options are known.
-
-    Args:
-        opt: the host's options, changed in place.
-        teacher: what the first teacher is, if its file tells.
-        recorded: whether the student is there already.
-
-    Raises:
-        OptionError: as :meth:`StudentOptions.apply` does.
-    """
-    config = DistillConfig.from_namespace(opt)
-    if config is not None:
-        config.student.apply(opt, teacher, recorded)
 
 
 def experiment_folder(opt: Namespace) -> Path:

@@ -24,7 +24,11 @@ _USUAL_SIZE = 256  # of a picture, where the host's options do not tell
 class StudentOptions:
     """What the student is; a field is an option of the same name."""
 
-    student_ngf: int | None = option(None, "width of the student generator instead of --ngf", type=int)
+    student_ngf: int | None = option(
+        None,
+        "width of the student generator instead of --ngf; three eighths of the teacher's if nothing says",
+        type=int,
+    )
     student_netG: str | None = option(
         None,
         "architecture of the student generator instead of the teacher's: resnet_Nblocks with any N, unet_SIDE with "
