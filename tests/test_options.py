@@ -19,6 +19,7 @@ from conftest import FORMS, HOSTS, distilling, imported_host, set_up
 from launch import make_importable
 
 from kd_plugin import GeneratorSpec, KDError
+from kd_plugin.checkpoint import inspect_state_dict
 from kd_plugin.host.patches import _patch_models
 from kd_plugin.networks import build_generator
 
@@ -314,3 +315,42 @@ class TestDefaultStudent:
         torch.save({"first.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "big" / "latest_net_G.pth")
         opt = parse(f"{DISTILL} --preprocess none --teacher {tmp_path}/big")
         assert opt.ngf == 64 and opt.default_student and "three eighths" not in capsys.readouterr().out
+
+
+class TestPrintedOptions:
+    """What the host prints and writes to ``train_opt.txt`` is what is then built."""
+
+    def test_are_those_of_the_student(self, parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        teacher = save_teacher(tmp_path / "big", netG="resnet_3blocks", ngf=16)
+        student = "--ngf 64 --student_ngf 12 --student_netG resnet_2blocks --student_ndf 5 --student_netD pixel"
+        opt = parse(f"{DISTILL} --teacher {teacher} {student} --student_dropout yes --amp bf16")
+        printed = capsys.readouterr().out
+        built = {
+            "ngf": 12, "netG": "resnet_2blocks", "ndf": 5, "netD": "pixel", "no_dropout": False, "norm": "instance",
+            "amp": "bf16",
+        }  # fmt: skip
+        for text in (printed, (tmp_path / "small" / "train_opt.txt").read_text()):
+            found = dict(re.findall(r"^ +(\w+): (\S+)", text, re.MULTILINE))
+            assert {name: found[name] for name in built} == {name: str(value) for name, value in built.items()}
+            assert "distill_amp" not in found
+        opt.device, opt.gpu_ids = torch.device("cpu"), []
+        model = set_up(sys.modules["models"].find_model_using_name("pix2pix"), opt)
+        spec = inspect_state_dict(model.netG.state_dict())
+        assert (spec.ngf, spec.netG, spec.norm, spec.dropout) == (12, "resnet_2blocks", "instance", True)
+        assert model.netD.net[0].weight.shape[:2] == (5, 6)  # a pixel discriminator's
+
+    @pytest.mark.parametrize("kind", ["--student_widths 5,6,7", "--student_budget params=3x"])
+    def test_are_those_of_widths_and_budgets(self, parse: Parse, tmp_path: Path, kind: str) -> None:
+        teacher = save_teacher(tmp_path / "big", netG="resnet_3blocks", ngf=16)
+        opt = parse(f"{DISTILL} --teacher {teacher} {kind}")
+        written = (tmp_path / "small" / "train_opt.txt").read_text()
+        opt.device, opt.gpu_ids = torch.device("cpu"), []
+        model = set_up(sys.modules["models"].find_model_using_name("pix2pix"), opt)
+        ngf = inspect_state_dict(model.netG.state_dict()).ngf
+        assert 4 < ngf < 16 and re.search(rf"^ +ngf: {ngf} ", written, re.MULTILINE)
+
+    def test_leave_the_name_of_the_run_alone(self, parse: Parse, tmp_path: Path) -> None:
+        """A suffix made of the host's options names the folder in which a test of the same suffix looks."""
+        teacher = save_teacher(tmp_path / "big", netG="resnet_3blocks", ngf=16)
+        opt = parse(f"{DISTILL} --teacher {teacher} --student_ngf 4 --suffix {{model}}_{{ngf}}")
+        assert opt.name == "small_pix2pix_64" and opt.ngf == 4

@@ -35,6 +35,8 @@ def complete_student(parser: ArgumentParser, teacher: GeneratorSpec | None, cont
         config = DistillConfig.from_namespace(opt)
         if config is None:
             return
+        if getattr(opt, "suffix", ""):  # the folder of the run keeps the name it is found by in a test
+            opt.suffix = opt.suffix.format(**vars(opt))
         config.student.apply(opt, teacher, recorded)
         named = "ngf" in given_options(parser) or parser.get_default("ngf") != width  # a subclass has named it since
         if not continued and not named:
