@@ -314,7 +314,7 @@ class TestHosts:
         def make(**given: object):  # type: ignore[no-untyped-def]
             return set_up(cls, distil_options(teachers, model=name, distill="pixel,srp", **given))
 
-        ours = make(distill_amp=precision)
+        ours = make(amp=precision)
         ours._keeper.half.scale = scale
         for seed in range(2):
             train_step(ours, 2, seed)
@@ -357,7 +357,7 @@ class TestOverflow:
         self, models: ModuleType, teachers: Path, name: str
     ) -> None:
         """With batch norms, whose running statistics are part of graphs that still wait for their backward pass."""
-        options = distil_options(teachers, model=name, distill="pixel", distill_amp="fp16", norm="batch")
+        options = distil_options(teachers, model=name, distill="pixel", amp="fp16", norm="batch")
         model = set_up(distilling(models.find_model_using_name(name)), options)
         model._keeper.half.scale = 2.0**24  # D overflows, whose gradients are the larger ones
         for seed in range(30):
@@ -381,7 +381,7 @@ class TestOverflow:
                 self.optimizers[-1].step()
 
         for precision in PRECISIONS:
-            options = distil_options(teachers, distill="pixel", distill_amp=precision)
+            options = distil_options(teachers, distill="pixel", amp=precision)
             model = set_up(distilling(Several), options)
             if precision == "fp16":
                 model._keeper.half.scale = 1024.0
@@ -392,7 +392,7 @@ class TestOverflow:
     def test_is_skipped_without_a_word_until_it_fits(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        options = distil_options(teachers, distill="pixel", distill_amp="fp16", lambda_pixel="1e4", max_bad_steps=0)
+        options = distil_options(teachers, distill="pixel", amp="fp16", lambda_pixel="1e4", max_bad_steps=0)
         model = set_up(distilling(models.find_model_using_name("pix2pix")), options)
         half = model._keeper.half
         half.scale = 2.0**40
@@ -409,14 +409,14 @@ class TestOverflow:
         assert all(tensor.isfinite().all() for tensor in after.values())
 
     def test_what_no_scale_mends_is_told(self, models: ModuleType, teachers: Path) -> None:
-        options = distil_options(teachers, distill="pixel", distill_amp="fp16", max_bad_steps=0)
+        options = distil_options(teachers, distill="pixel", amp="fp16", max_bad_steps=0)
         model = set_up(distilling(models.find_model_using_name("pix2pix")), options)
         model._distilled[0].teacher.model[-2].bias.data.fill_(float("nan"))
         with pytest.raises(KDError, match="epoch 1, iteration 1: pixel is nan"):
             train_step(model)
 
     def test_the_scale_is_saved_and_restored(self, models: ModuleType, teachers: Path) -> None:
-        options = distil_options(teachers, distill="pixel", distill_amp="fp16")
+        options = distil_options(teachers, distill="pixel", amp="fp16")
         cls = distilling(models.find_model_using_name("pix2pix"))
         model = set_up(cls, options)
         model._keeper.half.scale = 512.0
@@ -428,12 +428,12 @@ class TestOverflow:
         options.continue_train, options.epoch_count = True, 2
         again = set_up(cls, options)._keeper.half
         assert (again.scale, again.growth) == (512.0, 1)
-        options.distill_amp = "bf16"
+        options.amp = "bf16"
         model = set_up(cls, options)
         assert model._keeper.half.scale == 1
         train_step(model)
         model.save_networks("latest")
-        options.distill_amp = "fp16"
+        options.amp = "fp16"
         assert set_up(cls, options)._keeper.half.scale == SCALE
 
 

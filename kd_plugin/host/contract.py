@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -101,5 +102,6 @@ def several_processes() -> bool:
 
 def say(message: str) -> None:
     """Print a line among the host's own, once however many processes there are."""
-    if is_main_process():
+    announced = os.environ.get("RANK", "0") == "0"  # by torchrun, before the processes have joined
+    if is_main_process() and announced:
         print(f"[distill] {message}")

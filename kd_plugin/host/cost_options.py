@@ -37,7 +37,6 @@ class CostOptions:
         None,
         "mixed precision of all networks; losses, weights and checkpoints stay float32",
         choices=get_args(PrecisionName),
-        dest="distill_amp",
         yields=True,  # hosts that do it themselves call it so too
     )
     teacher_dtype: str | None = option(

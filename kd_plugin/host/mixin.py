@@ -23,13 +23,15 @@ from ..attach import Attachment, attach
 from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
 from ..precision import HalfPrecision
-from ..report.cost import count_parameters
 from ..teacher_cache import TeacherCache
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students
+from .command_line import check_commas, end, explain_errors, given_options
 from .contract import Pair, find_pairs, is_main_process, network_of, say
+from .default_student import check_smaller, complete_student
 from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
+from .forgotten_model import check_model
 from .guard import Guard
 from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
@@ -41,7 +43,7 @@ from .scaler import find_loss_scale
 from .start import note_large_discriminator, start_from_teacher
 from .student_options import keep_from_teacher
 from .teacher_network import load_teacher_of
-from .teachers import check_channels, check_not_overwritten, find_teachers, peek_teacher
+from .teachers import check_channels, check_not_overwritten, check_teacher_paths, find_teachers, peek_teacher
 
 __all__ = ["DistillMixin"]
 
@@ -80,11 +82,11 @@ class DistillMixin:
         try:
             if other := recorded_model(cls, parser, is_train):
                 return other.modify_commandline_options(parser, is_train)  # type: ignore[no-any-return]
+            explain_errors(parser, is_train)
             parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
             cls._add_options(parser, is_train)
         except KDError as error:
-            # argparse's way to end on a bad option, less the usage text: the host's runs over many screens.
-            parser.exit(2, f"{parser.prog}: error: {error}\n")
+            end(parser, error)
         return parser
 
     @classmethod
@@ -95,6 +97,7 @@ class DistillMixin:
         if not is_train or (cls.distill_optional and record is None and not are_in(sys.argv[1:])):
             return
         add_options(parser)
+        check_commas(parser)
         if continued:
             continue_epochs(parser)
         if record is not None:
@@ -103,8 +106,13 @@ class DistillMixin:
         config = DistillConfig.from_namespace(opt)
         if config is not None:
             check_not_overwritten(config, experiment_folder(opt))
-            if record is None and (teacher := peek_teacher(config)):
+            check_teacher_paths(config, Path(opt.checkpoints_dir))
+            nets = [net for net, _ in getattr(cls, "distill_pairs", ())]
+            check_model(opt, nets, "model" in given_options(parser))
+            teacher = peek_teacher(config)
+            if teacher and record is None:
                 keep_from_teacher(parser, teacher)
+            complete_student(parser, teacher, continued, record is not None)
         elif not cls.distill_optional:
             raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
 
@@ -132,7 +140,7 @@ class DistillMixin:
         if record:
             self._build = build_of(record, opt)
             check_build(student, self._build, self._folder)
-        student.apply(opt, peek_teacher(self._config) if student.student_budget else None, record is not None)
+        student.apply(opt, peek_teacher(self._config), record is not None)
         if record:
             record.check(opt, self._folder)
         try:
@@ -215,9 +223,8 @@ class DistillMixin:
         refuse_replicas(distiller)
         distilled = Distilled(pair, file, teacher, distiller)
         say(str(distilled))
-        if count_parameters(student) >= count_parameters(teacher):
-            say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
-        elif not config.student.student_ndf and not config.student.student_netD:
+        smaller = check_smaller(opt, pair.net, student, teacher)
+        if smaller and not config.student.student_ndf and not config.student.student_netD:
             note_large_discriminator(self, pair, student)
         return distilled
 

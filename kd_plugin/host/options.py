@@ -16,7 +16,7 @@ from ..losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names,
 from ..taps import Tap, parse_taps
 from ..teacher import TeacherMode
 from .cost_options import CostOptions
-from .flags import Flag, add_flags, check_value, flags_of, option
+from .flags import Flag, add_flags, check_value, flags_of, is_ours, option
 from .student_options import StudentOptions
 
 __all__ = [
@@ -73,7 +73,7 @@ class DistillConfig:
         Raises:
             OptionError: one line that says what is wrong and what to do instead.
         """
-        given = {flag: getattr(opt, flag.attribute) for flag in flags() if hasattr(opt, flag.attribute)}
+        given = {flag: getattr(opt, flag.name) for flag in flags() if is_ours(flag, opt)}
         if not getattr(opt, "distill", ""):
             stray = [flag.name for flag, value in given.items() if value != flag.default]
             if stray:

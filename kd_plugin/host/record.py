@@ -13,8 +13,8 @@ from typing import Any
 from ..errors import CheckpointError, OptionError
 from ..students import RECORD_NAME, StudentRecord
 from .building import StudentBuild
+from .command_line import given_options
 from .contract import say
-from .flags import given_options
 from .options import experiment_folder, loaded_epoch
 from .student_options import StudentOptions
 

@@ -11,8 +11,9 @@ from ..files import sha256
 from ..imports import is_function
 from ..losses import NO_TERMS, split_names
 from ..students import RECORD_NAME, StudentRecord
+from .command_line import given_options
 from .contract import say
-from .flags import Flag, check_value, given_options
+from .flags import Flag, check_value, is_ours
 from .options import experiment_folder, flags
 from .record import refuse_among_checkpoints
 
@@ -45,11 +46,10 @@ def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
     terms = {name.partition(":")[0] for name in split_names(distill)}
     found = _recorded(record, file)
     teachers = {} if {"teacher", "teacher_epoch"} & given.keys() else _teachers(record, file)
-    known = {action.dest for action in parser._actions}  # a host may have an option of its own in the place of ours
     recorded = {
-        flag.attribute: (flag, found[flag.name])
+        flag.name: (flag, found[flag.name])
         for flag in flags()
-        if flag.name in found and flag.attribute in known and (flag.term is None or flag.term in terms)
+        if flag.name in found and is_ours(flag, opt) and (flag.term is None or flag.term in terms)
     }
     for name, (flag, value) in recorded.items():
         if name in given and given[name] != value:
