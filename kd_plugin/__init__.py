@@ -2,16 +2,46 @@
 
 Three ways in: the runner (``kd run train.py --distill wavelet ...``), a subclass
 (``class DistillPix2PixModel(DistillMixin, Pix2PixModel)``), and :class:`Distiller` in a loop of your own.
+
+The public names and the submodules are imported when they are first used (PEP 562), since PyTorch takes seconds to
+import and ``kd --help`` does not need it.
 """
 
-from .version import __version__  # isort: skip
+from typing import TYPE_CHECKING
 
-from .checkpoint import inspect_checkpoint
-from .distiller import Distillation, Distiller
 from .errors import KDError
-from .host.mixin import DistillMixin
-from .networks import GeneratorSpec
-from .teacher import load_teacher
+from .version import __version__
+
+if TYPE_CHECKING:  # what follows is what a type checker and an editor see
+    from .checkpoint import inspect_checkpoint
+    from .distiller import Distillation, Distiller
+    from .host.mixin import DistillMixin
+    from .networks import GeneratorSpec
+    from .teacher import load_teacher
+else:
+    import importlib.util
+
+    _PLACES = {
+        "DistillMixin": "host.mixin",
+        "Distillation": "distiller",
+        "Distiller": "distiller",
+        "GeneratorSpec": "networks",
+        "inspect_checkpoint": "checkpoint",
+        "load_teacher": "teacher",
+    }
+
+    def __getattr__(name):
+        if name in _PLACES:
+            value = getattr(importlib.import_module(f".{_PLACES[name]}", __name__), name)
+            globals()[name] = value
+            return value
+        if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+            return importlib.import_module(f".{name}", __name__)  # such as kd_plugin.losses
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "DistillMixin",

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .checkpoint_files import is_safetensors
 from .errors import CheckpointError, UnknownNetworkError, first_line
 from .networks import GeneratorSpec, Norm, build_generator
 
@@ -27,7 +28,6 @@ __all__ = [
     "read_state_dict",
 ]
 
-_MAGIC = (b"PK", b"\x80")  # a zip archive, and a pickle: how PyTorch saves since 1.6, and before
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
 
@@ -52,18 +52,8 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         CheckpointError: missing, not a file, unreadable, not a state dict, or it needs code to load.
     """
     file = Path(path)
-    if not file.exists():
-        raise CheckpointError(f"{file}: no such file")
-    if file.is_dir():
-        raise CheckpointError(f"{file}: is a folder, expected a checkpoint such as {file / 'latest_net_G.pth'}")
-    if file.stat().st_size == 0:
-        raise CheckpointError(f"{file}: is empty, the save was probably cut short")
-    with file.open("rb") as stream:
-        head = stream.read(9)
-    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= file.stat().st_size:
+    if is_safetensors(file):
         return _read_safetensors(file)
-    if not head.startswith(_MAGIC):
-        raise CheckpointError(f"{file}: is not a PyTorch checkpoint, expected one the host saves as *_net_G*.pth")
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -1,4 +1,7 @@
-"""The command ``kd``."""
+"""The command ``kd``.
+
+What a command works with is imported when it runs: PyTorch takes seconds, and help and refusals do not need it.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,30 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__
 from .commands import doctor, inspect, patch, plan
-from .errors import KDError, OptionError
-from .host.runner import run_script
+from .commands.parser import CommandParser
+from .errors import KDError, OptionError, unknown_name
+from .version import __version__
 
 __all__ = ["main"]
 
+_COMMANDS = ("run", "inspect", "plan", "patch", "doctor")
+_OPTIONS = ("--help", "--version", "-h")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status (2 for an error the user can mend)."""
+    """Run the command line; return the exit status (2 for an error the user can fix)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given[:1] == ["run"] and given[1:] and given[1] not in ("-h", "--help"):
+            from .host.runner import run_script
+
             return run_script(given[1:])  # the rest is the script's own, our parser must not touch it
+        if not given:
+            raise OptionError(f"kd needs a command: {', '.join(_COMMANDS)} (kd --help explains)")
+        if given[0] not in (*_COMMANDS, *_OPTIONS):
+            kind, known = ("option", _OPTIONS) if given[0].startswith("-") else ("command", _COMMANDS)
+            raise OptionError(unknown_name(kind, given[0], known))
         options = _parser().parse_args(given)
         status: int = options.action(options)
         return status
@@ -31,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kd", description="Knowledge distillation for image-to-image GANs.")
     parser.add_argument("--version", action="version", version=f"kd_plugin {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=CommandParser)
     run = commands.add_parser(
         "run",
         usage="kd run SCRIPT [ARGUMENTS ...]\n       kd run -m MODULE [ARGUMENTS ...]",

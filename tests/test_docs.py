@@ -1,4 +1,4 @@
-"""What the README and the examples say holds: commands run, tables are complete, code works."""
+"""What the README, the docs and the examples say holds: commands run, tables are complete, code works."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import torch
 from conftest import FORMS, HOST, HOSTS, LAUNCH, REPOSITORY, host_arguments, imported_host, kd, run, succeed
 
 from kd_plugin import Distiller, GeneratorSpec
+from kd_plugin.cli import main
 from kd_plugin.host.options import add_options
 from kd_plugin.networks import build_generator
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-
-
-def block(name: str) -> str:
-    return re.search(rf"<!-- {name}:begin -->\n(.*?)<!-- {name}:end -->", README, re.DOTALL)[1]
+README, OPTIONS, TRAINING, FASTER = (
+    (REPOSITORY / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/options.md", "docs/training.md", "docs/faster.md")
+)
 
 
 def options_table() -> str:
-    """The options of the parser, as the README shows them."""
+    """The options of the parser, as docs/options.md shows them."""
     parser = ArgumentParser(add_help=False)
     add_options(parser)
     rows = ["| option | default | |", "|---|---|---|"]
@@ -37,7 +37,26 @@ def options_table() -> str:
 
 
 def test_option_table_is_complete() -> None:
-    assert block("options") == options_table(), "put this into README.md:\n" + options_table()
+    table = re.search(r"<!-- options:begin -->\n(.*?)<!-- options:end -->", OPTIONS, re.DOTALL)[1]
+    assert table == options_table(), "put this into docs/options.md:\n" + options_table()
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) < 160
+
+
+def test_times_of_faster_training_are_those_of_the_benchmarks() -> None:
+    """Each is a row of the table there, and a multiple of the student's step alone."""
+    measured = (REPOSITORY / "docs" / "benchmarks.md").read_text(encoding="utf-8").split("<!-- cuda:begin -->")[0]
+    alone = float(re.search(r"\| ([\d.]+) ms \+ [\d.]+ ms \|", measured)[1])
+    rows = re.findall(r"^\| (the student alone|distilled.*?) \| (\d+) ms \| ([\d.]+) \|$", FASTER, re.MULTILINE)
+    assert len(rows) == 4
+    for name, ms, times in rows:
+        option = re.search(r"`(--[^`]*)`", name)
+        row = re.search(rf"\| wavelet,srp{f', {option[1]}' if option else ''} \| ([\d.]+) ms", measured)
+        taken = alone if name == "the student alone" else float(row[1])
+        assert (ms, times) == (f"{taken:.0f}", f"{taken / alone:.1f}")
+    assert "takes 2.0 times" in README and "make that 1.2 times" in README
 
 
 def test_local_links_lead_somewhere() -> None:
@@ -89,16 +108,19 @@ def test_readme_commands_run(images: Path, tmp_path: Path) -> None:
     training = " --netG resnet_6blocks --n_epochs 1 --n_epochs_decay 0 --max_dataset_size 2 --num_threads 0 --ndf 4"
     training += " --save_epoch_freq 1 --student_ngf 5"
     found = commands("kd run")
-    assert len(found) == 4
+    assert len(found) == 5
     for command in found:
         more = small + (training if " train.py " in command else "")
+        more += " --n_epochs 2" if "--continue_train" in command else ""
         succeed(kd(command.removeprefix("kd ") + more, host))
 
 
-def test_readme_inspect_output(tmp_path: Path) -> None:
-    session = re.search(r"\$ kd (inspect \S+)\n(.*?)```", README, re.DOTALL)
-    save_teacher(tmp_path / session[1].split()[1], GeneratorSpec("unet", 3, 3, 64, 8, "batch", None, False))
-    assert succeed(kd(session[1], tmp_path)).stdout == session[2]
+def test_inspect_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    session = re.search(r"\$ kd inspect (\S+)\n(.*?)```", TRAINING, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    save_teacher(tmp_path / session[1], GeneratorSpec("unet", 3, 3, 64, 8, "batch", None, False))
+    assert main(["inspect", session[1]]) == 0
+    assert capsys.readouterr().out == session[2]
 
 
 def test_readme_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,9 +141,7 @@ def test_readme_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_python_for_faster_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The block runs, and under an autocast and a scaler of one's own, nothing is special."""
-    (block,) = re.findall(
-        r"```python\n(.*?)```", (REPOSITORY / "docs" / "faster.md").read_text(encoding="utf-8"), re.DOTALL
-    )
+    (block,) = re.findall(r"```python\n(.*?)```", FASTER, re.DOTALL)
     spec = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, True)
     save_teacher(tmp_path / "checkpoints/facades_big/latest_net_G.pth", spec)
     monkeypatch.chdir(tmp_path)

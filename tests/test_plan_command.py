@@ -12,7 +12,7 @@ import torch
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.commands.plan import _times
+from kd_plugin.commands.plan_page import _times
 from kd_plugin.networks import build_generator
 from kd_plugin.students.budget import footprint
 
@@ -51,7 +51,8 @@ def test_a_table(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "--teacher", str(big), "--size", "64", "--macs", "4x")
     lines = text.splitlines()
     assert lines[0] == f"{big}/latest_net_G.pth: resnet_6blocks, ngf 16" and "one image of 64x64 on cpu" in lines[1]
-    rows = [line for line in lines if "--student_ngf" in line and not line.startswith(("* fewer", "kd run"))]
+    table = lines[: lines.index("", 4)]
+    rows = [line for line in table if "--student_ngf" in line]
     taken = [float(re.search(r"([\d.]+) ms", row)[1]) for row in rows]  # type: ignore[index]
     assert taken == sorted(taken) and len({row.index("--student") for row in rows}) == 1
     own = footprint(TEACHER, 64)
@@ -59,6 +60,40 @@ def test_a_table(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any(row.startswith("*") for row in rows)
     assert f"--teacher {big}, with" in lines[-1]  # as it was given: two generators need their folder
     assert "* fewer MACs than another student here, but not faster (depthwise convolutions" in text
+
+
+def test_the_teacher_needs_no_option(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "--size", "64", str(big)) == said(capsys, "--teacher", str(big), "--size", "64")
+
+
+def test_former_names(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--size-mb says its unit, so its numbers need none."""
+    expected = said(capsys, str(big), "--size", "64", "--file-size", ".2MB")
+    for former in ("--size-mb=.2", "--size_mb=.2MB"):
+        assert said(capsys, str(big), "--size", "64", former) == expected
+
+
+def test_the_slow_ones_are_hidden(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, str(big), "--size", "64")
+    found = json.loads(said(capsys, str(big), "--size", "64", "--json"))
+    assert all(student["latency"] <= found["teacher"]["latency"] for student in found["students"])
+    assert found["hidden"] > 0 and f"\n{found['hidden']} not listed, as they are slower here than the" in text
+
+
+@pytest.mark.parametrize("limits", ["", "--macs 7x", "--latency 2x", "--file-size 150KB"])
+def test_ends_with_what_to_begin_with(big: Path, capsys: pytest.CaptureFixture[str], limits: str) -> None:
+    """As many lines as JSON has, with the flags of listed students; between them they are best in all three."""
+    arguments = [str(big), "--size", "64", *limits.split()]
+    found = json.loads(said(capsys, *arguments, "--json"))
+    page = said(capsys, *arguments)
+    assert sorted(m for each in found["recommended"] for m in each["best"]) == ["file_size", "latency", "macs"]
+    section = page.split("Begin with one of these")[1].splitlines()[1:]
+    within = page.split("Begin with one of these")[1].splitlines()[0]
+    assert (limits.split() or ["wavelet paper's"])[-1] in within
+    listed = [student["flags"] for student in found["students"]]
+    for line, each in zip(section, found["recommended"], strict=False):
+        assert each["flags"] in listed and line.endswith(each["flags"])
+        assert ("fastest" in line) == ("latency" in each["best"])
 
 
 def spec_of(row: str) -> GeneratorSpec:
@@ -116,15 +151,18 @@ def test_ratios_are_never_rounded_up() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "kd plan needs a teacher: add --teacher checkpoints/NAME"),
+        ("", "kd plan needs a teacher: kd plan checkpoints/NAME"),
+        ("{} --teacher {}", "kd plan takes one teacher, not both"),
         ("--teacher {}/gone.pth", "gone.pth: no such file"),
         ("--teacher {}/empty", r"there is no \*_net_G\*.pth in this folder"),
         ("--teacher {} --macs seven", "^--macs seven: give an amount such as 8G or 7x"),
-        ("--teacher {} --size-mb 4G", "^--size-mb 4G: give an amount such as 4MB"),
+        ("--teacher {} --file-size 4G", "^--file-size 4G: give an amount such as 4MB"),
+        ("{} --macs 7", r"^--macs 7: a number needs a unit: did you mean 7x \(so many .*\) or 7G\?"),
+        ("{} --file_size 4", r"^--file-size 4: a number needs a unit: did you mean 4x .* or 4MB\?"),
         ("--teacher {} --size 0", "--size 0: give 8 pixels or more"),
         (
-            "--teacher {} --size 64 --params 1",
-            "params 1 allows .* ngf 4, separable, takes",
+            "--teacher {} --size 64 --params .001K",
+            "params .001K allows .* ngf 4, separable, takes",
         ),
         ("--teacher {} --size 64 --latency 1us", "latency 1us allows 0.0010 ms, a resnet_4blocks of ngf 4 takes"),
         ("--teacher {} --device gpu", "--device gpu: PyTorch has no such device here"),
@@ -132,10 +170,10 @@ def test_ratios_are_never_rounded_up() -> None:
         ("--teacher {} --device meta", "--device meta: PyTorch has no such device here; take cpu"),
         ("--teacher {} --size 64 --params 1K --macs 100G", r"small enough: params 1K .*teacher\); allow that much$"),
         ("--paper --macs 7x", "--paper shows the papers' students, whatever they take: leave out --macs"),
-        ("--teacher {} --paper", "--paper shows the papers' own teachers: leave out --teacher"),
+        ("--teacher {} --paper", "--paper shows the papers' own teachers: leave out /"),
         ("--paper --size 100", "--size 100: the papers' U-Nets take multiples of 256"),
     ],
 )
 def test_refuses(big: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
     (big / "empty").mkdir()
-    assert re.search(message, refused(capsys, *arguments.format(big).split()))
+    assert re.search(message, refused(capsys, *arguments.replace("{}", str(big)).split()))

@@ -281,7 +281,9 @@ def test_two_processes_under_torchrun(images: Path, tmp_path: Path) -> None:
     arguments += f" --n_epochs 1 --n_epochs_decay 0 --save_epoch_freq 1 --print_freq 1 --no_html {SMALL}"
     arguments += f" --distill wavelet,srp,pixel,feature --teacher {tmp_path}/big --student_ngf 4"
     arguments += f" --amp bf16 --teacher_cache {tmp_path}/cache --no_flip"
-    command = "-m torch.distributed.run --nproc_per_node 2 --master_port 29533 -m kd_plugin run train.py"
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"^torchrun (--nproc_per_node 2 -m kd_plugin run train\.py) ", readme, re.MULTILINE)[1]
+    command = f"-m torch.distributed.run --master_port 29533 {shown}"
     text = succeed(run([*command.split(), *arguments.split()], HOST)).stdout
     assert text.count("x fewer parameters") == 2
     kept = [len(list(shelf.glob("*.pt"))) for shelf in (tmp_path / "cache").iterdir()]
@@ -397,7 +399,8 @@ class TestCommandLine:
         ("arguments", "message"),
         [
             ("inspect gone.pth", "gone.pth: no such file"),
-            ("inspect .", "is a folder, give one file of it (latest_net_G.pth)"),
+            ("inspect . --epoch 5", "there is no 5_net_G*.pth in this folder; it holds latest_net_G.pth"),
+            ("inspect latest_net_G.pth --epoch 5", "--epoch 5 chooses among the files of a folder"),
             ("inspect latest_net_G.pth", "latest_net_G.pth: is empty"),
         ],
     )
@@ -423,7 +426,7 @@ class TestCommandLine:
 def test_the_package_imports_no_extra() -> None:
     """scikit-image, visdom, torchvision and PyTorch's compiler stay out until something that needs them is called."""
     code = (
-        "import sys, kd_plugin, kd_plugin.cli; "
+        "import sys, kd_plugin, kd_plugin.cli; [getattr(kd_plugin, name) for name in kd_plugin.__all__]; "
         "print([m for m in ('skimage', 'visdom', 'torchvision', 'torch._dynamo') if m in sys.modules])"
     )
     result = subprocess.run(

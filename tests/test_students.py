@@ -360,14 +360,19 @@ class TestBudgets:
     @pytest.mark.parametrize(
         ("measure", "text", "amount"),
         [
-            ("params", "1.6M", 1.6e6), ("params", "500k", 5e5), ("params", "1234", 1234), ("macs", "8G", 8e9),
-            ("macs", "0.5 g", 5e8), ("size", "4", 4e6), ("size", "4.5MB", 4.5e6), ("size", "300KB", 3e5),
-            ("latency", "50ms", 0.05), ("latency", ".1s", 0.1), ("latency", "50", 0.05), ("latency", "900us", 9e-4),
+            ("params", "1.6M", 1.6e6), ("params", "500k", 5e5), ("macs", "8G", 8e9),
+            ("macs", "0.5 g", 5e8), ("file_size", "4.5MB", 4.5e6), ("file_size", "300KB", 3e5),
+            ("latency", "50ms", 0.05), ("latency", ".1s", 0.1), ("latency", "900us", 9e-4),
         ],
     )  # fmt: skip
     def test_amounts(self, measure: str, text: str, amount: float) -> None:
         limit = parse_limit(measure, text)
         assert limit.amount == pytest.approx(amount, rel=1e-12) and limit.absolute(1) == limit.amount
+
+    def test_other_ways_to_say_it(self) -> None:
+        """A ratio alone is of MACs, and size is what the file size was called before."""
+        assert parse_budget("7x") == parse_budget("macs=7x")
+        assert parse_budget("7x,size=4MB") == parse_budget("macs=7x,file_size=4MB")
 
     def test_amounts_of_the_teacher(self) -> None:
         assert parse_limit("macs", "7x").absolute(49e9) == 7e9
@@ -375,7 +380,11 @@ class TestBudgets:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("macs", "'macs' is no limit: give e.g. macs=7x"),
+            ("macs", "'macs' is no limit: give e.g. 7x"),
+            ("7", r"macs 7: a number needs a unit: did you mean 7x \(so many times less .*\) or 7G\?"),
+            ("latency=50", "latency 50: a number needs a unit: did you mean 50x .* or 50ms"),
+            ("params=1600000", r"params 1600000: .* did you mean 1\.600M\?"),
+            ("size=4MB,file_size=3MB", "file_size is limited twice"),
             ("mac=7x", "unknown measure of a budget 'mac': did you mean 'macs'"),
             ("macs=seven", "macs seven: give an amount such as 8G or 7x"),
             ("macs=7ms", "macs 7ms"),
@@ -393,7 +402,7 @@ class TestBudgets:
     def test_file_size_is_that_of_the_file(self, spec: GeneratorSpec) -> None:
         state, file = build_generator(spec).state_dict(), io.BytesIO()
         torch.save(state, file)
-        assert footprint(spec, 64).size == pytest.approx(file.tell(), abs=128 * len(state))
+        assert footprint(spec, 64).file_size == pytest.approx(file.tell(), abs=128 * len(state))
 
     @pytest.mark.parametrize("text", ["macs=7x", "params=100K", "size=400KB", "macs=4x,params=7x"])
     def test_the_widest_within(self, text: str) -> None:
@@ -447,7 +456,9 @@ class TestPlan:
 
         monkeypatch.setattr("kd_plugin.students.plan.generator_latencies", count)
 
-    @pytest.mark.parametrize("teacher", [TEACHER, replace(TEACHER, conv="separable"), replace(UNET, input_nc=3)])
+    @pytest.mark.parametrize(
+        "teacher", [TEACHER, replace(TEACHER, conv="separable"), replace(UNET, input_nc=3, ngf=16)]
+    )
     def test_lists_students_fastest_first(self, teacher: GeneratorSpec) -> None:
         done: list[float] = []
         plan = make_plan(teacher, 64, progress=done.append)
@@ -465,9 +476,9 @@ class TestPlan:
         for measure, limit in budget.items():
             allowed = limit.absolute(getattr(plan.teacher.cost, measure))
             assert all(getattr(s.cost, measure) <= allowed for s in plan.students)
-        for depth in (6, 4):  # and the widest of each kind is among them
+        for depth in (6, 4):  # and the widest of each kind is among them, if it is not too narrow
             widths = [s.spec.ngf for s in plan.students if (s.spec.depth, s.spec.conv) == (depth, "standard")]
-            wider = replace(TEACHER, depth=depth, ngf=max(widths) + 1)
+            wider = replace(TEACHER, depth=depth, ngf=max(widths, default=5) + 1)
             cost = replace(footprint(wider, 64), latency=footprint(wider, 64).params * 1e-6)
             assert wider.ngf > 16 or any(
                 getattr(cost, m) > limit.absolute(getattr(plan.teacher.cost, m)) for m, limit in budget.items()
@@ -477,6 +488,56 @@ class TestPlan:
     def test_refuses_what_nothing_meets(self, text: str) -> None:
         with pytest.raises(KDError, match=r"no student is small enough: .* takes .*x less than the teacher\); allow"):
             make_plan(TEACHER, 64, parse_budget(text))
+
+    @pytest.mark.parametrize(("ngf", "least"), [(64, 16), (32, 8), (16, 6)])
+    def test_students_are_not_narrower_than_a_quarter(self, ngf: int, least: int) -> None:
+        assert min(s.spec.ngf for s in make_plan(replace(TEACHER, ngf=ngf), 64).students) == least
+
+    def test_narrower_ones_where_the_budget_leaves_no_others(self) -> None:
+        plan = make_plan(replace(TEACHER, ngf=64), 64, parse_budget("params=15K"))
+        assert plan.students and all(s.spec.ngf < 16 for s in plan.students)
+
+    def test_students_slower_than_the_teacher_are_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def slow(specs, size, device="cpu", rounds=5, progress=lambda done: None):  # type: ignore[no-untyped-def]
+            return [2.0 if spec.conv == "separable" else 1.0 for spec in specs]
+
+        everything = make_plan(TEACHER, 64)
+        monkeypatch.setattr("kd_plugin.students.plan.generator_latencies", slow)
+        plan = make_plan(TEACHER, 64)
+        assert everything.hidden == 0 and plan.hidden == len(everything.students) - len(plan.students) > 0
+        assert {s.spec.conv for s in plan.students} == {"standard"}
+
+    @pytest.mark.parametrize("text", ["", "macs=7x", "file_size=400KB", "latency=3x"])
+    def test_the_recommended_are_not_worse_in_everything(self, text: str) -> None:
+        """Each is the widest listed of its kind, none costs more than another in all three, each measure has one."""
+        plan = make_plan(replace(TEACHER, ngf=32), 64, parse_budget(text) if text else None)
+        found = plan.recommended()
+        assert sorted(measure for measures in found.values() for measure in measures) == [
+            "file_size",
+            "latency",
+            "macs",
+        ]
+        seventh = replace(TEACHER, ngf=12)  # three eighths, of the paper
+        allowed = plan.students if text else [s for s in plan.students if s.cost.macs <= footprint(seventh, 64).macs]
+        kinds = {(s.spec.depth, s.spec.conv) for s in allowed}
+        widest = {
+            k: max((s for s in allowed if (s.spec.depth, s.spec.conv) == k), key=lambda s: s.spec.ngf) for k in kinds
+        }
+
+        def costs(student: Student) -> tuple:
+            return student.cost.latency, student.cost.macs, student.cost.file_size
+
+        for student, measures in found.items():
+            assert student in widest.values()
+            for other in widest.values():
+                assert other == student or any(a < b for a, b in zip(costs(student), costs(other), strict=True))
+            for measure in measures:
+                least = min(getattr(s.cost, measure) for s in widest.values())
+                assert getattr(student.cost, measure) <= 1.1 * least
+
+    def test_nothing_is_recommended_where_nothing_is_faster(self) -> None:
+        teacher = Student(TEACHER, Footprint(1, 1, 1, 1))
+        assert Plan(teacher, [], 64, "cpu", hidden=3).recommended() == {}
 
     def test_fewer_operations_that_are_not_faster(self) -> None:
         def student(ngf: int, macs: float, latency: float) -> Student:

@@ -11,11 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..host.failed_imports import failed_imports
 from ..host.survey import Survey, survey
-from ..losses import get_term, term_names
 from ..version import __version__
 from .shared import add_host, add_json
 
@@ -56,6 +53,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _here() -> dict[str, str]:
     """Return what this machine and this Python have."""
+    import torch
+
     here = {"kd_plugin": __version__, "Python": f"{platform.python_version()} on {platform.system()}"}
     for package in _PACKAGES:
         try:
@@ -73,6 +72,8 @@ def _here() -> dict[str, str]:
 
 
 def _host_lines(found: Survey) -> list[str]:
+    from ..losses import get_term, term_names
+
     findings = {f.what: f"{f.found or 'NOT FOUND'}{f'  ({f.where})' if f.where else ''}" for f in found.findings}
     unknown = "its file names no networks; unless they are G, or G_A and G_B, declare distill_pairs in its class"
     models = {name: pairs or unknown for name, pairs in found.models.items()}

@@ -1,4 +1,4 @@
-"""``kd inspect FILE``: what is in a generator's checkpoint."""
+"""``kd inspect CHECKPOINT``: what is in a generator's checkpoint, or in those of a folder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import inspect_checkpoint
-from ..errors import CheckpointError
-from ..networks import GeneratorSpec
-from ..report.cost import Cost, generator_cost
+from ..checkpoint_files import generator_files, is_safetensors
+from ..errors import OptionError
 from .shared import add_json, add_size, check_size
+
+if TYPE_CHECKING:
+    from ..networks import GeneratorSpec
+    from ..report.cost import Cost
 
 __all__ = ["add_parser"]
 
@@ -21,29 +23,49 @@ def add_parser(commands: Any) -> None:
     """Add the command to those of ``kd``."""
     parser = commands.add_parser(
         "inspect",
-        help="print the architecture, parameters and operations of a generator checkpoint",
+        help="print the architecture, parameters and operations of generator checkpoints",
         description="Read a generator's architecture off its checkpoint, and count its parameters and the "
         "multiply-accumulates (MACs) of its convolutions for one image.",
     )
-    parser.add_argument("file", metavar="FILE", help="a checkpoint such as checkpoints/NAME/latest_net_G.pth")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a folder checkpoints/NAME, or one file such as its latest_net_G.pth"
+    )
+    parser.add_argument("--epoch", help="which epoch of a folder to read (default: latest)")
     add_size(parser)
     add_json(parser)
     parser.set_defaults(action=_inspect)
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    file, size = Path(options.file), options.size
-    if file.is_dir():
-        there = ", ".join(sorted(f.name for f in file.glob("*_net_G*.pth"))[:6])
-        raise CheckpointError(f"{file}: is a folder, give one file of it ({there or 'it holds no *_net_G*.pth'})")
-    spec = inspect_checkpoint(file)
-    check_size(size, spec)
-    cost = generator_cost(spec, size, size)
-    if options.json:
-        print(json.dumps({"file": str(file), **spec.to_dict(), **asdict(cost)}, indent=2))
+    given = Path(options.checkpoint).expanduser()
+    if given.is_dir():
+        files = generator_files(given, options.epoch or "latest")
+    elif options.epoch:
+        raise OptionError(f"--epoch {options.epoch} chooses among the files of a folder, and {given} is none")
     else:
-        print("\n".join(f"{name:>12}  {value}" for name, value in _rows(spec, cost).items()))
+        files = [given]
+    for file in files:
+        is_safetensors(file)  # refuses what is no checkpoint, before PyTorch is imported
+
+    from ..checkpoint import inspect_checkpoint
+    from ..report.cost import generator_cost
+
+    specs = [inspect_checkpoint(file) for file in files]
+    for spec in specs:
+        check_size(options.size, spec)
+    costs = [generator_cost(spec, options.size, options.size) for spec in specs]
+    found = list(zip(files, specs, costs, strict=True))
+    if options.json:
+        read = [{"file": str(file), **spec.to_dict(), **asdict(cost)} for file, spec, cost in found]
+        print(json.dumps(read if given.is_dir() else read[0], indent=2))
+    else:
+        print("\n\n".join(_page(file if given.is_dir() else None, spec, cost) for file, spec, cost in found))
     return 0
+
+
+def _page(file: Path | None, spec: GeneratorSpec, cost: Cost) -> str:
+    lines = [f"{name:>12}  {value}" for name, value in _rows(spec, cost).items()]
+    return "\n".join([str(file), *lines] if file else lines)
 
 
 def _rows(spec: GeneratorSpec, cost: Cost) -> dict[str, str]:

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+import re
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..checkpoint import inspect_checkpoint
-from ..errors import CheckpointError, OptionError
-from ..networks import GeneratorSpec
-from ..progress import Phase, Progress
-from ..students.budget import Footprint, Limit, amount, parse_limit
-from ..students.plan import Plan, Student, make_plan, measure_papers, student_flags
-from .shared import add_json, add_size, check_size
+from ..checkpoint_files import generator_files, is_safetensors
+from ..errors import OptionError
+from ..limits import Limit, parse_limit
+from .shared import add_json, add_size
 
 __all__ = ["add_parser"]
 
-_MEASURING = "measuring latency"
-_LIMITS = {"params": "params", "macs": "macs", "size": "size-mb", "latency": "latency"}
+_LIMITS = {"params": "--params", "macs": "--macs", "file_size": "--file-size", "latency": "--latency"}
 
 
 def add_parser(commands: Any) -> None:
@@ -33,182 +23,72 @@ def add_parser(commands: Any) -> None:
         "plan",
         help="list the students for a teacher, or a budget, with their latency on this machine",
         description="List students of a teacher by width, depth and convolutions, with parameters, "
-        "multiply-accumulates (MACs) and latency for one image, and the size of the checkpoint; the fastest first. "
+        "multiply-accumulates (MACs) and latency for one image, and the size of the checkpoint; the fastest first, "
+        "and at the end the ones to begin with. Students that are slower here than the teacher are left out. "
         "A limit is an amount, or so many times less than the teacher, such as 7x.",
     )
-    parser.add_argument("--teacher", metavar="F", help="checkpoint of the teacher, or its folder checkpoints/NAME")
+    parser.add_argument(
+        "teacher", metavar="TEACHER", nargs="?", help="checkpoint of the teacher, or its folder checkpoints/NAME"
+    )
+    parser.add_argument("--teacher", metavar="F", dest="named", help="the same, as kd run takes it")
     add_size(parser)
     parser.add_argument("--params", metavar="N", help="most parameters, e.g. 1.6M or 7x")
     parser.add_argument("--macs", metavar="N", help="most multiply-accumulates for one image, e.g. 8G or 7x")
     parser.add_argument("--latency", metavar="T", help="longest time for one image on this machine, e.g. 50ms or 3x")
-    parser.add_argument("--size-mb", metavar="N", help="largest checkpoint file in MB, e.g. 4 or 7x")
+    parser.add_argument("--file-size", metavar="N", help="largest checkpoint file, e.g. 4MB or 7x")
+    parser.add_argument("--size-mb", dest="file_size", type=_megabytes, help=argparse.SUPPRESS)  # its former name
     parser.add_argument("--device", default="cpu", help="where to measure: cpu or cuda (default: cpu)")
     parser.add_argument("--paper", action="store_true", help="show the two papers' students on this machine instead")
     add_json(parser)
     parser.set_defaults(action=_plan)
 
 
+def _megabytes(text: str) -> str:
+    return f"{text}MB" if re.fullmatch(r"[\d.]+", text) else text
+
+
 def _plan(options: argparse.Namespace) -> int:
-    device = _device(options.device)
-    if options.paper:
-        print(_papers(options, device))
-        return 0
-    if not options.teacher:
-        raise OptionError(
-            "kd plan needs a teacher: add --teacher checkpoints/NAME, or --paper for the papers' students"
-        )
-    file = _teacher_file(Path(options.teacher).expanduser())
-    teacher = inspect_checkpoint(file)
-    check_size(options.size, teacher)
     budget = _budget(options)
-    with _measuring() as progress:
-        plan = make_plan(teacher, options.size, budget, device, progress)
-    print(_as_json(plan, file) if options.json else _page(plan, file, options.teacher))
+    given = _teacher(options)
+    if given:
+        file = Path(given).expanduser()
+        if file.is_dir():
+            file = generator_files(file, "latest", "*")[0]
+        is_safetensors(file)  # refuses what is no checkpoint, before PyTorch is imported
+
+        from .plan_page import plan_page
+
+        page = plan_page(options, given, file, budget)
+    else:
+        from .plan_page import papers_page
+
+        page = papers_page(options)
+    print(page)
     return 0
 
 
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"--device {name}: PyTorch has no such device here; take cpu") from error
-    return device
-
-
-def _teacher_file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    files = sorted(path.glob("latest_net_G*.pth")) or sorted(path.glob("*_net_G*.pth"))
-    if not files:
-        raise CheckpointError(f"{path}: there is no *_net_G*.pth in this folder")
-    return files[0]
-
-
 def _budget(options: argparse.Namespace) -> dict[str, Limit]:
-    given = {m: getattr(options, flag.replace("-", "_")) for m, flag in _LIMITS.items()}
-    return {m: parse_limit(m, text, f"--{_LIMITS[m]}") for m, text in given.items() if text is not None}
+    given = {measure: getattr(options, measure) for measure in _LIMITS}
+    budget = {
+        measure: parse_limit(measure, text, _LIMITS[measure]) for measure, text in given.items() if text is not None
+    }
+    if options.paper and budget:
+        raise OptionError(
+            f"--paper shows the papers' students, whatever they take: leave out {_LIMITS[next(iter(budget))]}"
+        )
+    return budget
 
 
-@contextmanager
-def _measuring() -> Iterator[Callable[[float], None]]:
-    """Show how far the measuring is: the part done is told to what the context gives."""
-    progress = Progress([Phase(_MEASURING, 15)])
-    progress.begin(_MEASURING)
-    try:
-        yield progress.update
-    finally:
-        progress.clear()
-
-
-def _page(plan: Plan, file: Path, given: str) -> str:
-    teacher, slower = plan.teacher, dict(plan.slower())
-    head = ["", "latency", "", "parameters", "", "MACs", "", "file", "train it with"]
-    rows = [["", *_cells(teacher.cost, None), "(the teacher)"]]
-    for student in plan.students:
-        mark = "*" if student in slower else ""
-        rows.append([mark, *_cells(student.cost, teacher.cost), student_flags(student.spec, teacher.spec)])
-    lines = [
-        f"{file}: {teacher.spec.netG}, ngf {teacher.spec.ngf}",
-        f"one image of {plan.size}x{plan.size} on {_where(plan.device)}",
-        "",
-        *_aligned([head, *rows], left=[len(head) - 1]),
-        "",
-        *_notes(slower, teacher.spec, plan.device),
-        f"kd run train.py ... --distill wavelet,srp --teacher {given}, with the last column, trains one of them.",
-    ]
-    return "\n".join(lines)
-
-
-def _cells(cost: Footprint, teacher: Footprint | None) -> list[str]:
-    """Return the amounts, each with how many times less than the teacher's it is."""
-    cells = []
-    for measure in ("latency", "params", "macs", "size"):
-        own = getattr(cost, measure)
-        cells.append(amount(measure, own))
-        if measure != "size":  # that goes with the parameters
-            cells.append(_times(getattr(teacher, measure) / own) if teacher else "")
-    return cells
-
-
-def _times(ratio: float) -> str:
-    """Return a ratio rounded down, as it is nothing to promise more than there is: 7.086 is 7.08x."""
-    return f"{math.floor(100 * ratio) / 100:.2f}x"
-
-
-def _notes(slower: dict[Student, Student], teacher: GeneratorSpec, device: str) -> list[str]:
-    if not slower:
-        return []
-    student, other = max(slower.items(), key=lambda pair: _work_per_time(pair[1]) / _work_per_time(pair[0]))
-    times = (other.cost.latency or 0) / (student.cost.latency or 1)
-    separable = all(each.spec.conv == "separable" for each in slower)
-    why = f" (depthwise convolutions do little with what they read, and are seldom fast on a {device.upper()})"
-    return [
-        f"* fewer MACs than another student here, but not faster{why if separable else ''}: "
-        f"'{student_flags(student.spec, teacher)}' has {other.cost.macs / student.cost.macs:.1f}x fewer than "
-        f"'{student_flags(other.spec, teacher)}', which takes {times:.2f} of its time",
-        "",
-    ]
-
-
-def _work_per_time(student: Student) -> float:
-    return student.cost.macs / (student.cost.latency or 1)
-
-
-def _papers(options: argparse.Namespace, device: torch.device) -> str:
-    if options.teacher:
-        raise OptionError(f"--paper shows the papers' own teachers: leave out --teacher {options.teacher}")
-    if limit := next((flag for flag in _LIMITS.values() if getattr(options, flag.replace("-", "_"))), ""):
-        raise OptionError(f"--paper shows the papers' students, whatever they take: leave out --{limit}")
-    if options.size < 1 or options.size % 256:
-        raise OptionError(f"--size {options.size}: the papers' U-Nets take multiples of 256")
-    with _measuring() as progress:
-        measured = measure_papers(options.size, device, progress)
-    if options.json:
-        rows = [
-            {"paper": row.paper, "teacher": _student_json(teacher), "student": _student_json(student)}
-            for row, teacher, student in measured
-        ]
-        return json.dumps({"size": options.size, "device": str(device), "students": rows}, indent=2)
-    table = [["paper", "generator", "ngf", "parameters", "", "MACs", "", "latency here", ""]]
-    for row, teacher, student in measured:
-        table.append([row.paper, row.teacher.netG, f"{teacher.spec.ngf} -> {student.spec.ngf}"])
-        for measure in ("params", "macs", "latency"):
-            own, other = getattr(student.cost, measure), getattr(teacher.cost, measure)
-            table[-1] += [f"{amount(measure, other)} -> {amount(measure, own)}", _times(other / own)]
-    where = f"One image of {options.size}x{options.size} on {_where(str(device))}."
-    return "\n".join([where, "", *_aligned(table, left=[0, 1])])
-
-
-def _where(device: str) -> str:
-    return f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(device)
-
-
-def _aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
-    """Return the lines of a table; the columns ``left`` are of words, the others of numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [row[i].ljust(width) if i in left else row[i].rjust(width) for i, width in enumerate(widths)]
-        lines.append("  ".join(cells).rstrip())
-    return lines
-
-
-def _student_json(student: Student) -> dict[str, Any]:
-    return {**student.spec.to_dict(), **asdict(student.cost)}
-
-
-def _as_json(plan: Plan, file: Path) -> str:
-    slower = dict(plan.slower())
-    students = [
-        {
-            **_student_json(student),
-            "flags": student_flags(student.spec, plan.teacher.spec),
-            "slower_with_fewer_macs": student in slower,
-        }
-        for student in plan.students
-    ]
-    teacher = {"file": str(file), **_student_json(plan.teacher)}
-    return json.dumps({"size": plan.size, "device": plan.device, "teacher": teacher, "students": students}, indent=2)
+def _teacher(options: argparse.Namespace) -> str:
+    """Return the teacher as it was given; "" if the papers' students are asked for."""
+    if options.teacher and options.named:
+        raise OptionError(f"kd plan takes one teacher, not both {options.teacher} and {options.named}")
+    given: str = options.teacher or options.named or ""
+    if options.paper:
+        if given:
+            raise OptionError(f"--paper shows the papers' own teachers: leave out {given}")
+        if options.size % 256:
+            raise OptionError(f"--size {options.size}: the papers' U-Nets take multiples of 256")
+    elif not given:
+        raise OptionError("kd plan needs a teacher: kd plan checkpoints/NAME; or --paper for the papers' students")
+    return given

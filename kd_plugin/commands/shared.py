@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..errors import OptionError
-from ..networks import GeneratorSpec
+
+if TYPE_CHECKING:
+    from ..networks import GeneratorSpec
 
 __all__ = ["add_host", "add_json", "add_size", "check_size"]
 
@@ -24,7 +27,19 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     """Add ``--size``."""
-    parser.add_argument("--size", type=int, default=256, help="side of a square image in pixels (default: 256)")
+    parser.add_argument(
+        "--size", type=_pixels, metavar="N", default=256, help="side of a square image in pixels (default: 256)"
+    )
+
+
+def _pixels(text: str) -> int:
+    try:
+        size = int(text)
+    except ValueError:
+        size = 0
+    if size < _LEAST:
+        raise OptionError(f"--size {text}: give {_LEAST} pixels or more, as a whole number")
+    return size
 
 
 def check_size(size: int, spec: GeneratorSpec) -> None:
@@ -33,7 +48,5 @@ def check_size(size: int, spec: GeneratorSpec) -> None:
     Raises:
         OptionError: it does not.
     """
-    if size < _LEAST:
-        raise OptionError(f"--size {size}: give {_LEAST} pixels or more")
     if size % spec.multiple:
         raise OptionError(f"--size {size}: a {spec.netG} takes multiples of {spec.multiple}")

@@ -49,7 +49,9 @@ class StudentOptions:
         "", "package.module:function that builds the student, given a kd_plugin.students.StudentRequest"
     )
     student_budget: str = option(
-        "", "choose the width for a budget instead: macs=7x (of the teacher), params=1.6M, size=4MB, or several"
+        "",
+        "choose the width for a budget instead: 7x (so many times fewer MACs than the teacher), params=1.6M, "
+        "file_size=4MB, or several",
     )
     student_init: Init = option(
         "scratch", "teacher: start from the teacher's most important channels", choices=get_args(Init)

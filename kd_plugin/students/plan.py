@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,6 @@ from ..errors import ArgumentError
 from ..networks import Conv, GeneratorSpec
 from ..report.latency import generator_latencies
 from .budget import (
-    LEAST_WIDTH,
     Budget,
     Footprint,
     exceeded,
@@ -25,12 +25,15 @@ from .budget import (
 
 __all__ = ["PAPER_STUDENTS", "Plan", "Student", "make_plan", "measure_papers", "student_flags"]
 
-# Widths that are listed, as parts of the teacher's: 48, 32, 24, 16 and 8 beside one of 64.
-_PARTS = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
+# Widths that are listed, as parts of the teacher's: 48, 32, 24 and 16 beside one of 64.
+_PARTS = (1.0, 0.75, 0.5, 0.375, 0.25)
+_LEAST_PART, _LEAST_LISTED = 0.25, 6  # narrower students are listed only where a budget leaves no others
+_PAPERS_PART = 0.375  # the wavelet paper's student: 24 of 64
 _RESNET_DEPTHS = (9, 6, 4)  # beside the teacher's own: the family's two, and two thirds of the smaller
 _UNET_LEAST, _UNET_FEWER = 5, 2  # halvings: how few a U-Net can have, and how many fewer are listed
 _SEARCH = 0.1  # part of the time that looking for the widest students takes, beside measuring all
 _FASTER = 0.95  # of two times: what counts as less, beyond what a measurement scatters
+_ALIKE = 1.1  # the ratio of two costs up to which neither student is recommended for being the better one in it
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,38 @@ class Plan:
 
     Attributes:
         teacher: the teacher itself.
-        students: those that fit, the fastest first.
+        students: those that fit and are no slower than the teacher, the fastest first.
         size: side of the square image, in pixels, that operations and times are for.
         device: what the times were measured on.
+        hidden: how many students fit but are slower than the teacher.
+        work: the most MACs of a student that is recommended.
     """
 
     teacher: Student
     students: list[Student]
     size: int
     device: str
+    hidden: int = 0
+    work: float = math.inf
+
+    def recommended(self) -> dict[Student, list[str]]:
+        """Return the students to begin with, each with what it is the best in: latency, MACs, file size.
+
+        They are among the widest student of each depth and convolution, as among all of them the narrowest would
+        always win, and none of those is better than another of them in everything.
+        """
+        widest: dict[tuple[int, str], Student] = {}
+        for student in self.students:
+            kind = (student.spec.depth, student.spec.conv)
+            if student.cost.macs <= self.work and (kind not in widest or student.spec.ngf > widest[kind].spec.ngf):
+                widest[kind] = student
+        best: dict[Student, list[str]] = {}
+        for measure in ("latency", "macs", "file_size") if widest else ():
+            least = min(getattr(student.cost, measure) for student in widest.values())
+            alike = [s for s in widest.values() if getattr(s.cost, measure) <= _ALIKE * least]
+            chosen = min(alike, key=lambda s: (s.cost.latency or 0) * s.cost.macs * s.cost.file_size)
+            best.setdefault(chosen, []).append(measure)
+        return best
 
     def slower(self) -> list[tuple[Student, Student]]:
         """Return the students with fewer operations than another that is faster, each with the largest of those."""
@@ -81,6 +107,9 @@ def make_plan(
 ) -> Plan:
     """Return the students that keep within a budget: for each depth and convolution the widest, and narrower ones.
 
+    Students below a quarter of the teacher's width are left out, unless no other keeps within the budget. Without a
+    budget, those are recommended that work at most as much as the wavelet paper's, of three eighths of the width.
+
     Args:
         teacher: description of the teacher.
         size: side of a square image in pixels.
@@ -102,7 +131,7 @@ def make_plan(
         best = widest(shape, most, fits)
         if best:
             listed = [round(part * most) for part in _PARTS]
-            widths = {best.ngf, *(ngf for ngf in listed if LEAST_WIDTH <= ngf < best.ngf)}
+            widths = {best.ngf, *(ngf for ngf in listed if ngf < best.ngf)}
             candidates += [replace(shape, ngf=ngf, widths=None) for ngf in sorted(widths, reverse=True)]
         progress(_SEARCH * (i + 1) / len(shapes))
     if not candidates and not budget:
@@ -111,7 +140,8 @@ def make_plan(
         smallest = [narrowest(shape, most) for shape in shapes]
         costs = {s: _timed(s, size, device) if "latency" in budget else footprint(s, size) for s in smallest}
         raise ArgumentError(nothing_fits(budget, costs, own))
-    specs = [teacher, *candidates]
+    least = max(round(_LEAST_PART * most), _LEAST_LISTED)
+    specs = [teacher, *([spec for spec in candidates if spec.ngf >= least] or candidates)]
     times = generator_latencies(specs, size, device, progress=lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
     large, *measured = (
         Student(spec, replace(footprint(spec, size), latency=time)) for spec, time in zip(specs, times, strict=True)
@@ -119,8 +149,11 @@ def make_plan(
     fitting = [student for student in measured if not exceeded(student.cost, budget, large.cost)]
     if not fitting:
         raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured}, large.cost))
-    fitting.sort(key=lambda student: student.cost.latency or 0)
-    return Plan(large, fitting, size, str(device))
+    students = [student for student in fitting if (student.cost.latency or 0) <= (large.cost.latency or 0)]
+    students.sort(key=lambda student: student.cost.latency or 0)
+    papers = replace(teacher, ngf=max(round(_PAPERS_PART * most), 1), widths=None)
+    work = math.inf if budget else footprint(papers, size).macs
+    return Plan(large, students, size, str(device), hidden=len(fitting) - len(students), work=work)
 
 
 def _fits(

@@ -1,0 +1,47 @@
+"""The parser of every command: a mistake is answered with one line, not with a screen of usage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from ..errors import OptionError, unknown_name
+
+__all__ = ["CommandParser"]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parse the options of a command: ``_`` in a name stands for ``-``, and no name may be abbreviated."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """Parse arguments as ``argparse`` does.
+
+        Raises:
+            OptionError: they are wrong; an unknown option is named with the nearest as a suggestion.
+        """
+        given = list(sys.argv[1:] if args is None else args)
+        end = given.index("--") if "--" in given else len(given)
+        parsed, rest = super().parse_known_args([*map(self._spelled, given[:end]), *given[end:]], namespace)
+        if rest:
+            self.error(f"unexpected argument '{rest[0]}'")
+        return parsed, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong as an error of one line."""
+        raise OptionError(f"{self.prog}: {message} ({self.prog} --help explains)")
+
+    def _spelled(self, argument: str) -> str:
+        if not argument.startswith("--"):
+            return argument
+        name, equals, value = argument.partition("=")
+        name = name.replace("_", "-")
+        if name not in self._option_string_actions:
+            listed = (action for action in self._actions if action.help != argparse.SUPPRESS)
+            known = [action.option_strings[-1] for action in listed if action.option_strings]
+            raise OptionError(unknown_name(f"option of {self.prog}", name, known))
+        return name + equals + value

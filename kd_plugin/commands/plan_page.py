@@ -1,0 +1,209 @@
+"""What ``kd plan`` prints: tables and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoint import inspect_checkpoint
+from ..errors import OptionError
+from ..limits import Budget, amount
+from ..progress import Phase, Progress
+from ..students.budget import Footprint
+from ..students.plan import Plan, Student, make_plan, measure_papers, student_flags
+from .shared import check_size
+
+__all__ = ["papers_page", "plan_page"]
+
+_MEASURING = "measuring latency"
+_BEST = {"latency": "fastest", "macs": "fewest MACs", "file_size": "smallest file"}
+
+
+def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budget) -> str:
+    """Return the students of a teacher that keep within a budget, as a table or JSON.
+
+    Args:
+        options: of the command.
+        given: the teacher as the user named it.
+        file: its checkpoint.
+        budget: the limits.
+
+    Raises:
+        KDError: the file holds no generator, the size or the device does not fit, or no student keeps within.
+    """
+    teacher = inspect_checkpoint(file)
+    check_size(options.size, teacher)
+    device = _device(options.device)
+    with _measuring() as progress:
+        plan = make_plan(teacher, options.size, budget, device, progress)
+    return _as_json(plan, file) if options.json else _page(plan, file, given, budget)
+
+
+def papers_page(options: argparse.Namespace) -> str:
+    """Return the students of the two papers with their teachers, as a table or JSON.
+
+    Raises:
+        OptionError: PyTorch has no such device.
+    """
+    device = _device(options.device)
+    with _measuring() as progress:
+        measured = measure_papers(options.size, device, progress)
+    if options.json:
+        rows = [
+            {"paper": row.paper, "teacher": _student_json(teacher), "student": _student_json(student)}
+            for row, teacher, student in measured
+        ]
+        return json.dumps({"size": options.size, "device": str(device), "students": rows}, indent=2)
+    table = [["paper", "generator", "ngf", "parameters", "", "MACs", "", "latency here", ""]]
+    for row, teacher, student in measured:
+        table.append([row.paper, row.teacher.netG, f"{teacher.spec.ngf} -> {student.spec.ngf}"])
+        for measure in ("params", "macs", "latency"):
+            own, other = getattr(student.cost, measure), getattr(teacher.cost, measure)
+            table[-1] += [f"{amount(measure, other)} -> {amount(measure, own)}", _times(other / own)]
+    where = f"One image of {options.size}x{options.size} on {_where(str(device))}."
+    return "\n".join([where, "", *_aligned(table, left=[0, 1])])
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"--device {name}: PyTorch has no such device here; take cpu") from error
+    return device
+
+
+@contextmanager
+def _measuring() -> Iterator[Callable[[float], None]]:
+    """Show how far the measuring is: the part done is told to what the context gives."""
+    progress = Progress([Phase(_MEASURING, 15)])
+    progress.begin(_MEASURING)
+    try:
+        yield progress.update
+    finally:
+        progress.clear()
+
+
+def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
+    teacher, slower = plan.teacher, dict(plan.slower())
+    head = ["", "latency", "", "parameters", "", "MACs", "", "file", "train it with"]
+    rows = [["", *_cells(teacher.cost, None), "(the teacher)"]]
+    for student in plan.students:
+        mark = "*" if student in slower else ""
+        rows.append([mark, *_cells(student.cost, teacher.cost), student_flags(student.spec, teacher.spec)])
+    lines = [
+        f"{file}: {teacher.spec.netG}, ngf {teacher.spec.ngf}",
+        f"one image of {plan.size}x{plan.size} on {_where(plan.device)}",
+        "",
+        *_aligned([head, *rows], left=[len(head) - 1]),
+        "",
+        *_notes(plan, slower),
+        *_recommendation(plan, budget),
+        f"kd run train.py ... --distill wavelet,srp --teacher {given}, with the last column, trains one of them.",
+    ]
+    return "\n".join(lines)
+
+
+def _recommendation(plan: Plan, budget: Budget) -> list[str]:
+    rows = []
+    for student, measures in plan.recommended().items():
+        costs = [amount(measure, getattr(student.cost, measure)) for measure in _BEST]
+        best = ", ".join(_BEST[measure] for measure in measures)
+        rows.append(["", best, *costs, student_flags(student.spec, plan.teacher.spec)])
+    if not rows:
+        return []
+    limits = ", ".join(f"{measure} {limit.text}" for measure, limit in budget.items())
+    within = f"within {limits}" if limits else f"with the work of the wavelet paper's, {amount('macs', plan.work)}"
+    return [f"Begin with one of these, the widest of each kind {within}:", *_aligned(rows, left=[1, 5]), ""]
+
+
+def _cells(cost: Footprint, teacher: Footprint | None) -> list[str]:
+    """Return the amounts, each with how many times less than the teacher's it is."""
+    cells = []
+    for measure in ("latency", "params", "macs", "file_size"):
+        own = getattr(cost, measure)
+        cells.append(amount(measure, own))
+        if measure != "file_size":  # that goes with the parameters
+            cells.append(_times(getattr(teacher, measure) / own) if teacher else "")
+    return cells
+
+
+def _times(ratio: float) -> str:
+    """Return a ratio rounded down, as it is nothing to promise more than there is: 7.086 is 7.08x."""
+    return f"{math.floor(100 * ratio) / 100:.2f}x"
+
+
+def _notes(plan: Plan, slower: dict[Student, Student]) -> list[str]:
+    lines = []
+    if plan.hidden:
+        lines += [f"{plan.hidden} not listed, as they are slower here than the teacher.", ""]
+    if not slower:
+        return lines
+    student, other = max(slower.items(), key=lambda pair: _work_per_time(pair[1]) / _work_per_time(pair[0]))
+    small, fast = (student_flags(each.spec, plan.teacher.spec) for each in (student, other))
+    times = (other.cost.latency or 0) / (student.cost.latency or 1)
+    separable = all(each.spec.conv == "separable" for each in slower)
+    why = f" (depthwise convolutions do little with what they read, and are seldom fast on a {plan.device.upper()})"
+    return [
+        *lines,
+        f"* fewer MACs than another student here, but not faster{why if separable else ''}: "
+        f"'{small}' has {other.cost.macs / student.cost.macs:.1f}x fewer than '{fast}', which takes {times:.2f} of "
+        f"its time",
+        "",
+    ]
+
+
+def _work_per_time(student: Student) -> float:
+    return student.cost.macs / (student.cost.latency or 1)
+
+
+def _where(device: str) -> str:
+    return f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(device)
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """Return the lines of a table; the columns ``left`` are of words, the others of numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [row[i].ljust(width) if i in left else row[i].rjust(width) for i, width in enumerate(widths)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _student_json(student: Student) -> dict[str, Any]:
+    return {**student.spec.to_dict(), **asdict(student.cost)}
+
+
+def _as_json(plan: Plan, file: Path) -> str:
+    slower = dict(plan.slower())
+    students = [
+        {
+            **_student_json(student),
+            "flags": student_flags(student.spec, plan.teacher.spec),
+            "slower_with_fewer_macs": student in slower,
+        }
+        for student in plan.students
+    ]
+    content = {
+        "size": plan.size,
+        "device": plan.device,
+        "teacher": {"file": str(file), **_student_json(plan.teacher)},
+        "students": students,
+        "hidden": plan.hidden,
+        "recommended": [
+            {"best": measures, "flags": student_flags(student.spec, plan.teacher.spec)}
+            for student, measures in plan.recommended().items()
+        ],
+    }
+    return json.dumps(content, indent=2)
