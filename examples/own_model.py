@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from kd_plugin import Distiller
-from kd_plugin.taps import parse_taps
 
 
 class Generator(nn.Module):
@@ -61,7 +60,7 @@ def main(steps: int = 5) -> list[float]:
     big.requires_grad_(False).eval()  # (1) a teacher is any network that does not learn
     model = Model(width=8, blocks=2)
     terms = {"wavelet": "100", "srp": "0@1,1000@2"}  # a weight is a number, or goes over the epochs
-    taps = parse_taps("encoder")  # the name of a module in both networks; student=teacher where they differ
+    taps = "encoder"  # the name of a module in both networks; student=teacher where they differ
     distiller = Distiller(model.netG, big, terms, options={"wavelet_levels": 3}, taps=taps)  # (2)
     totals = []
     for step in range(steps):

@@ -13,7 +13,9 @@ from .taps import Recorder, Tap, unwrap
 
 __all__ = ["make_adapters"]
 
-_SIDE = 256  # of the pictures the shapes are found with; on the meta device, where nothing is computed
+# Of the pictures the channels are found with, on the meta device, where nothing is computed: U-Nets of many halvings
+# take large ones alone.
+_SIDES = (256, 512, 1024, 2048, 4096)
 
 
 def make_adapters(student: nn.Module, teacher: nn.Module, taps: Sequence[Tap]) -> list[nn.Conv2d]:
@@ -49,18 +51,30 @@ def _channels(network: nn.Module, names: Sequence[str], role: str) -> dict[str, 
     try:
         # A copy of the modules alone: their tensors are replaced by ones that hold nothing.
         shadow = copy.deepcopy(network, {id(t): torch.nn.Parameter(t.to("meta"), False) for t in tensors})
-        images = torch.empty(1, first.in_channels, _SIDE, _SIDE, device="meta", dtype=first.weight.dtype)
-        with torch.no_grad(), Recorder(shadow, names) as recorder:
-            shadow(images)
+        features = _features(shadow, names, first.in_channels, first.weight.dtype)
     except ArgumentError:
         raise
     except Exception as error:  # a network of the user's may object in any way
         raise ArgumentError(
-            f"cannot find the channels of the {role}, which did not run on a {_SIDE}x{_SIDE} picture of "
+            f"cannot find the channels of the {role}, which did not run on a {_SIDES[0]}x{_SIDES[0]} picture of "
             f"{first.in_channels} channels ({first_line(error, 120)}): leave terms with adapters out"
         ) from error
-    features = recorder.calls[-1].features
     for name in names:
         if not isinstance(features[name], torch.Tensor) or features[name].ndim != 4:
             raise ArgumentError(f"module '{name}' of the {role} gives no feature map (B, C, H, W): tap another")
     return {name: features[name].shape[1] for name in names}
+
+
+def _features(network: nn.Module, names: Sequence[str], channels: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return what a network on the meta device computes on the smallest picture it takes."""
+    objections = []
+    for side in _SIDES:
+        try:
+            with torch.no_grad(), Recorder(network, names) as recorder:
+                network(torch.empty(1, channels, side, side, device="meta", dtype=dtype))
+            return recorder.calls[-1].features
+        except ArgumentError:
+            raise
+        except Exception as error:
+            objections.append(error)
+    raise objections[0]

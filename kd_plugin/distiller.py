@@ -25,11 +25,13 @@ from .errors import ArgumentError
 from .layout import keep_layout
 from .losses import Schedule, WeightedTerm, build_terms
 from .precision import HalfPrecision
-from .taps import Call, Recorder, Tap, default_taps, resolve_taps
+from .taps import Call, Recorder, Tap, default_taps, read_taps, resolve_taps
 from .teacher_cache import TeacherCache
 from .teacher_pass import TeacherPass
 
 __all__ = ["Distillation", "Distiller"]
+
+Taps = str | Tap | Sequence[str | Tap]
 
 
 @dataclass
@@ -62,9 +64,9 @@ class Distiller:
         terms: term names, or names with weights or with terms built by
             :func:`~kd_plugin.losses.build_terms`.
         options: settings of the terms by flag, e.g. ``{"wavelet_levels": 3}``.
-        taps: where terms on features read student and teacher, for all of them or by the name of the term; names
-            may be patterns. By default the places a term is made for. With several taps, a term is the mean over
-            them.
+        taps: where terms on features read student and teacher, for all of them or by the name of the term: taps, or
+            text as ``--distill_taps`` has it (``"model.9,model.12=model.15"``); names may be patterns. By default
+            the places a term is made for. With several taps, a term is the mean over them.
         cache: where the teacher's images and features are kept on disk; it must be in eval mode then.
         half: the mixed precision that the student runs in, if it does.
 
@@ -75,8 +77,8 @@ class Distiller:
             to its device first.
 
     Raises:
-        ArgumentError: unknown terms, options or modules; a teacher that requires grad, or one in training mode with a
-            cache.
+        ArgumentError: unknown terms, options or modules; taps that are none; a teacher that requires grad, or one in
+            training mode with a cache.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Distiller:
         terms: Mapping[str, str | float | Schedule | WeightedTerm | None] | Iterable[str],
         *,
         options: Mapping[str, Any] | None = None,
-        taps: Sequence[Tap] | Mapping[str, Sequence[Tap]] | None = None,
+        taps: Taps | Mapping[str, Taps] | None = None,
         cache: TeacherCache | None = None,
         half: HalfPrecision | None = None,
     ) -> None:
@@ -172,9 +174,9 @@ class Distiller:
         self._check_size(call.input)
         return self._teacher_pass(call.input)[0]
 
-    def _taps_of(self, name: str, given: Sequence[Tap] | Mapping[str, Sequence[Tap]] | None) -> list[Tap]:
-        taps = given.get(name) if isinstance(given, Mapping) else given
-        taps = taps or default_taps(self.student, self.teacher, self.terms[name].term.places)
+    def _taps_of(self, name: str, given: Taps | Mapping[str, Taps] | None) -> list[Tap]:
+        own = given.get(name) if isinstance(given, Mapping) else given
+        taps = read_taps(own) if own else default_taps(self.student, self.teacher, self.terms[name].term.places)
         return resolve_taps(taps, self.student, self.teacher)
 
     def _all_taps(self) -> set[Tap]:

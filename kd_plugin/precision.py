@@ -70,9 +70,13 @@ class HalfPrecision:
         One that is wrapped for several GPUs does so inside, where DataParallel has a thread for each of them. What is
         called of a network other than the whole stays in float32; in float16, that raises an ArgumentError, as its
         gradients would be unscaled without having been scaled.
+
+        In float16, a network without convolutions stays in float32. CUT's netF is one: it divides features by their
+        norms, and squares of features are too small for float16, in which autocast on CPUs computes them.
         """
         while isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             network = network.module
+        in_float32 = self.scales and not any(parameter.ndim > 2 for parameter in network.parameters())
 
         def enter(module: nn.Module, arguments: Any, named: Any) -> Any:
             stack = _open.__dict__.setdefault("stack", [])
@@ -82,7 +86,7 @@ class HalfPrecision:
                 self._unscale_parameters(module)  # those that have come since
                 if not stack:
                     arguments, named = tree_map(self._enter, (arguments, named))
-            context = torch.autocast(self._kind, self.dtype)
+            context = torch.autocast(self._kind, self.dtype, enabled=bool(stack) or not in_float32)
             context.__enter__()  # type: ignore[no-untyped-call]
             stack.append(context)
             return arguments, named

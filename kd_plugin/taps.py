@@ -28,6 +28,7 @@ __all__ = [
     "find_modules",
     "parse_taps",
     "place_names",
+    "read_taps",
     "resolve_taps",
     "unwrap",
 ]
@@ -164,6 +165,23 @@ def parse_taps(text: str) -> list[Tap]:
         if not student or ("=" in entry and not teacher):
             raise ArgumentError(f"'{text}' is no list of taps: give module names such as model.12,model.15=model.18")
         taps.append(Tap(student, teacher or student))
+    return taps
+
+
+def read_taps(given: str | Tap | Sequence[str | Tap]) -> list[Tap]:
+    """Return taps that are given as such, or as text for :func:`parse_taps`.
+
+    >>> read_taps(["model.12", Tap("model.11", "model.14")])
+    [Tap(student='model.12', teacher='model.12'), Tap(student='model.11', teacher='model.14')]
+
+    Raises:
+        ArgumentError: something else is given.
+    """
+    taps: list[Tap] = []
+    for entry in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
+        if not isinstance(entry, (str, Tap)):
+            raise ArgumentError(f"{entry!r} is no tap: give module names such as 'model.12,model.15=model.18'")
+        taps += [entry] if isinstance(entry, Tap) else parse_taps(entry)
     return taps
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import random as python_random
+import runpy
 import subprocess
 import sys
 from argparse import Namespace
@@ -15,9 +17,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from launch import make_importable
 from PIL import Image
 
 from kd_plugin import DistillMixin, GeneratorSpec
+from kd_plugin.host.patches import _patch_models
 from kd_plugin.networks import build_generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -111,6 +115,25 @@ def imported_host(folder: Path, form: str) -> Iterator[ModuleType]:
             del os.environ["HOST_FORM"]
         else:
             os.environ["HOST_FORM"] = before
+
+
+def start_inside(folder: Path, script: str, arguments: str, seed: int = 7) -> None:
+    """Run a host's script under the plugin in this process, within :func:`imported_host`; cheaper than a process."""
+    models = sys.modules["models"]
+    if "data" not in sys.modules and folder != HOST:
+        make_importable()
+    if not hasattr(models.find_model_using_name, "__wrapped__"):
+        _patch_models(models)
+    for draw in (python_random.seed, np.random.seed, torch.manual_seed):
+        draw(seed)
+    before = sys.argv, sys.excepthook, os.getcwd()
+    sys.argv = [script, *arguments.split()]
+    os.chdir(folder)
+    try:
+        runpy.run_path(script, run_name="__main__")
+    finally:
+        sys.argv, sys.excepthook = before[:2]
+        os.chdir(before[2])
 
 
 def host_options(folder: Path, **changes: object) -> Namespace:

@@ -35,7 +35,7 @@ def make_importable() -> None:
             _DECLARED.define(f"{missing[1]}(Tensor x) -> Tensor")
             for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
                 del sys.modules[name]
-    if not importlib.util.find_spec("wandb"):
+    if "wandb" not in sys.modules and not importlib.util.find_spec("wandb"):
         sys.modules["wandb"] = types.ModuleType("wandb")
 
 

@@ -6,6 +6,7 @@ On classes that do the same in the embedded host, and on a checkout of the real 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -208,7 +209,10 @@ class TestLayers:
 class TestLateSetup:
     """The first batch is drawn, and networks are made by it, before ``setup``."""
 
-    def train(self, models: ModuleType, opt: Namespace, epochs: range):  # type: ignore[no-untyped-def]
+    def train(  # type: ignore[no-untyped-def]
+        self, models: ModuleType, opt: Namespace, epochs: range, stop: tuple[int, int] = (0, 0)
+    ):
+        """Train three batches an epoch, or stop with a save after some of one."""
         base = models.find_model_using_name("pix2pix")
 
         class Late(base):  # type: ignore[misc, valid-type]
@@ -222,27 +226,34 @@ class TestLateSetup:
         model = distilling(Late)(opt)
         for epoch in epochs:
             order = torch.randperm(3)  # as a loader does when it begins
-            for i in order.tolist():
+            for number, i in enumerate(order.tolist(), 1):
                 if epoch == epochs[0] and i == order[0]:
                     model.data_dependent_initialize(host_batch(1, i))
                     model.setup(opt)
                 model.set_input(host_batch(1, i))
                 model.real_A = model.real_A + 0.01 * torch.rand_like(model.real_A)
                 model.optimize_parameters()
+                if (epoch, number) == stop:
+                    model.save_networks("latest")
+                    return model
             model.save_networks("latest")
             model.update_learning_rate()
         return model
 
+    @pytest.mark.parametrize("stop", [(1, 1), (1, 2), (1, 4), (2, 2), (2, 3)])
     def test_a_continued_run_is_exact(
-        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+        self, models: ModuleType, teachers: Path, stop: tuple[int, int], capsys: pytest.CaptureFixture[str]
     ) -> None:
+        """Stopped inside the epoch of its set-up, after it, or inside a later one."""
         whole = self.train(models, options(teachers, name="whole", n_epochs=2), range(1, 3))
-        self.train(models, options(teachers, name="halves", n_epochs=2), range(1, 2))
-        going_on = options(teachers, name="halves", n_epochs=2, continue_train=True, epoch_count=2)
+        self.train(models, options(teachers, name="halves", n_epochs=2), range(1, stop[0] + 1), stop)
+        epoch = 2 if stop == (1, 4) else stop[0]
+        going_on = options(teachers, name="halves", n_epochs=2, continue_train=True, epoch_count=epoch)
         capsys.readouterr()
-        again = self.train(models, going_on, range(2, 3))
+        again = self.train(models, going_on, range(epoch, 3))
         said = capsys.readouterr().out
-        assert "continuing after epoch 1" in said and "unbroken" not in said
+        where = "after epoch 1" if stop == (1, 4) else f"after {stop[1]} steps of epoch {stop[0]}: its first"
+        assert f"continuing {where}" in said and "unbroken" not in said
         states = [RunState.read(teachers.parent / name) for name in ("whole", "halves")]
         for one, other in zip(*(flat(vars(state)) for state in states), strict=True):
             assert torch.equal(one, other)
@@ -303,6 +314,25 @@ def test_the_real_one_continues_exactly(images: Path, tmp_path: Path, monkeypatc
     test += f" --gpu_ids -1 --phase test --results_dir {tmp_path}/results --load_size 32 --crop_size 32"
     succeed(run([LAUNCH, *test.split()], host))
     assert len(list((tmp_path / "results").rglob("fake_B/*.png"))) == 4
+
+
+@pytest.mark.hosts
+@pytest.mark.skipif(not CUT, reason="KD_CUT is not set: no contrastive-unpaired-translation was run")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_contrastive_loss_of_the_real_one_in_half_precision(images: Path, tmp_path: Path, precision: str) -> None:
+    """It begins at log(1 + 16) for 16 patches, like that in float32."""
+    (tmp_path / "big").mkdir()
+    teacher = build_generator(GeneratorSpec("resnet", 3, 3, 6, 6, "instance", False, True))
+    torch.save(teacher.state_dict(), tmp_path / "big" / "latest_net_G.pth")
+    distil = (
+        f"kd run train.py --model cut --name student --distill pixel --teacher {tmp_path}/big --student_ngf 4 "
+        f"--amp {precision} --dataroot {images}/unpaired --checkpoints_dir {tmp_path} --CUT_mode CUT --gpu_ids -1 "
+        f"--display_id 0 --load_size 32 --crop_size 32 --num_threads 0 --n_epochs 2 --n_epochs_decay 0 --ndf 4 "
+        f"--no_html --num_patches 16 --print_freq 1 --netG resnet_6blocks"
+    )
+    succeed(run([LAUNCH, *distil.split()], Path(CUT)))
+    losses = re.findall(r" NCE: (\S+)", (tmp_path / "student" / "loss_log.txt").read_text())
+    assert len(losses) == 8 and all(2 < float(loss) < 6 for loss in losses)
 
 
 @pytest.mark.hosts

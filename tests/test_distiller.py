@@ -344,6 +344,19 @@ class TestAdapters:
         distiller = Distiller(network, copy.deepcopy(network).requires_grad_(False), "feature", taps=[Tap("0", "0")])
         assert distiller(torch.rand(1, 4, 8, 8)).total.item() == 0
 
+    @pytest.mark.parametrize("depth", [8, 9, 10])
+    def test_u_nets_that_take_large_pictures_alone(self, depth: int) -> None:
+        """``unet_512`` and ``unet_1024`` halve a picture of 256 pixels more often than they can."""
+        student = generator(ngf=1, depth=depth, architecture="unet").float()
+        big = teacher(ngf=2, depth=depth, architecture="unet").float()
+        distiller = Distiller(student, big, "feature,gram")
+        for adapters in distiller.adapters.values():
+            assert [tuple(a.weight.shape[:2]) for a in adapters] == [(4, 2), (8, 4), (2, 1)]
+        side = 2**depth
+        distiller(torch.rand(1, 3, side, side)).total.backward()
+        gradients = [parameter.grad for parameter in distiller.adapters.parameters()]
+        assert all(g is not None and g.isfinite().all() and g.any() for g in gradients) and len(gradients) == 12
+
     def test_a_module_without_feature_maps(self) -> None:
         class Flat(nn.Module):
             def __init__(self) -> None:
@@ -397,6 +410,41 @@ def test_taps_by_term(x: torch.Tensor) -> None:
     result = distiller(x)
     expected = 1000 * semantic_relation_loss(student.model[:10](x), big.model[:10](x))
     torch.testing.assert_close(result.losses["srp"], expected)
+
+
+@pytest.mark.parametrize(
+    "taps",
+    [
+        "model.9,model.10=model.11",
+        ["model.9", "model.10=model.11"],
+        ["model.9,model.10=model.11"],
+        [Tap("model.9", "model.9"), "model.10=model.11"],
+        {"srp": "model.9,model.10=model.11"},
+        {"srp": ("model.9", Tap("model.10", "model.11"))},
+        {"srp": ["model.9", "model.10=model.11"]},
+    ],
+)
+def test_taps_as_text(taps: object) -> None:
+    """As ``--distill_taps`` has them."""
+    distiller = Distiller(generator(), teacher(), "srp", taps=taps)  # type: ignore[arg-type]
+    assert distiller.taps["srp"] == [Tap("model.9", "model.9"), Tap("model.10", "model.11")]
+
+
+@pytest.mark.parametrize(
+    ("taps", "message"),
+    [
+        (["model.9", 10], "10 is no tap: give module names such as 'model.12,model.15=model.18'"),
+        ([("model.9", "model.10")], r"\('model.9', 'model.10'\) is no tap: give module names such as"),
+        (9, "9 is no tap: give module names such as"),
+        (iter(["model.9"]), "iterator.* is no tap: give module names such as"),  # several terms would read it
+        ({"srp": 9}, "9 is no tap: give module names such as"),
+        ("model.9,,", "'model.9,,' is no list of taps"),
+        (["model.99"], "no module 'model.99' in the student"),
+    ],
+)
+def test_taps_that_are_none(taps: object, message: str) -> None:
+    with pytest.raises(KDError, match=message):
+        Distiller(generator(), teacher(), "srp", taps=taps)  # type: ignore[arg-type]
 
 
 def test_built_terms_are_taken_as_they_are(x: torch.Tensor) -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distil_options, distilling, flat, set_up, train_step
+from conftest import distil_options, distilling, flat, host_batch, set_up, train_step
 from torch import nn
 
 from kd_plugin import KDError
@@ -91,6 +91,28 @@ class TestSteps:
             train_step(model)
             results.append(flat(state(model)))
         assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_statistics_are_put_back_after_a_save(
+    models: ModuleType, teachers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts save with ``.cpu()`` and ``.cuda()``: on a GPU, every buffer of a network is a new tensor afterwards."""
+    monkeypatch.setattr(nn.Module, "cpu", lambda module: module._apply(torch.clone))
+    model = build(models, options(teachers, "pix2pix", norm="batch"))
+    train_step(model, 2)
+    model.save_networks("latest")
+    for name in model.model_names:  # as hosts of 2020 to 2024 do
+        getattr(model, f"net{name}").cpu()
+    states = [getattr(model, f"net{name}").state_dict() for name in model.model_names]
+    statistics = [{key: t for key, t in state.items() if "running" in key} for state in states]
+    before = copy.deepcopy(statistics)
+    assert all(before)
+    picture = host_batch(2)
+    picture["A"] = picture["A"] * float("nan")
+    model.set_input(picture)
+    model.optimize_parameters()
+    for one, other in zip(flat(before), flat(statistics), strict=True):
+        assert torch.equal(one, other)
 
 
 class TestCauses:

@@ -128,7 +128,7 @@ class TestSchedules:
         assert model._distilled[0].distiller.epoch == 2 and model.loss_pixel > 0
 
     def test_are_recorded_as_given(self, models: ModuleType, teachers: Path) -> None:
-        make(models, teachers, distill="pixel", lambda_pixel="0@1,4@3")
+        make(models, teachers, distill="pixel", lambda_pixel="0@1,4@3").save_networks("latest")
         assert '"pixel": "0@1,4@3"' in (teachers.parent / "student" / "student.json").read_text()
 
 

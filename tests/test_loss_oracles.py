@@ -652,6 +652,11 @@ from torch import nn
 def tiny():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3, stride=2))
 
+def loaded():
+    network = tiny()
+    nn.init.constant_(network[0].weight, 0.1)  # as from a file; the last layer is new
+    return network
+
 def number():
     return 3
 """
@@ -726,18 +731,38 @@ def number():
         assert term.network is not None
         assert not term.network.training and not any(p.requires_grad for p in term.network.parameters())
 
-    def test_a_function_without_weights_keeps_what_it_built(self, tiny: str) -> None:
+    def test_a_function_that_loads_its_weights_keeps_what_it_built(self, tiny: str) -> None:
         """The scaling can be chosen, and building the network leaves the random numbers of the run alone."""
-        term = PerceptualLoss(tiny, layers="2", scaling="image")
+        term = PerceptualLoss(tiny.replace("tiny", "loaded"), "own", layers="2", scaling="image")
         before = torch.get_rng_state()
         term.load()
         assert torch.equal(before, torch.get_rng_state())
         network = term.network
         term.load()
         assert term.network is network and isinstance(network, nn.Sequential)
+        assert network[0].weight.unique().tolist() == pytest.approx([0.1]) and term.drawn() is None
         s, t = random(1, 3, 8, 8, seed=1), random(1, 3, 8, 8, seed=2)
         expected = self.oracle(s.numpy(), t.numpy(), network, [2], "image")
         assert term(s, t).item() == pytest.approx(expected, rel=1e-10)
+
+    def test_a_function_that_loads_none_is_refused(self, tiny: str) -> None:
+        with pytest.raises(
+            ArgumentError, match=r"perceptual_weights own: networks_of_a_user:tiny draws all weights at random"
+        ):
+            PerceptualLoss(tiny, "own", layers="2").load()
+
+    def test_random_weights_are_always_the_same(self, tiny: str) -> None:
+        """Whatever was drawn before, as by another process of the run; and nothing that comes after is changed."""
+        states = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            term = PerceptualLoss(tiny, "random", layers="2")
+            term.load()
+            assert torch.equal(torch.get_rng_state(), before)
+            assert term.drawn() is term.network is not None
+            states.append(list(term.network.state_dict().values()))
+        assert all(torch.equal(one, other) and one.unique().numel() > 1 for one, other in zip(*states, strict=True))
 
     @pytest.mark.parametrize("layers", ["", "model.1,model.9"])
     def test_a_generator(self, layers: str, tmp_path: Path) -> None:
@@ -765,8 +790,16 @@ def number():
             ({"network": "networks:"}, "perceptual_network is 'networks:'"),
             ({"network": ":tiny"}, "perceptual_network is ':tiny'"),
             ({"network": "a:b"}, "perceptual_layers is empty: name modules of a:b"),
+            (
+                {"network": "a:b", "layers": "0"},
+                "perceptual_weights is empty, .* a:b .* give a file of its state dict, own if .*, or random",
+            ),
             ({"network": "G.pth", "weights": "w.pt"}, "perceptual_weights w.pt has no effect, G.pth has weights"),
-            ({"network": "a:b", "layers": "0", "scaling": "imagnet"}, "unknown perceptual_input.*mean 'imagenet'"),
+            ({"network": "G.pth", "weights": "random"}, "perceptual_weights random has no effect, G.pth has weights"),
+            (
+                {"network": "a:b", "layers": "0", "weights": "own", "scaling": "imagnet"},
+                "unknown perceptual_input.*mean 'imagenet'",
+            ),
         ],
     )
     def test_bad_settings(self, settings: dict, message: str) -> None:
@@ -784,7 +817,7 @@ def number():
     )
     def test_what_cannot_be_built(self, network: str, layers: str, message: str, tiny: str) -> None:
         with pytest.raises(ArgumentError, match=message):
-            PerceptualLoss(network, layers=layers).load()
+            PerceptualLoss(network, "random", layers).load()
 
     def test_weights_that_do_not_fit(self, tiny: str, tmp_path: Path) -> None:
         torch.save(nn.Conv2d(3, 4, 3).state_dict(), tmp_path / "other.pt")
@@ -797,7 +830,7 @@ def number():
             PerceptualLoss(tiny, str(tmp_path / "text.pt"), "0").load()
 
     def test_missing_files(self, tiny: str, tmp_path: Path) -> None:
-        with pytest.raises(KDError, match=r"nowhere\.pt: no such file"):
+        with pytest.raises(KDError, match=r"^perceptual_weights .*nowhere\.pt: no such file, nor is it own"):
             PerceptualLoss(tiny, str(tmp_path / "nowhere.pt"), "0").load()
         with pytest.raises(KDError, match=r"nowhere\.pth: no such file"):
             PerceptualLoss(str(tmp_path / "nowhere.pth")).load()
@@ -1107,8 +1140,8 @@ class TestErrorsFoundInReview:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("torch:float32", "", "0"), "torch:float32 cannot be built: TypeError: "),
-            (("torch.nn:Conv2d", "", "0"), "torch.nn:Conv2d cannot be built: TypeError: .*missing"),
+            (("torch:float32", "own", "0"), "torch:float32 cannot be built: TypeError: "),
+            (("torch.nn:Conv2d", "own", "0"), "torch.nn:Conv2d cannot be built: TypeError: .*missing"),
             ((".foo:bar", "", "0"), "perceptual_network is '.foo:bar': name the function"),
         ],
     )

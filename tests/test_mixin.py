@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distilling, host_options, set_up
+from conftest import distilling, host_options, set_up, train_step
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
@@ -316,10 +316,63 @@ class TestPairs:
             model.optimize_parameters()
 
 
+class TestArgumentsAndReturnValues:
+    """Hosts whose methods take more, and give back more, than the family's do."""
+
+    def test_of_all_methods(self, models: ModuleType, teachers: Path) -> None:
+        def passing(name: str):  # type: ignore[no-untyped-def]
+            def method(self, *arguments: object, more: object = None) -> object:  # type: ignore[no-untyped-def]
+                own = arguments[:1] if name in ("setup", "save_networks") else ()
+                getattr(base, name, lambda self: None)(self, *own)
+                return name, arguments[len(own) :], more
+
+            return method
+
+        names = ("setup", "forward", "save_networks", "update_learning_rate", "data_dependent_initialize")
+        base = class_of(models, "pix2pix")
+        cls = distilling(type("Talkative", (base,), dict(zip(names, map(passing, names), strict=True))))
+        (teachers.parent / "student").mkdir()  # real hosts' scripts do, not their models
+        for distil in ({}, {**DISTILL, "teacher": str(teachers)}):
+            options = host_options(teachers.parent, **distil)
+            model = cls(options)
+            assert model.setup(options, 1, more=2) == ("setup", (1,), 2)
+            train_step(model)
+            assert model.forward(3, 4, more=5) == ("forward", (3, 4), 5)
+            assert model.save_networks("latest", 6, more=7) == ("save_networks", (6,), 7)
+            assert model.update_learning_rate(8, more=9) == ("update_learning_rate", (8,), 9)
+            given = model.data_dependent_initialize(10, more=11)
+            assert given == ("data_dependent_initialize", (10,), 11)
+
+    @pytest.mark.parametrize("form", ["alone", "in a tuple", "in a dict"])
+    def test_images_that_forward_returns_carry_the_terms(self, models: ModuleType, teachers: Path, form: str) -> None:
+        """A host may compute its losses from those, as well as from its attribute."""
+        base = class_of(models, "pix2pix")
+
+        def forward(self) -> object:  # type: ignore[no-untyped-def]
+            base.forward(self)
+            images = self.fake_B
+            return {"alone": images, "in a tuple": (1, images), "in a dict": {"images": images}}[form]
+
+        cls = distilling(type("Returning", (base,), {"forward": forward}))
+        found = []
+        for way in ("attribute", "returned"):
+            model = build(cls, host_options(teachers.parent, **{**DISTILL, "teacher": str(teachers)}))
+            model.set_input(batch())
+            returned = model.forward()
+            if isinstance(returned, dict):
+                returned = returned["images"]
+            elif isinstance(returned, tuple):
+                returned = returned[1]
+            (model.fake_B if way == "attribute" else returned).square().sum().backward()
+            found.append(gradients(model, ["G"]))
+        for one, other in zip(*found, strict=True):
+            assert torch.equal(one, other)
+
+
 class TestRecord:
     def test_says_what_was_built_from_what(self, models: ModuleType, teachers: Path) -> None:
         extra = {**DISTILL, "teacher": str(teachers), "student_ngf": 5}
-        build(distilling(class_of(models, "pix2pix")), host_options(teachers.parent, **extra))
+        build(distilling(class_of(models, "pix2pix")), host_options(teachers.parent, **extra)).save_networks("latest")
         record = json.loads((teachers.parent / "student" / "student.json").read_text())
         assert record["host_options"]["ngf"] == record["students"]["G"]["ngf"] == 5
         assert record["teachers"]["G"]["ngf"] == 6 and len(record["teachers"]["G"]["sha256"]) == 64
@@ -328,7 +381,7 @@ class TestRecord:
     def test_continuing_another_student_is_refused(self, models: ModuleType, teachers: Path) -> None:
         extra = {**DISTILL, "teacher": str(teachers), "student_ngf": 5}
         cls = distilling(class_of(models, "pix2pix"))
-        build(cls, host_options(teachers.parent, **extra))
+        build(cls, host_options(teachers.parent, **extra)).save_networks("latest")
         extra = {**extra, "student_ngf": 7, "continue_train": True}
         with pytest.raises(KDError, match=r"--student_ngf 7 contradicts .*student\.json: .* built with 5; leave"):
             build(cls, host_options(teachers.parent, **extra))

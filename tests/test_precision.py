@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import distil_options, distilling, flat, host_batch, set_up, train_step
 from torch import nn
+from torch.nn import functional
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
 from kd_plugin.host.cost_options import CostOptions
@@ -158,6 +159,80 @@ class TestNetworks:
             assert torch.equal(one, other)
 
 
+class Projection(nn.Module):
+    """What CUT makes of features before it compares them: a small MLP, and vectors of length one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8))
+        for parameter in self.parameters():  # as the hosts initialise theirs
+            nn.init.normal_(parameter, 0, 0.02) if parameter.ndim == 2 else nn.init.zeros_(parameter)
+
+    def forward(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        rows = [self.mlp(feature.flatten(2).mT.flatten(0, 1)) for feature in features]
+        return [r / (r.pow(2).sum(1, keepdim=True).pow(0.5) + 1e-7) for r in rows]
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_norms_of_small_features(name: str) -> None:
+    """Their squares leave float16's range, where autocast on GPUs has float32; so do the features themselves."""
+    torch.manual_seed(0)
+    network = Projection()
+    twin = copy.deepcopy(network)
+    HalfPrecision(name, "cpu").run(network)
+    results = []
+    for each in (network, twin):
+        features = [(torch.rand(2, 4, 3, 3, generator=torch.Generator().manual_seed(i)) * 1e-2) for i in range(2)]
+        features = [feature.requires_grad_() for feature in features]
+        rows = each(features)
+        sum(row[0].sum() for row in rows).backward()  # type: ignore[union-attr]
+        results.append((rows, [feature.grad for feature in features], gradients(each)))
+    for row in results[0][0]:
+        torch.testing.assert_close(row.norm(dim=1), torch.ones(len(row)), rtol=2e-2, atol=0)
+    same = [torch.equal(one, other) for one, other in zip(*map(flat, results), strict=True)]
+    assert all(same) if name == "fp16" else not any(same)
+
+
+def test_a_student_without_convolutions() -> None:
+    """Gradients of terms on its features are true in fp16, in which it stays in float32."""
+
+    class Pixelwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix, self.out = nn.Linear(3, 4), nn.Linear(4, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.out(self.mix(images.movedim(1, 3))).movedim(3, 1)
+
+    torch.manual_seed(0)
+    student, big = Pixelwise(), Pixelwise().requires_grad_(False)
+    twin = copy.deepcopy(student)
+    half = HalfPrecision("fp16", "cpu")
+    half.run(student)
+    images = torch.rand(2, 3, 4, 4)
+    for network, precision in ((student, half), (twin, None)):
+        Distiller(network, big, ["attention", "pixel"], taps="mix", half=precision)(images).total.backward()
+    for one, other in zip(gradients(student), gradients(twin), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_convolutions_of_any_class_are_in_half_precision() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, 2, 3, 1, 1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(functional.conv2d(images, self.weight[0]))
+            return seen[-1]
+
+    seen: list[torch.Tensor] = []
+    network = Own()
+    HalfPrecision("fp16", "cpu").run(network)
+    network(torch.ones(1, 3, 4, 4))
+    assert seen[0].dtype == torch.float16
+
+
 class TestScale:
     def test_second_derivatives_are_refused(self) -> None:
         _, judge = networks()
@@ -239,7 +314,7 @@ class TestHosts:
         def make(**given: object):  # type: ignore[no-untyped-def]
             return set_up(cls, distil_options(teachers, model=name, distill="pixel,srp", **given))
 
-        ours = make(distill_amp=precision)
+        ours = make(amp=precision)
         ours._keeper.half.scale = scale
         for seed in range(2):
             train_step(ours, 2, seed)
@@ -282,7 +357,7 @@ class TestOverflow:
         self, models: ModuleType, teachers: Path, name: str
     ) -> None:
         """With batch norms, whose running statistics are part of graphs that still wait for their backward pass."""
-        options = distil_options(teachers, model=name, distill="pixel", distill_amp="fp16", norm="batch")
+        options = distil_options(teachers, model=name, distill="pixel", amp="fp16", norm="batch")
         model = set_up(distilling(models.find_model_using_name(name)), options)
         model._keeper.half.scale = 2.0**24  # D overflows, whose gradients are the larger ones
         for seed in range(30):
@@ -306,7 +381,7 @@ class TestOverflow:
                 self.optimizers[-1].step()
 
         for precision in PRECISIONS:
-            options = distil_options(teachers, distill="pixel", distill_amp=precision)
+            options = distil_options(teachers, distill="pixel", amp=precision)
             model = set_up(distilling(Several), options)
             if precision == "fp16":
                 model._keeper.half.scale = 1024.0
@@ -317,7 +392,7 @@ class TestOverflow:
     def test_is_skipped_without_a_word_until_it_fits(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        options = distil_options(teachers, distill="pixel", distill_amp="fp16", lambda_pixel="1e4", max_bad_steps=0)
+        options = distil_options(teachers, distill="pixel", amp="fp16", lambda_pixel="1e4", max_bad_steps=0)
         model = set_up(distilling(models.find_model_using_name("pix2pix")), options)
         half = model._keeper.half
         half.scale = 2.0**40
@@ -334,14 +409,14 @@ class TestOverflow:
         assert all(tensor.isfinite().all() for tensor in after.values())
 
     def test_what_no_scale_mends_is_told(self, models: ModuleType, teachers: Path) -> None:
-        options = distil_options(teachers, distill="pixel", distill_amp="fp16", max_bad_steps=0)
+        options = distil_options(teachers, distill="pixel", amp="fp16", max_bad_steps=0)
         model = set_up(distilling(models.find_model_using_name("pix2pix")), options)
         model._distilled[0].teacher.model[-2].bias.data.fill_(float("nan"))
         with pytest.raises(KDError, match="epoch 1, iteration 1: pixel is nan"):
             train_step(model)
 
     def test_the_scale_is_saved_and_restored(self, models: ModuleType, teachers: Path) -> None:
-        options = distil_options(teachers, distill="pixel", distill_amp="fp16")
+        options = distil_options(teachers, distill="pixel", amp="fp16")
         cls = distilling(models.find_model_using_name("pix2pix"))
         model = set_up(cls, options)
         model._keeper.half.scale = 512.0
@@ -353,12 +428,12 @@ class TestOverflow:
         options.continue_train, options.epoch_count = True, 2
         again = set_up(cls, options)._keeper.half
         assert (again.scale, again.growth) == (512.0, 1)
-        options.distill_amp = "bf16"
+        options.amp = "bf16"
         model = set_up(cls, options)
         assert model._keeper.half.scale == 1
         train_step(model)
         model.save_networks("latest")
-        options.distill_amp = "fp16"
+        options.amp = "fp16"
         assert set_up(cls, options)._keeper.half.scale == SCALE
 
 

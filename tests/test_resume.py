@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import random
 import re
 import resource
 import signal
@@ -12,17 +13,20 @@ from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from conftest import (
     FORMS,
     HOSTS,
     LAUNCH,
+    REPOSITORY,
     SMALL,
     distil_options,
     distilling,
     flat,
     host_arguments,
+    host_batch,
     run,
     set_up,
     succeed,
@@ -109,20 +113,105 @@ def equal(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
     return len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+def test_networks_that_terms_have_drawn(
+    models: ModuleType, teachers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``perceptual`` with random weights goes on with the same, though PyTorch may have come to draw others."""
+    (tmp_path / "drawing.py").write_text(
+        "from torch import nn\n\n\ndef tiny():\n    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 2, 3))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    given = {
+        "model": "cycle_gan", "distill": "perceptual,pixel", "perceptual_network": "drawing:tiny",
+        "perceptual_layers": "1", "perceptual_weights": "random",
+    }  # fmt: skip
+
+    def drawn(model) -> list[torch.Tensor]:  # type: ignore[no-untyped-def]
+        return flat([d.distiller.terms["perceptual"].term.network.state_dict() for d in model._distilled])
+
+    first, _ = saved(models, teachers, **given)
+    before, after = drawn(first), []
+    assert len(before) == 2 * 4
+    monkeypatch.setattr(torch.nn.Conv2d, "reset_parameters", lambda self: torch.nn.init.ones_(self.weight))
+    for again in (True, False):
+        after.append(drawn(build(models, options(teachers, continue_train=again, **given))))
+    assert equal(after[0], before) and not equal(after[1], before)
+
+
+def test_only_what_terms_have_drawn_is_saved(models: ModuleType, teachers: Path) -> None:
+    given = {"distill": "pixel,perceptual", "perceptual_network": str(teachers / "latest_net_G.pth")}
+    _, folder = saved(models, teachers, **given)
+    state = RunState.read(folder)
+    assert state is not None and state.terms == {}
+
+
 class TestSaves:
-    def test_inside_an_epoch_begin_it_again(
+    @pytest.mark.parametrize("steps", [1, 3])
+    def test_inside_an_epoch_pass_over_its_first_batches(
+        self, models: ModuleType, teachers: Path, steps: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Whatever the host draws meanwhile, and without a word of it in its own displays and saves."""
+        model = build(models, options(teachers, print_freq=1, save_latest_freq=2, save_epoch_freq=1))
+        for seed in range(steps):
+            train_step(model, seed=seed)
+        model.save_networks("latest")
+        numbers = [torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()]
+        folder = teachers.parent / "student"
+        saved = {file.name: file.read_bytes() for file in folder.iterdir()}
+        again = build(models, options(teachers, continue_train=True, print_freq=1, save_latest_freq=2,
+                                      save_epoch_freq=1), seed=1)  # fmt: skip
+        assert f"continuing after {steps} steps of epoch 1: its first {steps} batches are" in capsys.readouterr().out
+        for seed in range(steps):
+            assert again.opt.print_freq > 1e9 and again.opt.save_latest_freq > 1e9 and again.opt.save_epoch_freq == 1
+            torch.rand(5), random.random(), np.random.rand()
+            again.save_networks("latest")  # by a host that does not ask its options
+            train_step(again, seed=seed)
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == saved
+        assert equal(weights(again), weights(model))
+        assert f"continuing with step {steps + 1} of epoch 1" in capsys.readouterr().out
+        assert equal([torch.get_rng_state()], numbers[:1])
+        assert [random.getstate(), np.random.get_state()[1].tolist()] == numbers[1:]
+        train_step(model, seed=9)
+        train_step(again, seed=9)
+        assert equal(weights(again), weights(model))  # with the optimizers' moments
+        assert again.opt.print_freq == 1 and again.opt.save_latest_freq == 2 and again._iteration == steps + 1
+        again.save_networks("latest")
+        assert RunState.read(folder).place == (1, steps + 1, False)
+
+    def test_inside_an_epoch_of_other_pictures(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        """Or of fewer: the run goes on, and says so."""
         model = build(models, options(teachers))
-        for _ in range(3):
+        for _ in range(2):
             train_step(model)
         model.save_networks("latest")
         again = build(models, options(teachers, continue_train=True), seed=1)
-        assert "continuing after 3 steps of epoch 1, which is begun again" in capsys.readouterr().out
-        assert equal(weights(again), weights(model)) and again.opt.epoch_count == 1
-        train_step(model)
+        for _ in range(2):
+            again.set_input({**host_batch(), "A_paths": ["b"]})
+            again.optimize_parameters()
+        assert "note: the data set gives other pictures than before the save" in capsys.readouterr().out
+        fewer = build(models, options(teachers, continue_train=True), seed=1)
+        train_step(fewer)
+        fewer.update_learning_rate()
+        assert "note: the data set has fewer batches than before the save" in capsys.readouterr().out
+        before = weights(fewer)
+        train_step(fewer)
+        assert not equal(weights(fewer), before)
+
+    def test_inside_an_epoch_of_a_host_with_a_loop_of_its_own(
+        self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """That trains elsewhere than in ``optimize_parameters``, so the epoch is begun again."""
+        model = build(models, options(teachers))
+        model.set_input(host_batch())
+        model.forward()
+        model.save_networks("latest")
+        again = build(models, options(teachers, continue_train=True), seed=1)
+        assert "continuing after 1 steps of epoch 1, which is begun again" in capsys.readouterr().out
+        before = weights(again)
         train_step(again)
-        assert equal(weights(again), weights(model))  # with the optimizers' moments
+        assert not equal(weights(again), before)
 
     def test_the_state_holds_tensors_and_numbers_alone(self, models: ModuleType, teachers: Path) -> None:
         _, folder = saved(models, teachers, model="cycle_gan", pool_size=2, lr_policy="plateau")
@@ -142,13 +231,19 @@ class TestSaves:
         assert RunState.read(folder).lr_ahead == 0
         assert not (folder / "1_distill_state.pth").exists()
 
-    @pytest.mark.parametrize("moves", [0, 1, 2, 3, 4])
+    @pytest.mark.parametrize("moves", [0, 1, 2, 3, 4, 5])
+    @pytest.mark.parametrize("first_save", [False, True])
     def test_killed_while_saving(
-        self, models: ModuleType, teachers: Path, moves: int, capsys: pytest.CaptureFixture[str]
+        self, models: ModuleType, teachers: Path, moves: int, first_save: bool, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """After every file that is moved into place: what is continued is one complete save, and it is said which."""
+        """After every file that is moved into place: what is continued is one complete save, and it is said which.
+
+        The save before may be the same run's, or that of another run of the same name.
+        """
         model, folder = saved(models, teachers)
         first = weights(model)
+        if first_save:
+            model = build(models, options(teachers), seed=5)
         train_step(model)
         second = weights(model)
         child = os.fork()
@@ -162,31 +257,39 @@ class TestSaves:
 
             Path.replace = moving  # type: ignore[method-assign, assignment]
             model.save_networks("latest")
-            os.kill(os.getpid(), signal.SIGKILL)  # adapters, two networks, the state: there are no more
+            os.kill(os.getpid(), signal.SIGKILL)  # two networks, adapters, the record, the state: there are no more
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        assert bool(list(folder.glob(".*"))) == (moves < 4)
+        assert bool(list(folder.glob(".*"))) == (moves < 5)
         capsys.readouterr()
         again = build(models, options(teachers, continue_train=True), seed=1)
         said = capsys.readouterr().out
-        assert equal(weights(again), second if moves == 4 else first) and not equal(first, second)
-        assert ("the last save was cut short: latest is again that of epoch 1" in said) == (moves in (2, 3))
-        assert f"continuing after {2 if moves == 4 else 1} steps of epoch 1" in said
+        assert equal(weights(again), second if moves else first) and not equal(first, second)
+        assert ("the last save was cut short while its files were moved" in said) == (0 < moves < 5)
+        steps = 2 if moves and not first_save else 1
+        assert f"continuing after {steps} steps of epoch 1" in said
         assert not list(folder.glob(".*"))  # nothing is left lying about
-        train_step(again)
+        for _ in range(steps + 1):
+            train_step(again)
         again.save_networks("latest")
         assert equal(weights(build(models, options(teachers, continue_train=True), seed=2)), weights(again))
 
     def cut_short(self, model, folder: Path) -> None:  # type: ignore[no-untyped-def]
-        """Leave what a kill between the networks' files leaves."""
-        before = (folder / "latest_net_G.pth").read_bytes(), (folder / "latest_distill_state.pth").read_bytes()
+        """Leave what a kill between the networks' files leaves: one is moved, the rest is not."""
+        before = {file: file.read_bytes() for file in folder.glob("latest_*")}
         train_step(model)
         model.save_networks("latest")
+        elsewhere = folder / ".saving_x"
+        elsewhere.mkdir()
         moved = folder / "latest_net_D.pth"
-        (folder / ".latest_being_saved").write_text(json.dumps({moved.name: sha256(moved)}))
-        (folder / "latest_net_G.pth").write_bytes(before[0])
-        (folder / "latest_distill_state.pth").write_bytes(before[1])
+        names = [file.name for file in before]
+        digests = {name: sha256(folder / name) for name in names}
+        (folder / ".latest_being_saved").write_text(json.dumps({"from": elsewhere.name, "files": digests}))
+        for file, content in before.items():
+            if file != moved:
+                file.replace(elsewhere / file.name)
+                file.write_bytes(content)
 
-    def test_networks_saved_since_are_not_repaired(
+    def test_networks_saved_since_are_left_as_they_are(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The host alone has gone on after a save that was cut short: its networks are newer."""
@@ -203,17 +306,17 @@ class TestSaves:
     ) -> None:
         model, folder = saved(models, teachers)
         model.save_networks(1)
-        first = weights(model)
         self.cut_short(model, folder)
         build(models, options(teachers, continue_train=True, epoch="1"), seed=1)
-        again = build(models, options(teachers, continue_train=True, epoch_count=2), seed=1)
-        assert "the last save was cut short" in capsys.readouterr().out and equal(weights(again), first)
+        assert "the last save was cut short" in capsys.readouterr().out
+        again = build(models, options(teachers, continue_train=True, epoch_count=1), seed=1)
+        assert equal(weights(again), weights(model))
 
-    def test_a_fresh_run_does_not_continue_an_old_one(self, models: ModuleType, teachers: Path) -> None:
-        """Not even if it is killed in its first save."""
+    def test_a_fresh_run_leaves_an_old_one_whole_until_it_has_saved(self, models: ModuleType, teachers: Path) -> None:
+        """Its networks, its state and its record: also if it is killed in its first save."""
         _, folder = saved(models, teachers)
-        fresh = build(models, options(teachers), seed=4)
-        assert (folder / "latest_distill_state.pth").exists()  # until it saves for the first time
+        before = {file.name: file.read_bytes() for file in folder.iterdir()}
+        fresh = build(models, options(teachers, student_ngf=2), seed=4)
         train_step(fresh)
         child = os.fork()
         if not child:  # pragma: no cover - the child is killed
@@ -221,7 +324,7 @@ class TestSaves:
             fresh.save_networks("latest")
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        assert RunState.read(folder) is None
+        assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
 
     def test_before_the_first_step_change_nothing(self, models: ModuleType, teachers: Path) -> None:
         model, folder = saved(models, teachers)
@@ -420,3 +523,68 @@ def test_a_state_with_weights_that_are_no_numbers_is_still_of_them() -> None:
     assert is_of(model, state)
     network.weight.data[1, 1] += 1
     assert not is_of(model, state)
+
+
+def test_every_process_goes_on_with_its_own_pools_and_random_numbers(teachers: Path) -> None:
+    """Saved inside an epoch, by processes that have seen different pictures."""
+    script = teachers.parent / "script.py"
+    script.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY / "tests")!r})
+import random
+from pathlib import Path
+import torch
+from torch import distributed
+from conftest import HOST, distil_options, distilling, flat, imported_host, set_up, train_step
+from kd_plugin.host.state import RunState, state_file
+teachers = Path({str(teachers)!r})
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+given = dict(model="cycle_gan", distill="pixel", student_ngf=3, pool_size=2, n_epochs=5)
+with imported_host(HOST, "2025") as models:
+    cls = distilling(models.find_model_using_name("cycle_gan"))
+    model = set_up(cls, distil_options(teachers, **given))
+    random.seed(rank), torch.manual_seed(rank)
+    for step in range(3):
+        train_step(model, seed=10 * rank + step)
+    distributed.barrier()
+    model.save_networks("latest")
+    numbers, python = torch.get_rng_state(), random.getstate()
+    pools = [t.clone() for t in flat([model.fake_A_pool.images, model.fake_B_pool.images])]
+    distributed.barrier()
+
+    def again():
+        torch.manual_seed(99), random.seed(99)
+        found = set_up(cls, distil_options(teachers, continue_train=True, **given), seed=5)
+        for step in range(3):
+            train_step(found, seed=10 * rank + step)
+        return found
+
+    def same(ours, theirs):
+        return len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs))
+
+    found = again()
+    assert same(flat([found.fake_A_pool.images, found.fake_B_pool.images]), pools)
+    assert torch.equal(torch.get_rng_state(), numbers) and random.getstate() == python
+    first, second = (RunState.read(found._folder, other).pools for other in range(2))
+    assert not same(flat(first), flat(second))
+    for each in (model, found):
+        torch.manual_seed(rank), random.seed(rank)
+        train_step(each, seed=7)
+    assert same(flat(found.netG_A.state_dict()), flat(model.netG_A.state_dict()))
+    distributed.barrier()
+    if rank == 1:  # killed before it could save, or its file was lost
+        state_file(found._folder, 1).unlink()
+    distributed.barrier()
+    found = again()
+    assert bool(found.fake_A_pool.images) == (rank == 0)
+    print(f"process {{rank}} goes on")
+distributed.destroy_process_group()
+""",
+        encoding="utf-8",
+    )
+    command = f"-m torch.distributed.run --nproc_per_node 2 --master_port 29549 {script}"
+    said = succeed(run(command.split(), teachers.parent)).stdout
+    assert said.count("goes on") == 2
+    assert said.count("note: image pools and random numbers of process 1 were not saved: they start afresh") == 1

@@ -277,6 +277,19 @@ class TestHosts:
         with pytest.raises(KDError, match=message):
             distilling(models.find_model_using_name("pix2pix"))(options)
 
+    def test_the_home_folder(
+        self, models: ModuleType, teachers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A shell leaves the ``~`` of ``--teacher_cache=~/cache`` as it is."""
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+        cls = distilling(models.find_model_using_name("pix2pix"))
+        train_step(set_up(cls, distil_options(teachers, distill="pixel", teacher_cache="~/cache")))
+        assert len(entries(tmp_path / "home" / "cache")) == 1 and not (tmp_path / "~").exists()
+        with pytest.raises(KDError, match="--teacher_cache ~no_such_user_here/cache: no such home folder"):
+            set_up(cls, distil_options(teachers, distill="pixel", teacher_cache="~no_such_user_here/cache"))
+
     def test_pictures_of_whole_size_are_served(self, models: ModuleType, teachers: Path, tmp_path: Path) -> None:
         options = distil_options(
             teachers, distill="pixel", teacher_cache=str(tmp_path / "cache"), preprocess="resize_and_crop",

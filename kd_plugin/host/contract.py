@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,16 @@ from torch import nn
 
 from ..errors import HostError
 
-__all__ = ["Pair", "find_pairs", "is_main_process", "network_of", "say", "several_processes"]
+__all__ = [
+    "Pair",
+    "find_pairs",
+    "is_main_process",
+    "network_of",
+    "process_count",
+    "process_rank",
+    "say",
+    "several_processes",
+]
 
 
 class Pair(NamedTuple):
@@ -68,19 +78,30 @@ def network_of(model: Any, pair: Pair) -> nn.Module:
     return network
 
 
+def process_rank() -> int:
+    """Return the rank of this process among those of the training, 0 if it is the only one."""
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+def process_count() -> int:
+    """Return on how many processes the training runs."""
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
 def is_main_process() -> bool:
     """Return whether this process is the one that writes files."""
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+    return process_rank() == 0
 
 
 def several_processes() -> bool:
     """Return whether the training runs on several processes."""
-    distributed = torch.distributed
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    return process_count() > 1
 
 
 def say(message: str) -> None:
     """Print a line among the host's own, once however many processes there are."""
-    if is_main_process():
+    announced = os.environ.get("RANK", "0") == "0"  # by torchrun, before the processes have joined
+    if is_main_process() and announced:
         print(f"[distill] {message}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -15,7 +16,7 @@ from ..networks import GeneratorSpec, build_generator
 from ..precision import DTYPES, HalfPrecision, PrecisionName, run_in
 from ..teacher_cache import TeacherCache
 from .contract import say
-from .flags import option
+from .flags import flags_of, option
 
 __all__ = ["CostOptions"]
 
@@ -36,7 +37,6 @@ class CostOptions:
         None,
         "mixed precision of all networks; losses, weights and checkpoints stay float32",
         choices=get_args(PrecisionName),
-        dest="distill_amp",
         yields=True,  # hosts that do it themselves call it so too
     )
     teacher_dtype: str | None = option(
@@ -125,15 +125,16 @@ class CostOptions:
             return None
         variant = self.teacher_dtype or self.amp or ""
         try:
-            return TeacherCache(
-                self.teacher_cache, self.teacher_cache_size * 1e9, variant, lambda line: say(f"note: {line}")
-            )
+            folder = Path(self.teacher_cache).expanduser()
+            return TeacherCache(folder, self.teacher_cache_size * 1e9, variant, lambda line: say(f"note: {line}"))
         except ArgumentError as error:
             raise OptionError(f"--teacher_cache {error}") from error
+        except RuntimeError as error:
+            raise OptionError(f"--teacher_cache {self.teacher_cache}: no such home folder, give its path") from error
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Return what the weights of a student may depend on, for JSON."""
-        return {"amp": self.amp, "teacher_dtype": self.teacher_dtype}
+        """Return the options that were set, for JSON."""
+        return {flag.name: getattr(self, flag.name) for flag in flags_of(CostOptions)}
 
 
 def _try(flag: str, name: str, device: torch.device, convert: Callable[[nn.Module], None]) -> None:

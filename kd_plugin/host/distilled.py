@@ -102,5 +102,7 @@ def record_of(
         teachers={
             d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)} for d in distilled
         },
+        dataset_mode=getattr(opt, "dataset_mode", None),
+        pictures=StudentRecord.pictures_of(opt),
         build={**build.to_dict(), "factory": build.factory or factory_of(opt.netG)},
     )

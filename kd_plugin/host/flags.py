@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import HostError, OptionError, unknown_name
 
-__all__ = ["Flag", "add_flags", "check_value", "clash", "flags_of", "option"]
+__all__ = ["Flag", "add_flags", "check_value", "clash", "flags_of", "is_ours", "option"]
+
+_YIELDED = "kd_plugin_yields"  # under this name a host's options list those of the plugin that it has itself
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,6 @@ class Flag:
         type: of its value; one of type ``bool`` takes none, and is true if it is given.
         choices: what its value may be.
         term: the term it belongs to, if any.
-        dest: under which name the host's options hold it; its own if empty.
         yields: whether it is left out in a host that has an option of the same name.
     """
 
@@ -34,13 +35,7 @@ class Flag:
     type: type = str
     choices: tuple[Any, ...] | None = None
     term: str | None = None
-    dest: str = ""
     yields: bool = False
-
-    @property
-    def attribute(self) -> str:
-        """Its name in the host's options."""
-        return self.dest or self.name
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
@@ -63,7 +58,7 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
         return
     group = parser.add_argument_group(title, description)
     for flag in flags:
-        form: dict[str, Any] = {"dest": flag.attribute, "default": flag.default, "help": flag.help}
+        form: dict[str, Any] = {"dest": flag.name, "default": flag.default, "help": flag.help}
         if flag.type is bool:
             form["action"] = "store_true"
         else:
@@ -75,6 +70,12 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
         except argparse.ArgumentError as error:
             if not flag.yields:
                 raise clash(flag) from error
+            parser.set_defaults(**{_YIELDED: [*(parser.get_default(_YIELDED) or []), flag.name]})
+
+
+def is_ours(flag: Flag, opt: Namespace) -> bool:
+    """Return whether options hold a value of an option of the plugin, and not one of the host's of that name."""
+    return hasattr(opt, flag.name) and flag.name not in getattr(opt, _YIELDED, ())
 
 
 def clash(flag: Flag) -> HostError:

@@ -52,8 +52,7 @@ class Guard:
         self._most = most
         self._half = half
         self._networks = networks
-        self._statistics = {n: [b for b in net.buffers() if b.is_floating_point()] for n, net in networks.items()}
-        self._before: dict[str, list[torch.Tensor]] = {}
+        self._before: dict[str, dict[str, torch.Tensor]] = {}  # the statistics at the beginning of the step
         self._told: set[str] = set()
         self._bad: dict[int, int] = {}  # by optimizer: how many of its steps were skipped, one after the other
         self._values: dict[str, torch.Tensor] = {}
@@ -85,7 +84,10 @@ class Guard:
         self._values = {}
         self._where = f"epoch {epoch}, iteration {iteration}"
         self._looks += 1
-        self._before = {name: [b.clone() for b in buffers] for name, buffers in self._statistics.items()}
+        self._before = {
+            name: {key: buffer.clone() for key, buffer in _statistics(network).items()}
+            for name, network in self._networks.items()
+        }
         if self._half:
             self._half.update()
 
@@ -139,8 +141,9 @@ class Guard:
         own = [name for name, network in self._networks.items() if _trains(optimizer, network)]
         # What goes through a bad student spoils the statistics of the others too.
         for name in self._networks if trains_students else own:
-            for buffer, before in zip(self._statistics[name], self._before.get(name, []), strict=False):
-                buffer.data.copy_(before)  # data: graphs of the other networks may still wait for their backward pass
+            now, before = _statistics(self._networks[name]), self._before.get(name, {})
+            for key in now.keys() & before.keys():
+                now[key].data.copy_(before[key])  # data: graphs of other networks may wait for their backward pass
         if self._half and terms_finite and self._half.overflow():
             return
         bad = self._bad[id(optimizer)] = self._bad.get(id(optimizer), 0) + 1
@@ -156,6 +159,11 @@ class Guard:
             )
         skipped = "step skipped" if trains_students else f"step of {of} skipped"
         say(f"{self._where}: {reason}; {skipped} ({bad} of at most {self._most} one after the other)")
+
+
+def _statistics(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the running statistics of a network by name. Look them up each time: ``.cuda()`` makes new tensors."""
+    return {name: buffer for name, buffer in network.named_buffers() if buffer.is_floating_point()}
 
 
 def _trains(optimizer: torch.optim.Optimizer, network: nn.Module) -> bool:

@@ -17,29 +17,33 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from ..attach import Attachment, attach
 from ..distiller import Distiller
 from ..errors import HostError, KDError, OptionError
 from ..precision import HalfPrecision
-from ..report.cost import count_parameters
 from ..teacher_cache import TeacherCache
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students
+from .command_line import check_commas, end, explain_errors, given_options
 from .contract import Pair, find_pairs, is_main_process, network_of, say
+from .default_student import check_smaller, complete_student
 from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
+from .forgotten_model import check_model
 from .guard import Guard
 from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .pictures import explain_unreadable
-from .record import build_of, check_build, current_record, recorded_build, use_record
+from .record import build_of, check_build, current_record, recorded_build, recorded_model, use_record
 from .resume import Keeper, continue_epochs
+from .resume_options import resume_distillation
 from .scaler import find_loss_scale
 from .start import note_large_discriminator, start_from_teacher
 from .student_options import keep_from_teacher
 from .teacher_network import load_teacher_of
-from .teachers import check_channels, check_not_overwritten, find_teachers, peek_teacher
+from .teachers import check_channels, check_not_overwritten, check_teacher_paths, find_teachers, peek_teacher
 
 __all__ = ["DistillMixin"]
 
@@ -74,30 +78,43 @@ class DistillMixin:
     @classmethod
     def modify_commandline_options(cls, parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
         """Add the plugin's options, or at test time take the student's from its record, and check them."""
-        parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
         report_in_one_line()
         try:
-            opt = parser.parse_known_args()[0]
-            distilling = is_train and not (cls.distill_optional and not are_in(sys.argv[1:]))
-            if distilling:
-                add_options(parser)
-            continued = getattr(opt, "continue_train", False)
-            recorded = use_record(parser) if not is_train or continued else False
-            if distilling and continued:
-                continue_epochs(parser)
-            if distilling:
-                opt = parser.parse_known_args()[0]
-                config = DistillConfig.from_namespace(opt)
-                if config is not None:
-                    check_not_overwritten(config, experiment_folder(opt))
-                    if not recorded and (teacher := peek_teacher(config)):
-                        keep_from_teacher(parser, teacher)
-                elif not cls.distill_optional:
-                    raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
+            if other := recorded_model(cls, parser, is_train):
+                return other.modify_commandline_options(parser, is_train)  # type: ignore[no-any-return]
+            explain_errors(parser, is_train)
+            parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
+            cls._add_options(parser, is_train)
         except KDError as error:
-            # argparse's way to end on a bad option, less the usage text: the host's runs over many screens.
-            parser.exit(2, f"{parser.prog}: error: {error}\n")
+            end(parser, error)
         return parser
+
+    @classmethod
+    def _add_options(cls, parser: ArgumentParser, is_train: bool) -> None:
+        opt = parser.parse_known_args()[0]
+        continued = is_train and getattr(opt, "continue_train", False)
+        record = use_record(parser) if continued or not is_train else None
+        if not is_train or (cls.distill_optional and record is None and not are_in(sys.argv[1:])):
+            return
+        add_options(parser)
+        check_commas(parser)
+        if continued:
+            continue_epochs(parser)
+        if record is not None:
+            resume_distillation(parser, record)
+        opt = parser.parse_known_args()[0]
+        config = DistillConfig.from_namespace(opt)
+        if config is not None:
+            check_not_overwritten(config, experiment_folder(opt))
+            check_teacher_paths(config, Path(opt.checkpoints_dir))
+            nets = [net for net, _ in getattr(cls, "distill_pairs", ())]
+            check_model(opt, nets, "model" in given_options(parser))
+            teacher = peek_teacher(config)
+            if teacher and record is None:
+                keep_from_teacher(parser, teacher)
+            complete_student(parser, teacher, continued, record is not None)
+        elif not cls.distill_optional:
+            raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
 
     def __init__(self, opt: Any) -> None:
         self._distilled: list[Distilled] = []
@@ -105,7 +122,9 @@ class DistillMixin:
         self._epoch: int | None = None
         self._between_epochs = False
         self._iteration = 0
+        self._in_step = False
         self._skip_learning_rate = False
+        self._guard: Guard | None = None  # until the networks are set up
         self._interruption = Interruption()
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
@@ -121,7 +140,7 @@ class DistillMixin:
         if record:
             self._build = build_of(record, opt)
             check_build(student, self._build, self._folder)
-        student.apply(opt, peek_teacher(self._config) if student.student_budget else None, record is not None)
+        student.apply(opt, peek_teacher(self._config), record is not None)
         if record:
             record.check(opt, self._folder)
         try:
@@ -144,13 +163,12 @@ class DistillMixin:
         if hasattr(super(), "data_dependent_initialize"):
             self._keeper.before_data()
 
-    def setup(self, opt: Any) -> None:
-        """Let the host set up its networks, then load the teachers and write the student's record."""
+    def setup(self, opt: Any, *arguments: Any, **named: Any) -> Any:
+        """Let the host set up its networks, then load the teachers and describe the student in a record."""
         if self._config is None:
-            super().setup(opt)  # type: ignore[misc]
-            return
+            return super().setup(opt, *arguments, **named)  # type: ignore[misc]
         self._keeper.before_setup()
-        super().setup(opt)  # type: ignore[misc]
+        returned = super().setup(opt, *arguments, **named)  # type: ignore[misc]
         for flag in self._config.idle():
             say(f"note: --{flag} has no effect, its term is not in --distill {self._config.distill}")
         cost = self._config.cost
@@ -171,17 +189,17 @@ class DistillMixin:
         if half:
             for network in networks.values():
                 half.run(network)
-        students = [distilled.distiller.student for distilled in self._distilled]
+        students = [network_of(self, pair) for pair in find_pairs(self)]
         self._guard = Guard(self.optimizers, students, networks, self._config.max_bad_steps, half)
         if getattr(opt, "continue_train", False):
             load_adapters(self._adapters(), self._folder, loaded_epoch(opt))
-        if is_main_process():
-            record_of(self, opt, self._config, self._build, self._distilled).write(self._folder)
+        self._record = record_of(self, opt, self._config, self._build, self._distilled) if is_main_process() else None
         late = self._epoch is not None  # a pass before this one, as CUT makes it, is no step
         self._epoch, self._iteration, self._between_epochs = None, 0, False
         update = super().update_learning_rate  # type: ignore[misc]
         self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
+        return returned
 
     def _distil(
         self,
@@ -205,47 +223,78 @@ class DistillMixin:
         refuse_replicas(distiller)
         distilled = Distilled(pair, file, teacher, distiller)
         say(str(distilled))
-        if count_parameters(student) >= count_parameters(teacher):
-            say(f"note: the student {pair.net} is not smaller than its teacher: give --student_ngf, e.g. 24")
-        elif not config.student.student_ndf and not config.student.student_netD:
+        smaller = check_smaller(opt, pair.net, student, teacher)
+        if smaller and not config.student.student_ndf and not config.student.student_netD:
             note_large_discriminator(self, pair, student)
         return distilled
 
-    def data_dependent_initialize(self, *arguments: Any, **named: Any) -> None:
+    def data_dependent_initialize(self, *arguments: Any, **named: Any) -> Any:
         """Let a host that has this (CUT) make networks that depend on a first batch, in a pass that is no step."""
         with self._keeper.initialising() if self._config else nullcontext():
-            super().data_dependent_initialize(*arguments, **named)  # type: ignore[misc]
+            return super().data_dependent_initialize(*arguments, **named)  # type: ignore[misc]
 
-    def update_learning_rate(self, *arguments: Any, **named: Any) -> None:
+    def update_learning_rate(self, *arguments: Any, **named: Any) -> Any:
         """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
+        returned = None
         if self._skip_learning_rate:  # a continued run has made this one already
             self._skip_learning_rate = False
         else:
-            super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
+            returned = super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
         self._between_epochs = True
         if self._config is not None:
             self._keeper.lr_updated()
+        return returned
 
-    def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> None:
-        """Let the host save its networks, then save the adapters and the state of the run beside them."""
+    def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> Any:
+        """Let the host save its networks, with the student's record, the adapters and the state of the run."""
         if self._config is None:
-            super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
-            return
+            return super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
         host_saves = functools.partial(super().save_networks, epoch, *arguments, **named)  # type: ignore[misc]
-        self._keeper.save(epoch, host_saves, lambda folder: save_adapters(self._adapters(), folder, epoch))
+        return self._keeper.save(epoch, host_saves, functools.partial(self._save_beside, epoch))
 
-    def forward(self) -> None:
+    def _save_beside(self, epoch: int | str, folder: Path) -> None:
+        """Save what belongs to the networks of an epoch."""
+        save_adapters(self._adapters(), folder, epoch)
+        if self._record is not None:
+            self._record.write(folder)
+
+    def set_input(self, *arguments: Any, **named: Any) -> Any:
+        """Let the host take a batch."""
+        if self._config is not None:
+            self._keeper.drew(next(iter((*arguments, *named.values())), None))
+        return super().set_input(*arguments, **named)  # type: ignore[misc]
+
+    def optimize_parameters(self, *arguments: Any, **named: Any) -> Any:
+        """Let the host train on its batch; in a continued run not on those that were trained before the save."""
+        if self._config is None:
+            return super().optimize_parameters(*arguments, **named)  # type: ignore[misc]
+        if not self._keeper.stepped_once:  # and so there is nothing to save
+            self._stop_if_asked()
+        if self._keeper.replaying:
+            if place := self._keeper.pass_over():
+                (self._epoch, self._iteration), self._between_epochs = place, False
+            return None
+        self._in_step = True
+        result = super().optimize_parameters(*arguments, **named)  # type: ignore[misc]
+        self._in_step = False
+        self._keeper.trained()
+        self._stop_if_asked()  # here, since the host then draws the next batch, and random numbers for it
+        return result
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
         training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
         if training:
-            self._stop_if_asked()
+            if not self._in_step:  # a host that trains elsewhere than in optimize_parameters
+                self._stop_if_asked()
             self._warn_if_unused()
             self._count_step()
         for distilled in self._distilled:
             distilled.follow(network_of(self, distilled.pair))
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self._distilled]
-            super().forward()  # type: ignore[misc]
+            returned = super().forward(*arguments, **named)  # type: ignore[misc]
+        carrying: dict[int, torch.Tensor] = {}  # by the images without terms
         for distilled, recorder in zip(self._distilled, recorders, strict=True):
             pair = distilled.pair
             output = getattr(self, pair.output, None)
@@ -262,14 +311,28 @@ class DistillMixin:
             scale = find_loss_scale(self, pair.net, result.output)
             attached, attachment = attach(result.output, result.total, scale)
             setattr(self, pair.output, attached)
+            carrying[id(output)] = attached
             setattr(self, f"teacher_{pair.output}", result.teacher_output)
             self._attached.append(attachment)
+            assert self._guard is not None
             self._guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
             for name, value in result.losses.items():
                 setattr(self, f"loss_{name}{pair.suffix}", value.detach())
+        if not carrying:
+            return returned
+        return tree_map(lambda value: carrying.get(id(value), value), returned)  # hosts may compute losses from it
 
     def _adapters(self) -> dict[str, nn.ModuleDict]:
         return {d.pair.net: d.distiller.adapters for d in self._distilled if len(d.distiller.adapters)}
+
+    def drawn_networks(self) -> dict[str, nn.Module]:
+        """Return the networks that terms have drawn at random, by generator and term; part of the run's state."""
+        return {
+            f"{distilled.pair.net}.{name}": network
+            for distilled in self._distilled
+            for name, weighted in distilled.distiller.terms.items()
+            if (network := weighted.term.drawn()) is not None
+        }
 
     def _stop_if_asked(self) -> None:
         """Save and end, between two steps, if somebody has pressed Ctrl-C."""
@@ -295,7 +358,7 @@ class DistillMixin:
             self._iteration = 0
         self._between_epochs = False
         self._iteration += 1
-        if self._distilled:
+        if self._guard is not None:
             self._guard.begin(self._epoch, self._iteration)
             self._keeper.stepped(self._epoch, self._iteration)
         for distilled in self._distilled:

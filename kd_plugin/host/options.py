@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..errors import ArgumentError, OptionError
-from ..losses import WeightedTerm, build_terms, get_term, split_names, term_names
+from ..losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names, term_names
 from ..taps import Tap, parse_taps
 from ..teacher import TeacherMode
 from .cost_options import CostOptions
-from .flags import Flag, add_flags, check_value, flags_of, option
+from .flags import Flag, add_flags, check_value, flags_of, is_ours, option
 from .student_options import StudentOptions
 
 __all__ = [
@@ -36,7 +36,7 @@ class DistillConfig:
     distill: str = option(
         "",
         f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty; NAME:G_A is for one "
-        f"direction of a CycleGAN",
+        f"direction of a CycleGAN; {NO_TERMS}: the student alone",
     )
     teacher: str = option("", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file")
     teacher_epoch: str = option("latest", "which epoch of a teacher folder to load")
@@ -73,7 +73,7 @@ class DistillConfig:
         Raises:
             OptionError: one line that says what is wrong and what to do instead.
         """
-        given = {flag: getattr(opt, flag.attribute) for flag in flags() if hasattr(opt, flag.attribute)}
+        given = {flag: getattr(opt, flag.name) for flag in flags() if is_ours(flag, opt)}
         if not getattr(opt, "distill", ""):
             stray = [flag.name for flag, value in given.items() if value != flag.default]
             if stray:
@@ -138,6 +138,8 @@ class DistillConfig:
             OptionError: an unknown name, or a value a term refuses.
         """
         names = self.names_for(net)
+        if not names:
+            return {}
         settings = self._settings(names)
         try:
             for flag, value in self._implied(names, teacher).items():
@@ -170,6 +172,7 @@ class DistillConfig:
             "distill_taps": self.distill_taps or None,
             "srp_layers": self.srp_layers or None,
             "teacher_mode": self.teacher_mode,
+            "max_bad_steps": self.max_bad_steps,
             "student_init": self.student.student_init,
             "discriminator_init": self.student.discriminator_init,
             **self.cost.to_dict(),
@@ -181,7 +184,14 @@ class DistillConfig:
     def _nets(self) -> dict[str, str]:
         """Read ``--distill``: the terms, each with the generator it is for, or "" for all."""
         nets: dict[str, str] = {}
-        for entry in split_names(self.distill):
+        entries = split_names(self.distill)
+        if entries == [NO_TERMS]:
+            return {}
+        if NO_TERMS in entries:
+            raise OptionError(
+                f"--distill {self.distill}: {NO_TERMS} is for no terms, so give it alone or leave it out"
+            )
+        for entry in entries:
             name, colon, net = entry.partition(":")
             if name in nets:
                 raise OptionError(
@@ -208,7 +218,12 @@ class DistillConfig:
     def _check(self) -> None:
         self.build_terms()
         self.taps()
-        if not (self.teacher or self.teacher_G_A or self.teacher_G_B):
+        teacher = self.teacher or self.teacher_G_A or self.teacher_G_B
+        if not self.names and teacher:
+            raise OptionError(
+                f"--distill {self.distill} trains the student alone, so a teacher, {teacher}, has no effect"
+            )
+        if self.names and not teacher:
             raise OptionError(
                 f"--distill {self.distill} needs a teacher: add --teacher checkpoints/NAME, or a .pth file"
             )

@@ -3,24 +3,101 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from ..errors import OptionError
+from ..errors import CheckpointError, OptionError
 from ..students import RECORD_NAME, StudentRecord
 from .building import StudentBuild
+from .command_line import given_options
 from .contract import say
 from .options import experiment_folder, loaded_epoch
 from .student_options import StudentOptions
 
-__all__ = ["build_of", "check_build", "current_record", "recorded_build", "use_record"]
+__all__ = [
+    "build_of",
+    "check_build",
+    "current_record",
+    "recorded_build",
+    "recorded_model",
+    "refuse_among_checkpoints",
+    "use_record",
+]
 
 
-def use_record(parser: ArgumentParser) -> bool:
+def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
+    """Return the class of the model that a student was trained with, if the command line names no ``--model``.
+
+    To be called before the model's own options are added. The recorded model becomes the parser's default.
+
+    Args:
+        cls: class of the model that the host has chosen.
+        parser: the host's, with its basic options.
+        is_train: whether the run is a training; one that continues nothing has no record.
+
+    Returns:
+        The class as the host looks it up, or None if the host's choice is to be kept.
+
+    Raises:
+        OptionError: the command line names a model that the student was not trained with, or this host has not the
+            one it was.
+    """
+    opt = parser.parse_known_args()[0]
+    folder = experiment_folder(opt)
+    if is_train and not getattr(opt, "continue_train", False):
+        return None
+    record = current_record(opt, folder, quiet=True)
+    if record is None:
+        return None
+    names = [record.model, record.model.removeprefix("distill_")]  # a patch may have been taken out since
+    if opt.model in names:
+        return None
+    given = given_options(parser)
+    named = "model" in given
+    single = named or given.get("dataset_mode") == "single" or "--model_suffix" in sys.argv
+    if opt.model == "test" and single:  # one generator of any model, on the pictures of a folder
+        return None
+    find = _find_model(cls)
+    name = next((n for n in names if importlib.util.find_spec(f"{find.__module__}.{n}_model")), "")
+    found = find(name) if name else None
+    if named:
+        if found is not None and _related(cls, found):
+            return None
+        raise OptionError(
+            f"--model {opt.model} contradicts {folder / RECORD_NAME}: the student there was trained with "
+            f"{record.model}; leave the option out"
+        )
+    if found is None:
+        raise OptionError(
+            f"{folder / RECORD_NAME}: the student was trained with --model {record.model}, which this repository "
+            f"does not have: add models/{record.model}_model.py, or name a model of this repository with --model"
+        )
+    say(f"--model {name}, as {folder / RECORD_NAME} says")
+    parser.set_defaults(model=name)
+    return found
+
+
+def _find_model(cls: type) -> Callable[[str], type]:
+    """Return the function that a host looks its models up with, given one of them."""
+    packages = (sys.modules.get(base.__module__.rpartition(".")[0]) for base in cls.__mro__)
+    return next(find for package in packages if (find := getattr(package, "find_model_using_name", None)))  # type: ignore[no-any-return]
+
+
+def _related(one: type, other: type) -> bool:
+    """Return whether two models share a class besides what all models of a host have in common."""
+    first, second = ({(base.__module__, base.__qualname__) for base in cls.__mro__} for cls in (one, other))
+    return any("models." in module and not module.endswith(".base_model") for module, _ in first & second)
+
+
+def use_record(parser: ArgumentParser) -> StudentRecord | None:
     """Make the options of a recorded student the parser's defaults, so that they need not be given.
 
     Returns:
-        Whether there is a record.
+        The record, or None if there is none.
 
     Raises:
         OptionError: an option on the command line contradicts the record.
@@ -30,17 +107,56 @@ def use_record(parser: ArgumentParser) -> bool:
     folder = experiment_folder(opt)
     record = current_record(opt, folder)
     if record is None:
-        return False
-    recorded = {"direction": record.direction, **record.options_for(opt)}
-    parser.set_defaults(**{name: value for name, value in recorded.items() if hasattr(opt, name)})
+        return None
+    recorded = record.options_for(opt)
+    if opt.model != "test":  # that takes the pictures of a folder, whichever way a student translates
+        recorded |= {"direction": record.direction, "dataset_mode": record.dataset_mode}
+    given = given_options(parser)
+    recorded = {name: value for name, value in recorded.items() if hasattr(opt, name) and value is not None}
+    _check_choices(parser, recorded, folder)
+    parser.set_defaults(**recorded)
     filled = parser.parse_known_args()[0]
+    if filled.model != "test" and given.get("direction", record.direction) != record.direction:
+        raise OptionError(
+            f"--direction {filled.direction} contradicts {folder / RECORD_NAME}: the student there was trained with "
+            f"{record.direction}; leave the option out"
+        )
     if not getattr(opt, "continue_train", False):  # there, --student_ngf may still override --ngf; checked later
         record.check(filled, folder)
+        _note_pictures(filled, record)
     if experiment_folder(filled) != folder:
         # The name was made of options that are now filled in: keep it as it was found.
         action = next(a for a in parser._actions if a.dest == "suffix")
         action.type = lambda text: text.format(**vars(opt))
-    return True
+    return record
+
+
+def _check_choices(parser: ArgumentParser, recorded: dict[str, Any], folder: Path) -> None:
+    """Check that recorded values are among those that a host allows, generators aside, of which we have more.
+
+    Raises:
+        CheckpointError: one is not.
+    """
+    for action in parser._actions:
+        if (
+            action.dest in recorded
+            and action.dest != "netG"
+            and recorded[action.dest] not in (action.choices or [recorded[action.dest]])
+        ):
+            raise CheckpointError(
+                f"{folder / RECORD_NAME}: --{action.dest} {recorded[action.dest]} is none of "
+                f"{', '.join(map(str, action.choices or ()))}"
+            )
+
+
+def _note_pictures(opt: Namespace, record: StudentRecord) -> None:
+    """Say where a test resizes or crops pictures to something else than the training did."""
+    trained = record.pictures
+    usual = {"load_size": ("load_size", "crop_size")}  # what a test loads is by default what a training crops to
+    for name, value in trained.items():
+        here = getattr(opt, name, value)
+        if here not in [trained.get(other) for other in usual.get(name, (name,))]:
+            say(f"note: --{name} {here} here, the student was trained with {value}")
 
 
 def current_record(opt: Namespace, folder: Path, quiet: bool = False) -> StudentRecord | None:
@@ -71,23 +187,37 @@ def build_of(record: StudentRecord, opt: Namespace) -> StudentBuild:
     """Return what the generators of a record were built as.
 
     Raises:
-        OptionError: the record names a function that stands among the checkpoints. Those may be anybody's, and a
-            test should run none of their code.
+        OptionError: the record names a function that stands among the checkpoints.
     """
     build = StudentBuild.from_dict(record.build)
     if build.factory:
-        module = build.factory.partition(":")[0]
-        top, *rest = module.split(".")
-        found = importlib.util.find_spec(top)  # of the first part alone, which imports nothing
-        places = [*(found.submodule_search_locations or ()), found.origin or ""] if found else []
-        folder = Path(opt.checkpoints_dir, opt.name).resolve()
-        if any(folder in Path(place, *rest).resolve().parents for place in places):
-            raise OptionError(
-                f"{folder / RECORD_NAME} has the student built by {build.factory}, a function in the same folder: if "
-                f"you trust it, copy it beside train.py and name that one in the file"
-            )
+        refuse_among_checkpoints(build.factory, opt.checkpoints_dir, Path(opt.checkpoints_dir, opt.name, RECORD_NAME))
         say(f"the student is built by {build.factory}")
     return build
+
+
+def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str], file: Path) -> None:
+    """Check that a function that a record names does not stand below the folder of the checkpoints.
+
+    Args:
+        function: ``package.module:function``.
+        checkpoints: the host's ``--checkpoints_dir``.
+        file: the record.
+
+    Raises:
+        OptionError: it does. Checkpoints may be anybody's, and a run should execute none of their code.
+    """
+    top, *rest = function.partition(":")[0].split(".")
+    found = importlib.util.find_spec(top)  # of the first part alone, which imports nothing
+    places = [*(found.submodule_search_locations or ()), found.origin or ""] if found else []
+    folder = Path(checkpoints).resolve()
+    for place in places:
+        module = Path(place, *rest).resolve()
+        if folder == module or folder in module.parents:
+            raise OptionError(
+                f"{file} names the function {function}, which is among the checkpoints, in {folder}: if you trust "
+                f"it, copy it beside train.py and name that one in the file"
+            )
 
 
 def check_build(given: StudentOptions, recorded: StudentBuild, folder: Path) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import distributed, nn
 
 from ..precision import HalfPrecision
-from .contract import is_main_process, say, several_processes
+from .contract import is_main_process, process_count, process_rank, say
 from .options import experiment_folder, loaded_epoch
 from .random_numbers import get_random_numbers, set_random_numbers
-from .saving import clean, clear_save_errors, repair_checkpoints, saving_whole_files
-from .state import RunState, capture, is_of, restore, state_file
+from .replay import Replay, fold
+from .saving import clear_save_errors, finish_save, saving_whole_files
+from .state import RunState, capture, capture_process, is_of, restore, restore_pools
 
 __all__ = ["Keeper", "continue_epochs"]
 
@@ -47,20 +49,25 @@ class Keeper:
         self.half: HalfPrecision | None = None  # that the networks run in, to be set when it is known
         self.stepped_once = False  # in this process
         self._epoch, self._iteration = 0, 0
+        self._epoch_numbers: dict[str, Any] = {}  # the random numbers before the batches of the epoch were drawn
+        self._batch: Any = None  # the one that is being trained
+        # Those of the epoch: how many were trained, and a digest of their pictures' names.
+        self._batches, self._seen, self._batches_epoch = 0, "", 0
+        self._replay: Replay | None = None
         self._lr_first = False  # whether the host sets the learning rate before an epoch, not after it
         self._updated = False  # whether it has done so since the last step
         self._lr_epoch_count = 1
-        self._saved_once = False
         self._written: bool | None = None  # since the last step: whether the state is of an epoch's end
         self._drawn: dict[str, Any] | None = None  # the random numbers, where they have gone on before the setup
 
     def before_data(self) -> None:
         """Bring the random numbers back at once, for a host that draws a batch before it sets its networks up."""
-        if self._continues() and loaded_epoch(self._model.opt) == "latest" and not several_processes():
+        if self._continues_latest() and process_count() == 1:
             self._state = RunState.read(self._folder)
             if self._state is not None and self._model.opt.epoch_count == self._state.next_epoch:
-                set_random_numbers(self._state.random_numbers)
+                set_random_numbers(_first_numbers(self._state))
                 self._drawn = get_random_numbers()
+        self._epoch_numbers = get_random_numbers()
 
     @contextmanager
     def initialising(self) -> Iterator[None]:
@@ -71,20 +78,15 @@ class Keeper:
             self._drawn = numbers
 
     def before_setup(self) -> None:
-        """Look for a state before the host loads its networks, and mend what a cut save has left."""
+        """Look for a state before the host loads its networks, and complete a save that was cut short."""
         if is_main_process() and self._folder.is_dir():
             with clear_save_errors(self._folder, "latest"):
-                clean(self._folder)
-        if self._continues() and loaded_epoch(self._model.opt) == "latest":
-            self._state = self._state or RunState.read(self._folder)
-            if is_main_process():
-                with clear_save_errors(self._folder, "latest"):
-                    repaired = repair_checkpoints(self._folder, Path(self._model.save_dir), self._state)
-                if repaired and self._state is not None:
-                    epoch = self._state.epoch
-                    say(f"the last save was cut short: latest is again that of epoch {epoch}, the last complete one")
-        if several_processes():
+                if finish_save(self._folder, Path(self._model.save_dir)):
+                    say("the last save was cut short while its files were moved into place; completed it")
+        if process_count() > 1:
             distributed.barrier()
+        if self._continues_latest():
+            self._state = RunState.read(self._folder)
 
     def after_setup(self, update_learning_rate: Callable[[], None], late: bool) -> bool:
         """Bring the state back, when networks, optimizers and adapters are there.
@@ -104,6 +106,8 @@ class Keeper:
             self._lr_epoch_count = getattr(self._model.opt, "epoch_count", 1)
         if ahead == -1:
             update_learning_rate()
+        if not late:
+            self._epoch_numbers = get_random_numbers()
         return ahead == 1
 
     def _restore(self, late: bool) -> int | None:
@@ -120,23 +124,86 @@ class Keeper:
             return None
         exact = opt.epoch_count == state.next_epoch
         restore(self._model, state, self._adapters(), exact)
-        if exact and not several_processes():  # they would all get those of the first, and cut and flip alike
-            set_random_numbers(self._drawn or state.random_numbers)
+        own = self._of_this_process(state)
+        if own is not None:
+            restore_pools(self._model, own)
         if self.half and self.half.scales and state.loss_scale:
             self.half.scale, self.half.growth = state.loss_scale
         if not exact:
             say(f"continuing at --epoch_count {opt.epoch_count} as asked, with the optimizers of epoch {state.epoch}")
             return None
         self._lr_epoch_count = state.lr_epoch_count
-        where = "after" if state.complete else f"after {state.iteration} steps of"
-        again = "" if state.complete else ", which is begun again"
-        say(f"continuing {where} epoch {state.epoch}{again}")
+        if own is not None:
+            set_random_numbers(self._drawn or _first_numbers(own))
+        if state.complete:
+            say(f"continuing after epoch {state.epoch}")
+        elif state.batches and state.processes == process_count():  # on all processes alike
+            say(
+                f"continuing after {state.iteration} steps of epoch {state.epoch}: its first {state.batches} batches "
+                f"are loaded again, but not trained on"
+            )
+            self._state = own or replace(state, random_numbers={}, seen="")
+            self._replay = Replay(opt, state.batches)
+        else:
+            say(f"continuing after {state.iteration} steps of epoch {state.epoch}, which is begun again")
         if late and self._drawn is None:
             say("note: this host draws its first pictures before, so they are not those of an unbroken run")
         last = getattr(opt, "n_epochs", 0) + getattr(opt, "n_epochs_decay", 0)
         if last and opt.epoch_count > last:
             say(f"note: all {last} epochs are trained: a larger --n_epochs trains on")
         return state.lr_ahead
+
+    def _of_this_process(self, state: RunState) -> RunState | None:
+        """Return the state with this process's own image pools and random numbers; None if they were not saved."""
+        others = [RunState.read(self._folder, rank) for rank in range(1, process_count())]
+        for rank, other in enumerate(others, 1):
+            if other is None or other.place != state.place:
+                others[rank - 1] = None
+                say(f"note: image pools and random numbers of process {rank} were not saved: they start afresh")
+        return [state, *others][process_rank()]
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the next batch is one that was trained before the save."""
+        return self._replay is not None and self._replay.left > 0
+
+    def pass_over(self) -> tuple[int, int] | None:
+        """Take note of a batch that was trained before the save and is not trained again.
+
+        Returns:
+            After the last of them the epoch and how many of its steps are made, else None.
+        """
+        assert self._replay is not None and self._state is not None
+        self._count_batch(self._state.epoch)
+        if not self._replay.pass_over():
+            return None
+        if self._state.seen not in ("", self._seen):
+            say(
+                "note: the data set gives other pictures than before the save, so the rest of the epoch is not that "
+                "of the uninterrupted run"
+            )
+        if self._state.random_numbers:
+            set_random_numbers(self._state.random_numbers)
+        self.stepped(*self._state.place[:2])
+        say(f"continuing with step {self._iteration + 1} of epoch {self._epoch}")
+        return self._epoch, self._iteration
+
+    def drew(self, batch: Any) -> None:
+        """Take note of the batch that the host trains next."""
+        self._batch = batch
+        if self._replay is not None and not self._replay.left:
+            self._replay.end()
+            self._replay = None
+
+    def trained(self) -> None:
+        """Take note that the batch has been trained, in one step or several."""
+        self._count_batch(self._epoch)
+
+    def _count_batch(self, epoch: int) -> None:
+        if epoch != self._batches_epoch:
+            self._batches_epoch, self._batches, self._seen = epoch, 0, ""
+        self._batches += 1
+        self._seen = fold(self._seen, self._batch)
 
     def stepped(self, epoch: int, iteration: int) -> None:
         """Take note of a training step."""
@@ -147,6 +214,12 @@ class Keeper:
 
     def lr_updated(self) -> None:
         """Take note that the host has set the learning rate: after an epoch, or before the next."""
+        if self._replay is not None and self._replay.begun and self._replay.left:
+            self._replay.end()
+            self._replay = None
+            say("note: the data set has fewer batches than before the save: continuing with the next epoch")
+        if not self.replaying:
+            self._epoch_numbers = get_random_numbers()
         if not self.stepped_once:
             self._lr_first = True
             return
@@ -154,59 +227,83 @@ class Keeper:
         if self._written is not None and not (self._lr_first and self._written):
             self._rewrite()
 
-    def save(self, epoch: int | str, host_saves: Callable[[], None], more: Callable[[Path], None]) -> None:
+    def save(self, epoch: int | str, host_saves: Callable[[], Any], more: Callable[[Path], None]) -> Any:
         """Let the host save its networks, with the state of the run beside them.
+
+        Nothing is saved before a continued run is where it was when it was saved last.
 
         Args:
             epoch: as the host calls it.
             host_saves: its ``save_networks``.
             more: saves what else belongs to the networks, into a folder.
 
+        Returns:
+            What ``host_saves`` does, if it was called.
+
         Raises:
             HostError: the disk is full or read-only.
         """
-        if not is_main_process() or not hasattr(self._model, "save_dir"):
-            host_saves()
-            if is_main_process():
-                more(self._folder)
-            return
+        if self.replaying:
+            return None
+        stateful = epoch == "latest" and self.stepped_once
         ended = self._updated or str(epoch).isdecimal()
-        with clear_save_errors(self._folder, epoch):
-            if not self._continues() and not self._saved_once:
-                state_file(self._folder).unlink(missing_ok=True)  # of another run in the same folder
-            self._saved_once = True
-            with saving_whole_files(self._model, self._folder, epoch) as elsewhere:
-                host_saves()
-                more(elsewhere)
-                if epoch == "latest" and self.stepped_once:
-                    self._capture(ended).write(elsewhere)
-        if epoch == "latest" and self.stepped_once:
+        if not is_main_process():
+            returned = host_saves()
+            if stateful:
+                with clear_save_errors(self._folder, epoch):
+                    self._folder.mkdir(parents=True, exist_ok=True)  # the first process may not have come so far
+                    self._capture(ended).write(self._folder, process_rank())
+        elif not hasattr(self._model, "save_dir"):
+            returned = host_saves()
+            more(self._folder)
+            return returned
+        else:
+            whole = saving_whole_files(self._model, self._folder, epoch)
+            with clear_save_errors(self._folder, epoch), whole as place:
+                returned = host_saves()
+                more(place)
+                if stateful:
+                    self._capture(ended).write(place)
+        if stateful:
             self._written = ended
         elif self._written is False and ended:
             self._rewrite()
+        return returned
 
     def _rewrite(self) -> None:
         """Write the state anew, when an epoch turns out to have ended with the last save."""
-        if is_main_process():
-            with clear_save_errors(self._folder, "latest"):
-                self._capture(True).write(self._folder)
+        with clear_save_errors(self._folder, "latest"):
+            self._capture(True).write(self._folder, process_rank())
         self._written = True
 
     def _capture(self, complete: bool) -> RunState:
         if self.half:
             self.half.update()
         ahead = int(self._updated or not complete) if self._lr_first else -int(complete and not self._updated)
-        return capture(
-            self._model,
-            self._adapters(),
-            epoch=self._epoch,
-            iteration=self._iteration,
-            complete=complete,
-            lr_ahead=ahead,
-            lr_epoch_count=self._lr_epoch_count,
-            lr=getattr(self._model.opt, "lr", 0.0),
-            loss_scale=(self.half.scale, self.half.growth) if self.half and self.half.scales else None,
-        )
+        progress = {
+            "epoch": self._epoch,
+            "iteration": self._iteration,
+            "complete": complete,
+            "lr_ahead": ahead,
+            "lr_epoch_count": self._lr_epoch_count,
+            "lr": getattr(self._model.opt, "lr", 0.0),
+            "epoch_random_numbers": {} if complete else self._epoch_numbers,
+            "batches": self._batches if self._batches_epoch == self._epoch else 0,
+            "seen": self._seen,
+            "processes": process_count(),
+            "loss_scale": (self.half.scale, self.half.growth) if self.half and self.half.scales else None,
+        }
+        if is_main_process():
+            return capture(self._model, self._adapters(), **progress)
+        return capture_process(self._model, **progress)
 
     def _continues(self) -> bool:
         return bool(getattr(self._model.opt, "continue_train", False))
+
+    def _continues_latest(self) -> bool:
+        return self._continues() and loaded_epoch(self._model.opt) == "latest"
+
+
+def _first_numbers(state: RunState) -> Mapping[str, Any]:
+    """Return the random numbers that a continued run begins with: an epoch that was not complete, from its start."""
+    return state.random_numbers if state.complete or not state.epoch_random_numbers else state.epoch_random_numbers

@@ -7,18 +7,16 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from ..errors import HostError, first_line
-from ..files import sha256, write_atomically, write_text_atomically
-from .state import RunState, state_file
+from ..files import sha256, write_text_atomically
+from ..students import RECORD_NAME
+from .state import state_file
 
-__all__ = ["clean", "clear_save_errors", "repair_checkpoints", "saving_whole_files"]
+__all__ = ["clear_save_errors", "finish_save", "saving_whole_files"]
 
 _ELSEWHERE = ".saving_"
 
@@ -49,8 +47,8 @@ def clear_save_errors(folder: Path, what: int | str) -> Iterator[None]:
 def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[Path]:
     """Let a host save its networks elsewhere, then move all into place; it gives the place for what goes with them.
 
-    A full disk or a kill leaves the files that were there. While files of ``latest`` are moved, a marker that lists
-    them tells that the set may not fit together. The state is moved last.
+    A full disk or a kill leaves the files that were there. Files of ``latest`` are moved one by one, the networks
+    first; a marker lists them meanwhile, so that the next start can complete the set (:func:`finish_save`).
     """
     original = model.save_dir
     for place in {folder, Path(original)}:
@@ -62,48 +60,55 @@ def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[P
             yield elsewhere
         finally:
             model.save_dir = original
-        files = sorted(elsewhere.iterdir(), key=lambda file: (file.name == state_file(folder).name, file.name))
+        files = sorted(file.name for file in elsewhere.iterdir())
+        files.sort(key=lambda name: (_is_ours(name), name == state_file(folder).name))
         if epoch == "latest":
-            listed = {file.name: sha256(file) for file in files}
-            write_text_atomically(_marker(folder), json.dumps(listed))
-        for file in files:
-            ours = "_distill_" in file.name
-            file.replace((folder if ours else Path(original)) / file.name)
+            digests = {file: sha256(elsewhere / file) for file in files}
+            write_text_atomically(_marker(folder), json.dumps({"from": elsewhere.name, "files": digests}))
+        _move(files, elsewhere, folder, Path(original))
     if epoch == "latest":
         _marker(folder).unlink()
 
 
-def clean(folder: Path) -> None:
-    """Remove what a killed run has left lying about."""
-    for left in folder.glob(f"{_ELSEWHERE}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    for left in folder.glob(f".{state_file(folder).name}.*"):
-        left.unlink(missing_ok=True)
+def finish_save(folder: Path, networks: Path) -> bool:
+    """Complete a save of ``latest`` whose files were being moved into place when the process was killed.
 
-
-def repair_checkpoints(folder: Path, networks: Path, state: RunState | None) -> bool:
-    """Before a host loads ``latest``: put back the networks of the last complete save, if a save was cut short.
+    To be called before a host loads its networks. What the killed run has left besides is removed.
 
     Args:
         folder: of the experiment.
         networks: where the host keeps its networks, usually the same.
-        state: the saved state.
 
     Returns:
-        Whether that was necessary. It is not if the networks have been saved since by something else.
+        Whether files were moved. None are if the kill came before the first, or if the networks have been saved since
+        by something else.
     """
     marker = _marker(folder)
-    if not marker.exists():
-        return False
-    try:
-        moved: dict[str, str] = json.loads(marker.read_text())
-    except ValueError:
-        moved = {}
-    files = {f"latest_net_{name}.pth": network for name, network in (state.networks if state else {}).items()}
-    repaired = False
-    if any((networks / name).is_file() and sha256(networks / name) == moved.get(name) for name in files):
-        for name, network in files.items():
-            write_atomically(networks / name, partial(torch.save, dict(network)))
-        repaired = True
-    marker.unlink()
-    return repaired
+    moved = False
+    if marker.exists():
+        try:
+            content = json.loads(marker.read_text())
+            elsewhere, digests = folder / Path(content["from"]).name, dict(content["files"])
+        except (ValueError, KeyError, TypeError):
+            elsewhere, digests = folder, {}
+        left = [name for name in digests if (elsewhere / name).is_file()]
+        there = [name for name in digests if name not in left and not _is_ours(name)]
+        if left and any((networks / name).is_file() and sha256(networks / name) == digests[name] for name in there):
+            _move(left, elsewhere, folder, networks)
+            moved = True
+        marker.unlink()
+    for rest in folder.glob(f"{_ELSEWHERE}*"):
+        shutil.rmtree(rest, ignore_errors=True)
+    for rest in [*folder.glob(".latest_distill_state*.pth.*"), *folder.glob(f".{marker.name}.*")]:
+        rest.unlink(missing_ok=True)
+    return moved
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a file is the plugin's, which belongs into the experiment's folder."""
+    return "_distill_" in name or name == RECORD_NAME
+
+
+def _move(names: list[str], elsewhere: Path, folder: Path, networks: Path) -> None:
+    for name in names:
+        (elsewhere / name).replace((folder if _is_ours(name) else networks) / name)

@@ -2,14 +2,13 @@
 
 ``latest_distill_state.pth`` holds everything at the moment of the host's last save of ``latest``: networks,
 optimizers, learning rates, image pools, adapters, the epoch and the random numbers. The networks are there a second
-time, beside the host's own files, since those are several: a run that is killed between two of them leaves a set that
-does not fit together, and the state, which is one file and renamed into place, then tells what the set was.
+time, beside the host's own files: a state is continued only with the weights that it belongs to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from .contract import say
 from .random_numbers import get_random_numbers
 from .scaler import scalers_of
 
-__all__ = ["RunState", "capture", "is_of", "restore", "state_file"]
+__all__ = ["RunState", "capture", "capture_process", "is_of", "restore", "restore_pools", "state_file"]
 
 _FORMAT = 1
 _RATES = ("lr", "initial_lr")
@@ -35,6 +34,9 @@ _COUNTED = ("last_epoch", "_step_count", "_last_lr", "base_lrs", "best", "num_ba
 @dataclass
 class RunState:
     """A run at one of its saves.
+
+    On several processes the first writes all of it; each other one writes its image pools and random numbers into a
+    file of its own, with the place in the training they belong to.
 
     Attributes:
         epoch: the epoch that was trained last.
@@ -49,8 +51,13 @@ class RunState:
         optimizers, schedulers: their state dicts in the order of the model.
         pools: the images in the host's image pools, by attribute.
         random_numbers: states of the random generators of Python, NumPy and PyTorch.
+        epoch_random_numbers: those at the beginning of the epoch, before its batches were drawn; empty if not known.
+        batches: how many batches of the epoch were trained, in a host that trains them in ``optimize_parameters``.
+        seen: digest of the names of their pictures.
+        processes: how many trained.
         loss_scale: scale and growth of the mixed precision, where it has a scale.
         scalers: state dicts of the host's own gradient scalers, by attribute.
+        terms: state dicts of the networks that terms have drawn at random, by generator and term.
     """
 
     epoch: int
@@ -65,27 +72,37 @@ class RunState:
     schedulers: list[Any] = field(default_factory=list)
     pools: dict[str, Any] = field(default_factory=dict)
     random_numbers: dict[str, Any] = field(default_factory=dict)
+    epoch_random_numbers: dict[str, Any] = field(default_factory=dict)
+    batches: int = 0
+    seen: str = ""
+    processes: int = 1
     loss_scale: tuple[float, int] | None = None
     scalers: dict[str, Any] = field(default_factory=dict)
+    terms: dict[str, Any] = field(default_factory=dict)
 
     @property
     def next_epoch(self) -> int:
-        """The epoch to go on with: an epoch that was not complete is begun again."""
+        """The epoch to go on with."""
         return self.epoch + 1 if self.complete else self.epoch
 
-    def write(self, folder: Path) -> None:
-        """Write the state into an experiment's folder, whole or not at all."""
+    @property
+    def place(self) -> tuple[int, int, bool]:
+        """Where in the training it is."""
+        return self.epoch, self.iteration, self.complete
+
+    def write(self, folder: Path, process: int = 0) -> None:
+        """Write the state of a process into an experiment's folder, whole or not at all."""
         content = {"format": _FORMAT, **{f.name: getattr(self, f.name) for f in fields(self)}}
-        write_atomically(state_file(folder), lambda stream: torch.save(content, stream))
+        write_atomically(state_file(folder, process), lambda stream: torch.save(content, stream))
 
     @classmethod
-    def read(cls, folder: Path) -> RunState | None:
-        """Return the state in an experiment's folder, or None where there is none.
+    def read(cls, folder: Path, process: int = 0) -> RunState | None:
+        """Return the state of a process in an experiment's folder, or None where there is none.
 
         Raises:
             CheckpointError: there is one, but it cannot be read.
         """
-        file = state_file(folder)
+        file = state_file(folder, process)
         if not file.is_file():
             return None
         try:
@@ -99,29 +116,42 @@ class RunState:
             ) from error
 
 
-def state_file(folder: Path) -> Path:
-    """Return the file of the state of a run."""
-    return folder / "latest_distill_state.pth"
+def state_file(folder: Path, process: int = 0) -> Path:
+    """Return the file of the state of a run, or of what another process than the first adds to it."""
+    return folder / (f"latest_distill_state_{process}.pth" if process else "latest_distill_state.pth")
+
+
+def capture_process(model: Any, **progress: Any) -> RunState:
+    """Return what every process has its own of; ``progress`` are the fields of the state that are no tensors."""
+    pools = {name: list(pool.images) for name, pool in _pools(model).items()}
+    return RunState(**progress, pools=pools, random_numbers=get_random_numbers())
 
 
 def capture(model: Any, adapters: Mapping[str, nn.Module], **progress: Any) -> RunState:
-    """Return the state of a host's model; ``progress`` are the fields of the state before the networks."""
-    pools = {name: list(pool.images) for name, pool in _pools(model).items()}
+    """Return the state of a host's model; ``progress`` are the fields of the state that are no tensors."""
     networks = {name: unwrap(getattr(model, f"net{name}")).state_dict() for name in model.model_names}
-    return RunState(
-        **progress,
+    return replace(
+        capture_process(model, **progress),
         networks={name: {key: tensor.cpu() for key, tensor in state.items()} for name, state in networks.items()},
         adapters={name: module.state_dict() for name, module in adapters.items()},
         optimizers=[optimizer.state_dict() for optimizer in model.optimizers],
         schedulers=[scheduler.state_dict() for scheduler in getattr(model, "schedulers", [])],
-        pools=pools,
         scalers={name: scaler.state_dict() for name, scaler in scalers_of(model).items()},
-        random_numbers=get_random_numbers(),
+        terms={name: network.state_dict() for name, network in model.drawn_networks().items()},
     )
 
 
+def restore_pools(model: Any, state: RunState) -> None:
+    """Bring the image pools of a host's model to those of a state."""
+    for name, pool in _pools(model).items():
+        if name in state.pools:
+            pool.images = [image.to(model.device) for image in state.pools[name]]
+            if hasattr(pool, "num_imgs"):  # how the family's pool counts them
+                pool.num_imgs = len(pool.images)
+
+
 def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with_schedule: bool) -> None:
-    """Bring a host's model, set up and with its networks loaded, to a state.
+    """Bring a host's model, set up and with its networks loaded, to a state, its image pools aside.
 
     Args:
         model: the host's.
@@ -145,6 +175,9 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
         for name, module in adapters.items():
             known = {key: t for key, t in state.adapters.get(name, {}).items() if key in fresh[name]}
             module.load_state_dict({**fresh[name], **known})
+        for name, network in model.drawn_networks().items():
+            if name in state.terms:
+                network.load_state_dict(state.terms[name])
         if with_schedule:
             for scheduler, saved in zip(getattr(model, "schedulers", []), state.schedulers, strict=True):
                 counted = {key: saved[key] for key in _COUNTED if key in saved}
@@ -156,11 +189,6 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
         ) from error
     if not same_terms:
         say("note: the learnt layers of the terms have changed, so the optimizers start afresh")
-    for name, pool in _pools(model).items():
-        if name in state.pools:
-            pool.images = [image.to(model.device) for image in state.pools[name]]
-            if hasattr(pool, "num_imgs"):  # how the family's pool counts them
-                pool.num_imgs = len(pool.images)
     for name, scaler in scalers_of(model).items():
         if state.scalers.get(name):  # that of one that is off is empty
             scaler.load_state_dict(state.scalers[name])

@@ -24,7 +24,11 @@ _USUAL_SIZE = 256  # of a picture, where the host's options do not tell
 class StudentOptions:
     """What the student is; a field is an option of the same name."""
 
-    student_ngf: int | None = option(None, "width of the student generator instead of --ngf", type=int)
+    student_ngf: int | None = option(
+        None,
+        "width of the student generator instead of --ngf; three eighths of the teacher's if nothing says",
+        type=int,
+    )
     student_netG: str | None = option(
         None,
         "architecture of the student generator instead of the teacher's: resnet_Nblocks with any N, unet_SIDE with "
@@ -108,18 +112,17 @@ class StudentOptions:
         return ["--student_keep has no effect without --student_init teacher"] if idle else []
 
     def apply(self, opt: Namespace, teacher: GeneratorSpec | None, recorded: bool) -> None:
-        """Give the student's options to the host under the names it builds networks from.
+        """Give the student's options to the host under the names it builds networks from; again, it changes nothing.
 
         Args:
             opt: the host's options, changed in place.
-            teacher: what the amounts of ``--student_budget`` refer to.
+            teacher: what the amounts of ``--student_budget`` refer to; its pictures are the student's.
             recorded: whether the student is there already, so that its width is not to be searched for.
 
         Raises:
             OptionError: nothing keeps within the budget, or the pictures are too small for the networks.
         """
-        if not self.student_factory:
-            _check_size(str(self.student_netG or getattr(opt, "netG", "")), opt)
+        _check_size("" if self.student_factory else str(self.student_netG or getattr(opt, "netG", "")), teacher, opt)
         for name in ("ngf", "netG", "ndf", "netD"):
             value = getattr(self, f"student_{name}")
             if value is not None:
@@ -143,11 +146,6 @@ class StudentOptions:
 
     def _within_budget(self, opt: Namespace, teacher: GeneratorSpec) -> int:
         size = _training_size(opt) or _USUAL_SIZE
-        if size % teacher.multiple:
-            raise OptionError(
-                f"the teacher, a {teacher.netG}, takes pictures whose sides are multiples of {teacher.multiple}, and "
-                f"these are {size}: give --crop_size {teacher.multiple}"
-            )
         try:
             asked = StudentRequest(
                 opt.input_nc, opt.output_nc, teacher.ngf, opt.netG, teacher.norm, conv=self.build.conv
@@ -155,7 +153,8 @@ class StudentOptions:
             found = student_within(parse_budget(self.student_budget), student_spec(asked), teacher, size)
         except ArgumentError as error:
             raise OptionError(f"--student_budget {self.student_budget}: {error}") from None
-        say(f"ngf {found.ngf} is the widest {found.netG} within {self.student_budget} at {size}x{size}")
+        if opt.ngf != found.ngf:
+            say(f"ngf {found.ngf} is the widest {found.netG} within {self.student_budget} at {size}x{size}")
         return found.ngf
 
     def _widths(self) -> tuple[int, ...] | None:
@@ -179,24 +178,41 @@ def keep_from_teacher(parser: ArgumentParser, teacher: GeneratorSpec) -> None:
     parser.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
 
 
-def _check_size(netG: str, opt: Any) -> None:
-    """Check that a U-Net can halve the pictures as often as it wants to.
+def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
+    """Check that U-Nets, teacher and student, can halve the pictures as often as they want to.
 
     Raises:
-        OptionError: it cannot; the message names one that can.
+        OptionError: one cannot; the message names what suits both.
     """
     side = _training_size(opt)
+    if side is None:
+        return
     try:
         architecture, depth = parse_netG(netG)
-    except ArgumentError:  # the host's own
-        return
-    if side is not None and architecture == "unet" and side % 2**depth:
+    except ArgumentError:  # the host's own, or the user's
+        architecture, depth = "resnet", 0
+    multiple = 2**depth if architecture == "unet" else 1
+    if teacher is not None and side % teacher.multiple:
+        both = max(multiple, teacher.multiple)  # powers of two
+        enough = -(-side // both) * both
+        raise OptionError(
+            f"the teacher, a {teacher.netG}, takes pictures whose sides are multiples of {teacher.multiple}, and "
+            f"these are {side}: add {_size_options(opt, enough)}"
+        )
+    if side % multiple:
         fitting = next((2**d for d in range(depth - 1, 4, -1) if side % 2**d == 0), None)
         hint = f"take unet_{fitting}, or a" if fitting else "take a ResNet, or a"
         raise OptionError(
-            f"a {netG} halves its pictures {depth} times, so their sides must be multiples of {2**depth}, and these "
-            f"are {side}: {hint} --crop_size of {2**depth}"
+            f"a {netG} halves its pictures {depth} times, so their sides must be multiples of {multiple}, and these "
+            f"are {side}: {hint} --crop_size of {multiple}"
         )
+
+
+def _size_options(opt: Any, side: int) -> str:
+    """Return the options that make the pictures of a training squares of ``side`` pixels."""
+    crops = "crop" in opt.preprocess
+    loads = opt.preprocess != "crop" and (not crops or opt.load_size < side)
+    return " ".join([*([f"--load_size {side}"] if loads else []), *([f"--crop_size {side}"] if crops else [])])
 
 
 def _training_size(opt: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 from torch import nn
 
 from ..checkpoint import inspect_checkpoint
-from ..errors import OptionError, UnknownNetworkError
+from ..discriminator import load_discriminator
+from ..errors import CheckpointError, OptionError, UnknownNetworkError
 from ..networks import GeneratorSpec
 from ..students import describe
 from .contract import Pair
 from .options import DistillConfig
 
-__all__ = ["check_channels", "check_not_overwritten", "find_teachers", "peek_teacher"]
+__all__ = ["check_channels", "check_not_overwritten", "check_teacher_paths", "find_teachers", "peek_teacher"]
 
 _NAME = re.compile(r"_net_(G\w*)\.pth$")
 _DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
@@ -27,14 +29,30 @@ def check_not_overwritten(config: DistillConfig, folder: Path) -> None:
     Raises:
         OptionError: a teacher is in the experiment's own folder.
     """
-    given = {"teacher": config.teacher, "teacher_G_A": config.teacher_G_A, "teacher_G_B": config.teacher_G_B}
-    for option, text in given.items():
-        path = _path(text)
-        if text and folder.resolve() in (path.resolve(), path.resolve().parent):
+    for option, path in _given(config).items():
+        if folder.resolve() in (path.resolve(), path.resolve().parent):
             raise OptionError(
-                f"--{option} {text} is where this run would save its student, over the teacher: "
+                f"--{option} {path} is where this run would save its student, over the teacher: "
                 f"give the student another --name than {folder.name}"
             )
+
+
+def check_teacher_paths(config: DistillConfig, beside: Path) -> None:
+    """Check that the teachers named are there, before it is known which generators they are for.
+
+    Args:
+        config: the options.
+        beside: the host's ``--checkpoints_dir``, where a mistyped teacher may be.
+
+    Raises:
+        OptionError: no such file or folder, or no generator of the epoch in it; the message names the nearest.
+    """
+    for option, path in _given(config).items():
+        if option != "teacher" and path.is_dir():
+            raise OptionError(f"--{option} {path} is a folder: give one file of it, such as {path}/latest_net_G.pth")
+        _check_exists(option, path, beside)
+        if path.is_dir() and not _files_in(path, config.teacher_epoch):
+            raise _none_in(path, f"{config.teacher_epoch}_net_G*.pth")
 
 
 def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, beside: Path) -> dict[Pair, Path]:
@@ -58,6 +76,13 @@ def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, 
                 f"--teacher_{net} {given}: no generator {net} is distilled here, but {' and '.join(nets)}"
             )
     found = {pair: _path(single[pair.net]) for pair in pairs if single.get(pair.net)}
+    if found and not config.teacher and config.teacher_epoch != "latest":
+        pair, file = next(iter(found.items()))
+        named = file.with_name(f"{config.teacher_epoch}_net_{pair.net}.pth")
+        raise OptionError(
+            f"--teacher_epoch {config.teacher_epoch} has no effect on a file: give that epoch's, "
+            f"--teacher_{pair.net} {named}"
+        )
     if config.teacher:
         rest = [pair for pair in pairs if pair not in found]
         if not rest:
@@ -74,14 +99,26 @@ def peek_teacher(config: DistillConfig) -> GeneratorSpec | None:
     """Return what the first teacher named is, before the model is built; None if no file tells.
 
     Raises:
-        CheckpointError: the file cannot be read.
+        CheckpointError: a file cannot be read.
+        OptionError: a file holds a discriminator.
     """
-    given = _path(config.teacher_G_A or config.teacher_G_B or config.teacher)
-    files = sorted(given.glob(f"{config.teacher_epoch}_net_G*.pth")) if given.is_dir() else [given]
-    try:
-        return inspect_checkpoint(files[0]) if files and files[0].is_file() else None
-    except UnknownNetworkError:  # perhaps the host knows how to build it
-        return None
+    specs: list[GeneratorSpec | None] = []
+    for option, path in _given(config).items():
+        file = next(iter(_files_in(path, config.teacher_epoch)), None) if path.is_dir() else path
+        if file is None or not file.is_file():
+            continue
+        try:
+            specs.append(inspect_checkpoint(file))
+        except UnknownNetworkError:  # perhaps the host knows how to build it
+            if _is_discriminator(file):
+                generator = file.with_name(file.name.replace("_net_D", "_net_G"))
+                there = generator != file and generator.is_file()
+                raise OptionError(
+                    f"--{option} {file} is a discriminator, and a teacher is a generator: "
+                    f"give {generator if there else 'a file such as latest_net_G.pth'}"
+                ) from None
+            specs.append(None)
+    return specs[0] if specs else None
 
 
 def check_channels(pair: Pair, file: Path, teacher: nn.Module, student: nn.Module) -> None:
@@ -103,6 +140,52 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _given(config: DistillConfig) -> dict[str, Path]:
+    """The teachers named, by their options; those of one generator first."""
+    named = {"teacher_G_A": config.teacher_G_A, "teacher_G_B": config.teacher_G_B, "teacher": config.teacher}
+    return {option: _path(text) for option, text in named.items() if text}
+
+
+def _files_in(folder: Path, epoch: str) -> list[Path]:
+    return sorted(folder.glob(f"{epoch}_net_G*.pth"))
+
+
+def _is_discriminator(file: Path) -> bool:
+    if "_net_D" in file.name:
+        return True
+    try:
+        load_discriminator(file)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _check_exists(option: str, path: Path, beside: Path) -> None:
+    if path.exists():
+        return
+    nearest = next(
+        (place for place in (beside / path, *_similar(path.parent, path), *_similar(beside, path)) if place.exists()),
+        None,
+    )
+    hint = f", did you mean {nearest}?" if nearest else ""
+    kind = "file or folder" if option == "teacher" else "file"
+    raise OptionError(f"--{option} {path}: no such {kind}{hint}")
+
+
+def _similar(folder: Path, path: Path) -> list[Path]:
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return [folder / name for name in difflib.get_close_matches(path.name, names, n=1)]
+
+
+def _none_in(folder: Path, wanted: str) -> OptionError:
+    there = sorted(file.name for file in folder.glob("*.pth"))
+    listed = ", ".join(there[:6]) + (", ..." if len(there) > 6 else "")
+    return OptionError(
+        f"--teacher {folder}: there is no {wanted}; it holds {listed or 'no .pth file'} "
+        f"(--teacher_epoch names another epoch; a .pth file can be given itself)"
+    )
+
+
 def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair], beside: Path) -> dict[Pair, Path]:
     if teacher.is_file():
         if epoch != "latest":
@@ -114,19 +197,11 @@ def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair], beside: Path
                 f"give the folder it is in, or {nets} (one of them is enough)"
             )
         return {pairs[0]: teacher}
-    if not teacher.is_dir():
-        hint = f", did you mean {beside / teacher}?" if (beside / teacher).exists() else ""
-        raise OptionError(f"--teacher {teacher}: no such file or folder{hint}")
+    _check_exists("teacher", teacher, beside)
     found = {pair: teacher / f"{epoch}_net_{pair.net}.pth" for pair in pairs}
     found = {pair: file for pair, file in found.items() if file.is_file()}
     if not found:
-        wanted = " or ".join(f"{epoch}_net_{pair.net}.pth" for pair in pairs)
-        there = sorted(file.name for file in teacher.glob("*.pth"))
-        listed = ", ".join(there[:6]) + (", ..." if len(there) > 6 else "")
-        raise OptionError(
-            f"--teacher {teacher}: there is no {wanted}; it holds {listed or 'no .pth file'} "
-            f"(--teacher_epoch names another epoch; a .pth file can be given itself)"
-        )
+        raise _none_in(teacher, " or ".join(f"{epoch}_net_{pair.net}.pth" for pair in pairs))
     return found
 
 

@@ -18,11 +18,22 @@ from .tv import TotalVariationLoss, total_variation_loss  # isort: skip
 from .perceptual import PerceptualLoss, perceptual_loss  # isort: skip
 from .discriminator import DiscriminatorLoss, discriminator_loss  # isort: skip
 from .frequency import FrequencyLoss, frequency_loss  # isort: skip
-from .registry import Term, TermOption, WeightedTerm, build_terms, get_term, register, split_names, term_names
+from .registry import (
+    NO_TERMS,
+    Term,
+    TermOption,
+    WeightedTerm,
+    build_terms,
+    get_term,
+    register,
+    split_names,
+    term_names,
+)
 from .schedule import Schedule
 from .wavelet_transform import wavelet_decompose
 
 __all__ = [
+    "NO_TERMS",
     "AttentionLoss",
     "DiscriminatorLoss",
     "FeatureLoss",

@@ -7,7 +7,8 @@ with :math:`\phi_l` the features of a frozen network at the layers named.
 Source: the feature reconstruction loss of Johnson, Alahi and Fei-Fei, ECCV 2016, there of one layer of VGG-16,
 relu2_2. The network is the user's to name, so nothing is downloaded and no package is needed for it: a function that
 builds it, such as ``torchvision.models:vgg16`` (with ``--perceptual_weights`` the file of its state dict, and
-``--perceptual_layers features.8`` for Johnson's layer), or the ``.pth`` of a generator.
+``--perceptual_layers features.8`` for Johnson's layer), or the ``.pth`` of a generator. Where a function's weights
+come from has to be said: a network of random weights gives a loss as well, but another one.
 """
 
 from __future__ import annotations
@@ -127,7 +128,14 @@ class PerceptualLoss(Term):
         TermOption(
             "perceptual_network", "network", str, "", "package.module:function that builds it, or a generator's .pth"
         ),
-        TermOption("perceptual_weights", "weights", str, "", "file of its state dict, for a function that needs one"),
+        TermOption(
+            "perceptual_weights",
+            "weights",
+            str,
+            "",
+            "weights of what a function builds: a file of its state dict, own if the function loads them itself, or "
+            "random, drawn with a fixed seed and saved with the training's state",
+        ),
         TermOption(
             "perceptual_layers", "layers", str, "", "modules to read, comma-separated; a generator's encoder if empty"
         ),
@@ -155,6 +163,11 @@ class PerceptualLoss(Term):
             raise ArgumentError(f"perceptual_weights {weights} has no effect, {network} has weights of its own")
         if not generator and not split_names(layers):
             raise ArgumentError(f"perceptual_layers is empty: name modules of {network}, such as features.8")
+        if not generator and not weights:
+            raise ArgumentError(
+                f"perceptual_weights is empty, and what {network} builds may have random weights: give a file of its "
+                f"state dict, own if the function loads them itself, or random"
+            )
         if scaling not in (None, *get_args(PerceptualInput)):
             raise ArgumentError(unknown_name("perceptual_input", str(scaling), get_args(PerceptualInput)))
         self.source, self.weights, self.layers = network, weights, split_names(layers)
@@ -168,12 +181,16 @@ class PerceptualLoss(Term):
             self.network = load_teacher(Path(self.source).expanduser())
             self.layers = self.layers or [place_names(self.network)["encoder"]]
         else:
-            with torch.random.fork_rng(devices=[]):  # weights drawn to be replaced leave the run's numbers alone
-                self.network = build_network(f"perceptual_network {self.source}", self.source)
-            if self.weights:
+            self.network = _build(self.source, seed=0)
+            if self.weights == "own":
+                _check_loaded(self.source, self.network)
+            elif self.weights != "random":
                 _fill(self.network, self.weights)
         self.network.requires_grad_(False).eval()
         find_modules(self.network, self.layers)  # so that a wrong one fails now
+
+    def drawn(self) -> nn.Module | None:
+        return self.network if self.weights == "random" else None
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         self.load()
@@ -181,8 +198,32 @@ class PerceptualLoss(Term):
         return perceptual_loss(student, teacher, self.network, self.layers, self.scaling)
 
 
+def _build(source: str, seed: int) -> nn.Module:
+    """Call the user's function. What it draws depends on the seed alone, and the run's random numbers stay."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would set those of GPUs too
+        return build_network(f"perceptual_network {source}", source)
+
+
+def _check_loaded(source: str, network: nn.Module) -> None:
+    """Check that a function does not draw all weights at random; a layer of its own may be new.
+
+    Raises:
+        ArgumentError: it does.
+    """
+    pairs = zip(network.parameters(), _build(source, seed=1).parameters(), strict=False)
+    same = [torch.equal(one, other) for one, other in pairs if one.ndim > 1]
+    if same and not any(same):
+        raise ArgumentError(
+            f"perceptual_weights own: {source} draws all weights at random: give a file of its state dict, or random"
+        )
+
+
 def _fill(network: nn.Module, weights: str) -> None:
-    state = read_state_dict(Path(weights).expanduser())
+    file = Path(weights).expanduser()
+    if not file.exists():
+        raise ArgumentError(f"perceptual_weights {weights}: no such file, nor is it own or random")
+    state = read_state_dict(file)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -18,8 +18,19 @@ from ..errors import ArgumentError, unknown_name
 from ..taps import Place
 from .schedule import Schedule
 
-__all__ = ["Term", "TermOption", "WeightedTerm", "build_terms", "get_term", "register", "split_names", "term_names"]
+__all__ = [
+    "NO_TERMS",
+    "Term",
+    "TermOption",
+    "WeightedTerm",
+    "build_terms",
+    "get_term",
+    "register",
+    "split_names",
+    "term_names",
+]
 
+NO_TERMS = "none"  # what --distill takes for a training without a teacher
 Reads = Literal["output", "features", "translation"]
 
 
@@ -74,6 +85,10 @@ class Term(nn.Module):
             KDError: it is missing or does not fit.
         """
 
+    def drawn(self) -> nn.Module | None:
+        """Return the network that :meth:`load` has drawn at random, for a continued training; None if it has not."""
+        return None
+
 
 @dataclass(frozen=True)
 class WeightedTerm:
@@ -113,6 +128,8 @@ def register(cls: T) -> T:
     if table != defaults:
         raise TypeError(f"{cls.__name__}: options table {table} and constructor {defaults} differ")
     taken = {option.flag for other in _TERMS.values() for option in other.options}
+    if cls.name == NO_TERMS:
+        raise ValueError(f"{cls.__name__}: a term cannot be called '{NO_TERMS}', which stands for no terms")
     if cls.name in _TERMS:
         raise ValueError(f"the term '{cls.name}' is registered already, as {_TERMS[cls.name].__name__}")
     if clash := taken & {option.flag for option in cls.options}:

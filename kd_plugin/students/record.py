@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -32,6 +33,8 @@ _GENERATOR = (
 )  # fmt: skip
 _DISCRIMINATOR = ("ndf", "netD", "n_layers_D", "normD")
 _TEXT = ("netG", "norm", "normG", "netD", "normD")
+_SWITCHES = ("no_dropout", "no_antialias", "no_antialias_up")
+_PICTURES = ("load_size", "crop_size", "preprocess")  # how a host brings pictures to the networks
 _TOLD = ("netG", "ngf", "widths", "conv", "input_nc", "output_nc", "norm")  # by a checkpoint
 
 
@@ -43,6 +46,8 @@ class StudentRecord:
         kd_plugin: version that wrote it.
         model: the host's ``--model``.
         direction: the host's ``--direction``, if it has one.
+        dataset_mode: the host's ``--dataset_mode``, if it has one.
+        pictures: its options that say how pictures were resized and cropped, by name.
         host_options: the host's own options that build the networks, by name.
         distillation: terms, weights and settings.
         build: what the generators are beyond the host's options: stage widths, convolutions, factory.
@@ -58,11 +63,18 @@ class StudentRecord:
     students: dict[str, dict[str, Any]] = field(default_factory=dict)
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
+    dataset_mode: str | None = None
+    pictures: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def options_of(opt: Namespace) -> dict[str, Any]:
         """Return those of the host's options that build the networks."""
         return {name: getattr(opt, name) for name in (*_GENERATOR, *_DISCRIMINATOR) if hasattr(opt, name)}
+
+    @staticmethod
+    def pictures_of(opt: Namespace) -> dict[str, Any]:
+        """Return those of the host's options that say how pictures are resized and cropped."""
+        return {name: getattr(opt, name) for name in _PICTURES if hasattr(opt, name)}
 
     def write(self, folder: Path) -> Path:
         """Write the record into an experiment's folder, making the folder if needed; return the file."""
@@ -89,16 +101,35 @@ class StudentRecord:
                     f"{file}: format {version} is of another version of kd_plugin, this reads {_FORMAT}"
                 )
             record = cls(**content)
-            parts = (record.host_options, record.distillation, record.students, record.teachers, record.build)
-            for part in (*parts, *record.students.values(), *record.teachers.values()):
-                if not isinstance(part, dict):
-                    raise TypeError(f"expected an object, found {part!r}")
-            for name, value in record.host_options.items():
-                if not isinstance(value, str if name in _TEXT else int):
-                    raise TypeError(f"{name} is {value!r}")
+            record._check_types()
             return record
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{file}: not a student record ({error}); delete it to go without") from error
+
+    def _check_types(self) -> None:
+        """Check that every value is of a kind this class writes: the file may come from anywhere.
+
+        Raises:
+            TypeError: naming the value.
+        """
+        parts = (self.host_options, self.distillation, self.students, self.teachers, self.build, self.pictures)
+        for part in (*parts, *self.students.values(), *self.teachers.values()):
+            if not isinstance(part, dict):
+                raise TypeError(f"expected an object, found {part!r}")
+        for name, value in (("model", self.model), ("dataset_mode", self.dataset_mode)):
+            if not _is_name(value) and (value is not None or name == "model"):
+                raise TypeError(f"{name} is {value!r}")
+        if self.direction not in ("AtoB", "BtoA", None):
+            raise TypeError(f"direction is {self.direction!r}")
+        for name, value in self.host_options.items():
+            if name in _SWITCHES:
+                right = isinstance(value, bool)
+            elif name in _TEXT:
+                right = _is_name(value)
+            else:
+                right = name in (*_GENERATOR, *_DISCRIMINATOR) and type(value) is int and value > 0
+            if not right:
+                raise TypeError(f"the host's option {name} is {value!r}")
 
     def check(self, opt: Namespace, folder: Path) -> None:
         """Check that options do not contradict the student in the folder.
@@ -141,6 +172,11 @@ class StudentRecord:
             elif "layout" in described and file.is_file() and described["layout"] != _layout(read_state_dict(file)):
                 return False
         return True
+
+
+def _is_name(value: object) -> bool:
+    """Return whether a value can name a model or an architecture; hosts make names of modules of some."""
+    return isinstance(value, str) and re.fullmatch(r"\w+", value) is not None
 
 
 def describe(network: nn.Module) -> dict[str, Any]:
