@@ -71,7 +71,7 @@ $(BIN)/.kd_demo: pyproject.toml setup.py | $(BIN)/.kd_torch
 # visdom 0.2.4 needs pkg_resources to build, which setuptools dropped in 81; without build isolation it is built
 # with the older one installed here.
 $(BIN)/.kd_dev: pyproject.toml setup.py | $(BIN)/.kd_torch
-	$(PIP) install --quiet 'setuptools<81' wheel
+	$(PIP) install --quiet 'setuptools>=77,<81' wheel
 	$(PIP) install --quiet --no-build-isolation visdom==0.2.4
 	$(PIP) install --quiet --editable '.[dev]'
 	@touch $@

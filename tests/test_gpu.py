@@ -108,7 +108,7 @@ def test_teachers_adapters_and_terms_are_where_the_student_is(models: ModuleType
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_half_precision_trains_as_float32_does(models: ModuleType, teachers: Path, amp: str) -> None:
-    model, reference = build(models, teachers, distill=TERMS, distill_amp=amp), build(models, teachers, distill=TERMS)
+    model, reference = build(models, teachers, distill=TERMS, amp=amp), build(models, teachers, distill=TERMS)
     before = weights(model)
     load(reference, before)
     train_step(reference, 2)
@@ -197,7 +197,7 @@ def test_a_skipped_step_after_a_save_leaves_the_statistics_finite(models: Module
 @pytest.mark.parametrize("amp", ["", "fp16"])
 def test_a_run_continues_with_the_state_it_was_saved_with(models: ModuleType, teachers: Path, amp: str) -> None:
     """Weights, optimizers, adapters and the GPU's random numbers; a step after that is equal but for rounding."""
-    changes = {"distill": "pixel,feature", **({"distill_amp": amp} if amp else {})}
+    changes = {"distill": "pixel,feature", **({"amp": amp} if amp else {})}
     model = build(models, teachers, **changes)
     for seed in range(3):
         train_step(model, 1, seed)
