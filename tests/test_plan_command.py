@@ -77,7 +77,20 @@ def test_the_slow_ones_are_hidden(big: Path, capsys: pytest.CaptureFixture[str])
     text = said(capsys, str(big), "--size", "64")
     found = json.loads(said(capsys, str(big), "--size", "64", "--json"))
     assert all(student["latency"] <= found["teacher"]["latency"] for student in found["students"])
-    assert found["hidden"] > 0 and f"\n{found['hidden']} not listed, as they are slower here than the" in text
+    assert found["hidden"] > 0 and f"\n{found['hidden']} students are not listed: slower here than the" in text
+
+
+def test_all_are_slow(big: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is listed or recommended, and the page says why."""
+
+    def slow(specs, size, device="cpu", rounds=5, progress=lambda done: None):  # type: ignore[no-untyped-def]
+        return [1.0 if spec == TEACHER else 2.0 for spec in specs]
+
+    monkeypatch.setattr("kd_plugin.students.plan.generator_latencies", slow)
+    text = said(capsys, str(big), "--size", "64")
+    found = json.loads(said(capsys, str(big), "--size", "64", "--json"))
+    assert text.endswith(f"{found['hidden']} students are not listed: slower here than the teacher.\n")
+    assert found["students"] == found["recommended"] == [] and "--student_ngf" not in text
 
 
 @pytest.mark.parametrize("limits", ["", "--macs 7x", "--latency 2x", "--file-size 150KB"])
@@ -89,7 +102,7 @@ def test_ends_with_what_to_begin_with(big: Path, capsys: pytest.CaptureFixture[s
     assert sorted(m for each in found["recommended"] for m in each["best"]) == ["file_size", "latency", "macs"]
     section = page.split("Begin with one of these")[1].splitlines()[1:]
     within = page.split("Begin with one of these")[1].splitlines()[0]
-    assert (limits.split() or ["wavelet paper's"])[-1] in within
+    assert (limits.split() or ["wavelet paper)"])[-1] in within
     listed = [student["flags"] for student in found["students"]]
     for line, each in zip(section, found["recommended"], strict=False):
         assert each["flags"] in listed and line.endswith(each["flags"])

@@ -85,7 +85,7 @@ def _device(name: str) -> torch.device:
 
 @contextmanager
 def _measuring() -> Iterator[Callable[[float], None]]:
-    """Show how far the measuring is: the part done is told to what the context gives."""
+    """Show how far the measuring is: the context gives a function that takes the part done."""
     progress = Progress([Phase(_MEASURING, 15)])
     progress.begin(_MEASURING)
     try:
@@ -109,9 +109,12 @@ def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
         "",
         *_notes(plan, slower),
         *_recommendation(plan, budget),
-        f"kd run train.py ... --distill wavelet,srp --teacher {given}, with the last column, trains one of them.",
     ]
-    return "\n".join(lines)
+    if plan.students:
+        lines.append(
+            f"kd run train.py ... --distill wavelet,srp --teacher {given}, with the last column, trains one of them."
+        )
+    return "\n".join(lines).rstrip()
 
 
 def _recommendation(plan: Plan, budget: Budget) -> list[str]:
@@ -122,9 +125,10 @@ def _recommendation(plan: Plan, budget: Budget) -> list[str]:
         rows.append(["", best, *costs, student_flags(student.spec, plan.teacher.spec)])
     if not rows:
         return []
-    limits = ", ".join(f"{measure} {limit.text}" for measure, limit in budget.items())
-    within = f"within {limits}" if limits else f"with the work of the wavelet paper's, {amount('macs', plan.work)}"
-    return [f"Begin with one of these, the widest of each kind {within}:", *_aligned(rows, left=[1, 5]), ""]
+    within = ", ".join(f"{measure} {limit.text}" for measure, limit in budget.items())
+    if not within:
+        within = f"macs {amount('macs', plan.work)} (three eighths of the width, as in the wavelet paper)"
+    return [f"Begin with one of these, of the widest of each kind within {within}:", *_aligned(rows, left=[1, 5]), ""]
 
 
 def _cells(cost: Footprint, teacher: Footprint | None) -> list[str]:
@@ -146,7 +150,8 @@ def _times(ratio: float) -> str:
 def _notes(plan: Plan, slower: dict[Student, Student]) -> list[str]:
     lines = []
     if plan.hidden:
-        lines += [f"{plan.hidden} not listed, as they are slower here than the teacher.", ""]
+        students = "1 student is" if plan.hidden == 1 else f"{plan.hidden} students are"
+        lines += [f"{students} not listed: slower here than the teacher.", ""]
     if not slower:
         return lines
     student, other = max(slower.items(), key=lambda pair: _work_per_time(pair[1]) / _work_per_time(pair[0]))

@@ -65,10 +65,10 @@ class Plan:
     work: float = math.inf
 
     def recommended(self) -> dict[Student, list[str]]:
-        """Return the students to begin with, each with what it is the best in: latency, MACs, file size.
+        """Return the students to begin with, each with the measures in which it is best: latency, MACs, file size.
 
-        They are among the widest student of each depth and convolution, as among all of them the narrowest would
-        always win, and none of those is better than another of them in everything.
+        They are chosen from the widest student of each depth and convolution, since among all students the narrowest
+        would always win. None of these widest students is better in all three measures than one that is returned.
         """
         widest: dict[tuple[int, str], Student] = {}
         for student in self.students:
