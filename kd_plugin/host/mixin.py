@@ -32,6 +32,7 @@ from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
 from .forgotten_model import check_model
 from .guard import Guard
+from .how_to_test import DEFAULTS, HowToTest, model_name, training_script
 from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .pictures import explain_unreadable
@@ -40,6 +41,7 @@ from .resume import Keeper, continue_epochs
 from .scaler import find_loss_scale
 from .start import note_large_discriminator, start_from_teacher
 from .student_options import keep_from_teacher
+from .summary import Summary, is_script
 from .teacher_network import load_teacher_of
 from .teachers import check_channels, check_not_overwritten, check_teacher_paths, find_teachers, peek_teacher
 
@@ -55,6 +57,7 @@ class DistillMixin:
     """
 
     distill_optional: ClassVar[bool] = False  # the runner's classes also serve runs without --distill
+    _host_defaults: ClassVar[dict[str, Any]] = {}
 
     # What the mixin uses of the host's BaseModel.
     loss_names: list[str]
@@ -77,6 +80,7 @@ class DistillMixin:
     def modify_commandline_options(cls, parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
         """Add the plugin's options, or at test time take the student's from its record, and check them."""
         parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
+        cls._host_defaults = {name: parser.get_default(name) for name in DEFAULTS}
         report_in_one_line()
         explain_errors(parser, is_train)
         try:
@@ -190,6 +194,12 @@ class DistillMixin:
         update = super().update_learning_rate  # type: ignore[misc]
         self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
+        host_class = type(self).__mro__[type(self).__mro__.index(DistillMixin) + 1]
+        plain = model_name(host_class, opt.model) if all(call.by_host for call in self._build_calls) else ""
+        commands = HowToTest(training_script(), opt, self._host_defaults, plain)
+        self._summary = Summary(opt, self._folder, self._distilled, commands)
+        if is_script():
+            self._summary.print_at_exit()
 
     def _distil(
         self,
@@ -240,6 +250,8 @@ class DistillMixin:
             return
         host_saves = functools.partial(super().save_networks, epoch, *arguments, **named)  # type: ignore[misc]
         self._keeper.save(epoch, host_saves, lambda folder: save_adapters(self._adapters(), folder, epoch))
+        if epoch == "latest":
+            self._summary.saved()
 
     def forward(self) -> None:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""
@@ -272,6 +284,7 @@ class DistillMixin:
             setattr(self, f"teacher_{pair.output}", result.teacher_output)
             self._attached.append(attachment)
             self._guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
+            self._summary.look(pair.net, distilled.distiller.student, result.losses, scale)
             for name, value in result.losses.items():
                 setattr(self, f"loss_{name}{pair.suffix}", value.detach())
 
@@ -283,6 +296,7 @@ class DistillMixin:
         number = self._interruption.asked
         if number is None:
             return
+        self._summary.drop()
         if self._keeper.stepped_once:
             self.save_networks("latest")
             say(f"stopped in epoch {self._epoch} after {self._iteration} steps, all saved: --continue_train goes on")
@@ -305,6 +319,7 @@ class DistillMixin:
         if self._distilled:
             self._guard.begin(self._epoch, self._iteration)
             self._keeper.stepped(self._epoch, self._iteration)
+            self._summary.step(self._epoch, self._iteration)
         for distilled in self._distilled:
             distilled.distiller.epoch = self._epoch
 
