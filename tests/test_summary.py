@@ -14,6 +14,7 @@ from torch import nn
 
 from kd_plugin import cli
 from kd_plugin.host import summary
+from kd_plugin.host.contract import say
 from kd_plugin.host.how_to_test import HowToTest, model_name
 from kd_plugin.host.shares import GradientShares
 from kd_plugin.losses import pixel_loss, semantic_relation_loss
@@ -147,7 +148,7 @@ class TestSummary:
         model.update_learning_rate()
         train_step(model)
         unsaved = model._summary.lines()
-        assert "note: latest is of epoch 1, 1 steps before the end" in unsaved
+        assert "note: latest is of epoch 1, 1 step before the end" in unsaved
         model.save_networks("latest")
         ended, sizes, shares, files = model._summary.lines()  # there is no test.py to name
         assert ended == "the training has ended after epoch 2"
@@ -155,8 +156,8 @@ class TestSummary:
             sum(p.numel() for p in network.parameters()) for network in (model.netG, model._distilled[0].teacher)
         ]
         assert sizes == (
-            f"G: student {count[0] / 1e6:.3f} M parameters, teacher {count[1] / 1e6:.3f} M: "
-            f"{count[1] / count[0]:.2f}x fewer"
+            f"G: student {count[0] / 1e6:.3f} M parameters, teacher {count[1] / 1e6:.3f} M, "
+            f"{count[1] / count[0]:.2f} times as many"
         )
         assert shares.startswith("G: shares of its gradient, mean of 1 step of epoch 2: host ")
         assert f"pixel {model._summary._shares['G'].shares['pixel']:.0%} (value {model.loss_pixel:.4g})" in shares
@@ -244,3 +245,14 @@ class TestCommands:
 
     def test_without_a_test_script(self) -> None:
         assert HowToTest(["nowhere/train.py"], Namespace(), {}, "pix2pix").lines() == []
+
+
+def test_lines_come_from_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of those that torchrun has started, before they have joined; a variable that something else has set is none."""
+    for rank, run_id, said in (("0", "x", True), ("1", "x", False), ("1", "", True)):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+        if run_id:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", run_id)
+        say("a line")
+        assert ("a line" in capsys.readouterr().out) == said

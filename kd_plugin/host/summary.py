@@ -95,18 +95,17 @@ class Summary:
             shares = self._shares[net]
             shares.end()
             lines.append(
-                f"{net}: student {own / 1e6:.3f} M parameters, teacher {large / 1e6:.3f} M: {large / own:.2f}x fewer"
+                f"{net}: student {own / 1e6:.3f} M parameters, teacher {large / 1e6:.3f} M, "
+                f"{large / own:.2f} times as many"
             )
             if shares.steps:
                 parts = [_part(name, share, shares.values.get(name)) for name, share in shares.shares.items()]
-                steps = "1 step" if shares.steps == 1 else f"{shares.steps} steps"
-                lines.append(
-                    f"{net}: shares of its gradient, mean of {steps} of epoch {self._epoch}: {', '.join(parts)}"
-                )
+                where = f"{_steps(shares.steps)} of epoch {self._epoch}"
+                lines.append(f"{net}: shares of its gradient, mean of {where}: {', '.join(parts)}")
         if not self._saved_epoch:
             return [*lines, "note: nothing was saved as latest: --save_epoch_freq 1 saves every epoch"]
         if self._unsaved:
-            lines.append(f"note: latest is of epoch {self._saved_epoch}, {self._unsaved} steps before the end")
+            lines.append(f"note: latest is of epoch {self._saved_epoch}, {_steps(self._unsaved)} before the end")
         files = [*(f"latest_net_{net}.pth" for net in self._sizes), RECORD_NAME]
         return [*lines, f"files: {', '.join(files)} in {self._folder}", *self._commands.lines()]
 
@@ -129,6 +128,10 @@ def _print_pending() -> None:
     if _pending is not None and failed is None:
         for line in _pending.lines():
             say(line)
+
+
+def _steps(number: int) -> str:
+    return "1 step" if number == 1 else f"{number} steps"
 
 
 def _part(name: str, share: float, value: float | None) -> str:
