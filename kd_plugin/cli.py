@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except KDError as error:
         print(f"kd: error: {error}", file=sys.stderr)
+        sys.last_value = error  # as Python keeps one that nobody catches, for what runs at exit
         return 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -113,11 +114,15 @@ class TestHosts:
         for net in NETS[model]:
             assert host.checkpoint(name, net)["model.1.weight"].shape[0] == 4
         if terms == "pixel":  # the student's test needs no option of its own, and no plugin
-            succeed(host.start("kd run", "test.py", model, name))
+            ours = re.search(r"^\[distill\] test it: kd (run test.py .*)$", trained.stdout, re.MULTILINE)[1]
+            plain = re.search(r"^\[distill\] or without kd_plugin: python (.*)$", trained.stdout, re.MULTILINE)[1]
+            results = ["--results_dir", str(host.output / "results")]
+            succeed(run([LAUNCH, "kd", *shlex.split(ours), *results], host.folder, host.form))
             pictures = {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob("*fake*.png")}
             assert len(pictures) == 4 * len(NETS[model])
             (folder / "student.json").unlink()
-            succeed(host.start("plain", "test.py", model, name, "--ngf 4 --netG resnet_6blocks"))
+            shutil.rmtree(host.output / "results" / name)
+            succeed(run([LAUNCH, "plain", *shlex.split(plain), *results], host.folder, host.form))
             assert pictures == {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob("*fake*.png")}
 
 

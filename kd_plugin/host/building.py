@@ -67,11 +67,19 @@ class StudentBuild:
 
 @dataclass(frozen=True)
 class BuildCall:
-    """A call of a host's ``define_G``: the function, its arguments by name, and the generator that came of it."""
+    """A call of a host's ``define_G``.
+
+    Attributes:
+        define_G: the function.
+        arguments: its arguments by name.
+        network: the generator that came of it.
+        by_host: whether the host has built it, and not the plugin.
+    """
 
     define_G: Callable[..., nn.Module]
     arguments: dict[str, Any]
     network: nn.Module
+    by_host: bool
 
 
 @contextmanager
@@ -131,9 +139,10 @@ def _replacement(
                 if not isinstance(netG, str) or netG not in str(error):  # it is not the name that the host refuses
                     raise
                 parse_netG(netG)
+        by_host = network is not None
         if network is None:
             network = _initialised(build_student(_request(asked, build)), original, asked)
-        calls.append(BuildCall(original, asked, network))
+        calls.append(BuildCall(original, asked, network, by_host))
         return network
 
     return define_G

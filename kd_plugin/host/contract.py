@@ -102,6 +102,7 @@ def several_processes() -> bool:
 
 def say(message: str) -> None:
     """Print a line among the host's own, once however many processes there are."""
-    announced = os.environ.get("RANK", "0") == "0"  # by torchrun, before the processes have joined
-    if is_main_process() and announced:
+    # Before the processes have joined, and after they have parted, torchrun's variables tell them apart.
+    other = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+    if is_main_process() and not other:
         print(f"[distill] {message}")

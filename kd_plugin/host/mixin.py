@@ -33,6 +33,7 @@ from .distilled import Distilled, record_of, refuse_replicas
 from .excepthook import report_in_one_line
 from .forgotten_model import check_model
 from .guard import Guard
+from .how_to_test import DEFAULTS, HowToTest, model_name, training_script
 from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .pictures import explain_unreadable
@@ -42,6 +43,7 @@ from .resume_options import resume_distillation
 from .scaler import find_loss_scale
 from .start import note_large_discriminator, start_from_teacher
 from .student_options import keep_from_teacher
+from .summary import Summary, is_script
 from .teacher_network import load_teacher_of
 from .teachers import check_channels, check_not_overwritten, check_teacher_paths, find_teachers, peek_teacher
 
@@ -57,6 +59,7 @@ class DistillMixin:
     """
 
     distill_optional: ClassVar[bool] = False  # the runner's classes also serve runs without --distill
+    _host_defaults: ClassVar[dict[str, Any]] = {}
 
     # What the mixin uses of the host's BaseModel.
     loss_names: list[str]
@@ -84,6 +87,7 @@ class DistillMixin:
                 return other.modify_commandline_options(parser, is_train)  # type: ignore[no-any-return]
             explain_errors(parser, is_train)
             parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
+            cls._host_defaults = {name: parser.get_default(name) for name in DEFAULTS}
             cls._add_options(parser, is_train)
         except KDError as error:
             end(parser, error)
@@ -199,6 +203,12 @@ class DistillMixin:
         update = super().update_learning_rate  # type: ignore[misc]
         self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
+        host_class = type(self).__mro__[type(self).__mro__.index(DistillMixin) + 1]
+        plain = model_name(host_class, opt.model) if all(call.by_host for call in self._build_calls) else ""
+        commands = HowToTest(training_script(), opt, self._host_defaults, plain)
+        self._summary = Summary(opt, self._folder, self._distilled, commands)
+        if is_script():
+            self._summary.print_at_exit()
         return returned
 
     def _distil(
@@ -250,7 +260,11 @@ class DistillMixin:
         if self._config is None:
             return super().save_networks(epoch, *arguments, **named)  # type: ignore[misc]
         host_saves = functools.partial(super().save_networks, epoch, *arguments, **named)  # type: ignore[misc]
-        return self._keeper.save(epoch, host_saves, functools.partial(self._save_beside, epoch))
+        replaying = self._keeper.replaying
+        returned = self._keeper.save(epoch, host_saves, functools.partial(self._save_beside, epoch))
+        if epoch == "latest" and not replaying:
+            self._summary.saved()
+        return returned
 
     def _save_beside(self, epoch: int | str, folder: Path) -> None:
         """Save what belongs to the networks of an epoch."""
@@ -316,6 +330,7 @@ class DistillMixin:
             self._attached.append(attachment)
             assert self._guard is not None
             self._guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
+            self._summary.look(pair.net, distilled.distiller.student, result.losses, scale)
             for name, value in result.losses.items():
                 setattr(self, f"loss_{name}{pair.suffix}", value.detach())
         if not carrying:
@@ -339,6 +354,7 @@ class DistillMixin:
         number = self._interruption.asked
         if number is None:
             return
+        self._summary.drop()
         if self._keeper.stepped_once:
             self.save_networks("latest")
             say(f"stopped in epoch {self._epoch} after {self._iteration} steps, all saved: --continue_train goes on")
@@ -361,6 +377,7 @@ class DistillMixin:
         if self._guard is not None:
             self._guard.begin(self._epoch, self._iteration)
             self._keeper.stepped(self._epoch, self._iteration)
+            self._summary.step(self._epoch, self._iteration)
         for distilled in self._distilled:
             distilled.distiller.epoch = self._epoch
 

@@ -26,7 +26,7 @@ class StudentOptions:
 
     student_ngf: int | None = option(
         None,
-        "width of the student generator instead of --ngf; three eighths of the teacher's if nothing says",
+        "width of the student generator instead of --ngf; three eighths of the teacher's if none is named",
         type=int,
     )
     student_netG: str | None = option(

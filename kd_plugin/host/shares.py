@@ -1,0 +1,119 @@
+"""How much of the gradient that trains a student comes from each term, and how much from the host's own losses."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+__all__ = ["GradientShares"]
+
+Gradients = Sequence[torch.Tensor | None]
+
+
+class GradientShares:
+    """Norms of the gradients at a student's parameters, averaged over the steps that are looked at.
+
+    All losses reach the parameters, those of features and those of images alike, so there they can be compared. The
+    terms' gradients are computed one by one, a backward pass of the student each. The host's own is what arrives in
+    its backward passes of the step, less the terms': as autograd has it, before the host clips or accumulates it. On
+    several processes it is this process's, of its part of the batch.
+
+    Attributes:
+        steps: how many were looked at.
+        values: mean of each weighted term over them, by name.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.values: dict[str, float] = {}
+        self._norms: dict[str, float] = {}
+        self._step: _Step | None = None
+
+    def begin(
+        self, student: nn.Module, losses: Mapping[str, torch.Tensor], scale: Callable[[], float] | None = None
+    ) -> None:
+        """Look at a step, between its forward pass and its backward passes.
+
+        Args:
+            student: the network that is trained.
+            losses: its weighted terms by name, with their graph.
+            scale: gives what the host multiplies its losses with before a backward pass.
+        """
+        parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        try:
+            terms = {name: _gradients(value, parameters) for name, value in losses.items()}
+        except RuntimeError:  # of a compiled or checkpointed student, whose graph can be walked once only
+            return
+        self._step = _Step(parameters, terms, {name: value.item() for name, value in losses.items()}, scale)
+
+    def end(self) -> None:
+        """End the step that is looked at, if one is; one whose gradients are not finite does not count."""
+        step, self._step = self._step, None
+        norms = step.norms() if step else {}
+        if not norms or not all(map(math.isfinite, norms.values())):
+            return
+        self.steps += 1
+        for sums, found in ((self._norms, norms), (self.values, step.values if step else {})):
+            for name, number in found.items():
+                sums[name] = sums.get(name, 0.0) + (number - sums.get(name, 0.0)) / self.steps
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The mean norms, divided by their sum: "" for the host's own losses, and each term by its name."""
+        total = sum(self._norms.values())
+        return {name: norm / total for name, norm in self._norms.items()} if total else {}
+
+
+class _Step:
+    """The gradients of one step: the terms', and what arrives at the parameters."""
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        terms: Mapping[str, Gradients],
+        values: dict[str, float],
+        scale: Callable[[], float] | None,
+    ) -> None:
+        self.values = values
+        self._terms = terms
+        self._scale = scale
+        self._scaled_by: float | None = None
+        self._arrived: list[torch.Tensor | None] = [None] * len(parameters)
+        self._hooks = [
+            parameter.register_hook(functools.partial(self._arrive, place))  # type: ignore[no-untyped-call]
+            for place, parameter in enumerate(parameters)
+        ]
+
+    def _arrive(self, place: int, gradient: torch.Tensor) -> None:
+        if self._scaled_by is None:
+            self._scaled_by = self._scale() if self._scale else 1.0
+        before = self._arrived[place]
+        self._arrived[place] = gradient.detach().clone() if before is None else before + gradient.detach()
+
+    def norms(self) -> dict[str, float]:
+        """Return the norms, "" for the host's own; none if no backward pass came by."""
+        for hook in self._hooks:
+            hook.remove()
+        if self._scaled_by is None:
+            return {}
+        own: list[torch.Tensor | None] = []
+        for place, arrived in enumerate(self._arrived):
+            parts = [gradients[place] for gradients in self._terms.values()]
+            terms = [part for part in parts if part is not None]
+            own.append(None if arrived is None else functools.reduce(torch.sub, terms, arrived / self._scaled_by))
+        return {"": _norm(own), **{name: _norm(gradients) for name, gradients in self._terms.items()}}
+
+
+def _gradients(value: torch.Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:
+    if not value.requires_grad:  # a weight of zero
+        return [None] * len(parameters)
+    return torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+
+
+def _norm(gradients: Gradients) -> float:
+    there = [gradient.norm() for gradient in gradients if gradient is not None]
+    return torch.stack(there).norm().item() if there else 0.0
