@@ -21,6 +21,7 @@ from launch import make_importable
 from PIL import Image
 
 from kd_plugin import DistillMixin, GeneratorSpec
+from kd_plugin.host import summary
 from kd_plugin.host.patches import _patch_models
 from kd_plugin.networks import build_generator
 
@@ -132,6 +133,7 @@ def start_inside(folder: Path, script: str, arguments: str, seed: int = 7) -> No
     try:
         runpy.run_path(script, run_name="__main__")
     finally:
+        summary._pending = None  # it would be printed when the tests end
         sys.argv, sys.excepthook = before[:2]
         os.chdir(before[2])
 

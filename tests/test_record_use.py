@@ -171,6 +171,10 @@ class TestResuming:
         runs.train(distilling(runs))
         assert "[distill] --model pix2pix, as " in runs.train("--n_epochs 2 --continue_train")
 
+    def test_refuses_a_run_that_has_saved_nothing(self, runs: Runs) -> None:
+        error = runs.refusal(lambda: runs.train(f"{distilling(runs)} --continue_train"))
+        assert f"--continue_train: {runs.output}/small has no latest_net_*.pth to continue from" in error
+
     def test_refuses_a_teacher_that_is_gone_or_changed(self, runs: Runs) -> None:
         runs.train(distilling(runs))
         teacher = runs.output / "big" / "latest_net_G.pth"

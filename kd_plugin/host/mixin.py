@@ -38,7 +38,7 @@ from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .pictures import explain_unreadable
 from .record import build_of, check_build, current_record, recorded_build, recorded_model, use_record
-from .resume import Keeper, continue_epochs
+from .resume import Keeper, check_saved, continue_epochs
 from .resume_options import resume_distillation
 from .scaler import find_loss_scale
 from .start import note_large_discriminator, start_from_teacher
@@ -103,6 +103,7 @@ class DistillMixin:
         add_options(parser)
         check_commas(parser)
         if continued:
+            check_saved(opt)
             continue_epochs(parser)
         if record is not None:
             resume_distillation(parser, record)

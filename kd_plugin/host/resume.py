@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import distributed, nn
 
+from ..errors import OptionError
 from ..precision import HalfPrecision
 from .contract import is_main_process, process_count, process_rank, say
 from .options import experiment_folder, loaded_epoch
@@ -19,7 +20,21 @@ from .replay import Replay, fold
 from .saving import clear_save_errors, finish_save, saving_whole_files
 from .state import RunState, capture, capture_process, is_of, restore, restore_pools
 
-__all__ = ["Keeper", "continue_epochs"]
+__all__ = ["Keeper", "check_saved", "continue_epochs"]
+
+
+def check_saved(opt: Namespace) -> None:
+    """Check that there is something to continue.
+
+    Raises:
+        OptionError: the run has saved no networks.
+    """
+    folder, epoch = experiment_folder(opt), loaded_epoch(opt)
+    if not any(folder.glob(f"{epoch}_net_*.pth")):
+        raise OptionError(
+            f"--continue_train: {folder} has no {epoch}_net_*.pth to continue from: leave the option out to begin, "
+            f"or check --name, --checkpoints_dir and --epoch"
+        )
 
 
 def continue_epochs(parser: ArgumentParser) -> None:
