@@ -260,10 +260,8 @@ class TestDefaultStudent:
             ("--ngf 64", 64),
             ("--student_ngf 5", 5),
             ("--student_widths 4,5,6", 4),
-            ("--student_netG resnet_1blocks", 64),
             ("--student_factory a:b", 64),
             ("--student_budget params=2x", None),
-            ("--continue_train", 64),
         ],
     )
     def test_named(
@@ -272,6 +270,17 @@ class TestDefaultStudent:
         opt = parse(f"{DISTILL} --teacher {save_teacher(tmp_path / 'big', ngf=16)} {arguments}")
         assert opt.ngf == width or (width is None and 6 < opt.ngf < 16)
         assert "three eighths" not in capsys.readouterr().out and not hasattr(opt, "default_student")
+
+    def test_of_another_architecture(self, parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """It says nothing of the width; but a student that is not smaller was named then."""
+        opt = parse(f"{DISTILL} --teacher {save_teacher(tmp_path / 'big', ngf=16)} --student_netG resnet_1blocks")
+        assert opt.ngf == 6 and "three eighths" in capsys.readouterr().out and not opt.default_student
+
+    def test_of_a_continued_run(self, parse: Parse, tmp_path: Path) -> None:
+        (tmp_path / "small").mkdir()
+        (tmp_path / "small" / "latest_net_G.pth").touch()
+        opt = parse(f"{DISTILL} --teacher {save_teacher(tmp_path / 'big', ngf=16)} --continue_train")
+        assert opt.ngf == 64 and not hasattr(opt, "default_student")
 
     def test_named_by_a_subclass(self, parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         models = sys.modules["models"]

@@ -13,6 +13,7 @@ import torch
 from conftest import FORMS, HOSTS, SMALL, host_arguments, imported_host, start_inside
 
 from kd_plugin import GeneratorSpec, KDError
+from kd_plugin.files import sha256
 from kd_plugin.networks import build_generator
 
 PLACES = [HOSTS[FORMS.index("2025")], *HOSTS[len(FORMS) :]]
@@ -77,6 +78,7 @@ def runs(
 ) -> Iterator[Runs]:
     with imported_host(*request.param):
         (tmp_path / "big").mkdir()
+        torch.manual_seed(0)
         for net in ("G", "G_A", "G_B"):
             teacher = build_generator(GeneratorSpec("resnet", 3, 3, 6, 6, "instance", False, True))
             torch.save(teacher.state_dict(), tmp_path / "big" / f"latest_net_{net}.pth")
@@ -96,12 +98,16 @@ class TestTests:
         shutil.rmtree(runs.output / "results")
         said = runs.test()
         assert len(right) == 4 and runs.pictures() == right
-        assert "[distill] --model pix2pix, as " in said
+        assert "[distill] --model pix2pix, as " in said and "[distill] --direction BtoA, as " in said
         # A folder of pictures, on purpose, is another test; there no direction matters.
         for given in ("--model test", "--dataset_mode single"):
             runs.test(f"{given} --dataroot {runs.images}/unpaired/testA")
         error = runs.refusal(lambda: runs.test("--direction AtoB"))
         assert re.search(r"--direction AtoB contradicts .*student\.json: .* trained with BtoA; leave", error)
+        shutil.copy(runs.output / "small" / "latest_net_G.pth", runs.output / "small" / "latest_net_G_A.pth")
+        runs.test(f"--model_suffix=_A --dataroot {runs.images}/unpaired/testA")
+        error = runs.refusal(lambda: runs.test("--dataset_mode unaligned"))
+        assert re.search(r"--dataset_mode unaligned contradicts .*: .* trained with aligned; leave the option", error)
         error = runs.refusal(lambda: runs.test("--model cycle_gan"))
         assert re.search(r"--model cycle_gan contradicts .*student\.json: .* trained with pix2pix; leave", error)
 
@@ -182,13 +188,16 @@ class TestResuming:
         networks = (runs.output / "small" / "latest_net_G.pth").read_bytes()
         error = runs.refusal(lambda: runs.train("--model pix2pix --n_epochs 2 --continue_train"))
         assert f"the teacher {teacher} of " in error and "is not there: name one with --teacher, or go on" in error
+        torch.manual_seed(9)
         other = build_generator(GeneratorSpec("resnet", 3, 3, 6, 6, "instance", False, True))
         torch.save(other.state_dict(), teacher)
         error = runs.refusal(lambda: runs.train("--model pix2pix --n_epochs 2 --continue_train"))
         assert f"the teacher {teacher} has changed since" in error
         assert (runs.output / "small" / "latest_net_G.pth").read_bytes() == networks
         moved = f"--teacher {runs.output}/moved_net_G.pth"
-        assert "teacher" in runs.train(f"--model pix2pix --n_epochs 2 --continue_train {moved}")
+        said = runs.train(f"--model pix2pix --n_epochs 2 --continue_train {moved}")
+        assert f"note: {moved} instead of the teacher {teacher} in " in said
+        assert "resuming with --distill pixel, as " in said
 
     def test_without_a_teacher_needs_a_word(self, runs: Runs) -> None:
         """``--distill none``, which the runs after it go on with."""
@@ -204,11 +213,47 @@ class TestResuming:
         runs.test()
         assert len(runs.pictures()) == 4
 
+    def test_a_save_that_was_cut_short_at_the_end_of_an_epoch(self, runs: Runs) -> None:
+        """The epoch that follows is that of the new files, which are all in place before anything is read."""
+        given = f"{distilling(runs)} --n_epochs 3"
+        runs.train(given, "whole")
+        runs.train(given.replace("--n_epochs 3", "--n_epochs 1"))
+        small = runs.output / "small"
+        before = {file.name: file.read_bytes() for file in small.glob("latest_*.pth")}
+        runs.train("--model pix2pix --n_epochs 2 --continue_train")
+        (small / ".saving_x").mkdir()
+        digests = {name: sha256(small / name) for name in before}
+        for name in before.keys() - {"latest_net_D.pth"}:  # moved already
+            (small / name).rename(small / ".saving_x" / name)
+            (small / name).write_bytes(before[name])
+        (small / ".latest_being_saved").write_text(json.dumps({"from": ".saving_x", "files": digests}))
+        said = runs.train("--model pix2pix --n_epochs 3 --continue_train")
+        assert "the last save was cut short" in said and "continuing after epoch 2" in said
+        for name in ("latest_net_G.pth", "latest_net_D.pth"):
+            ours, theirs = (torch.load(runs.output / run / name, weights_only=True) for run in ("small", "whole"))
+            assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
+
+    def test_without_a_record_is_refused(self, runs: Runs) -> None:
+        """It would train without the teacher, over the student."""
+        runs.train(distilling(runs))
+        runs.record.unlink()
+        error = runs.refusal(lambda: runs.train("--model pix2pix --ngf 4 --n_epochs 2 --continue_train"))
+        assert "latest_distill_state.pth is of a distilled run, and no student.json beside it" in error
+        said = runs.train("--model pix2pix --ngf 4 --norm instance --no_dropout --n_epochs 2 --continue_train "
+                          "--distill none")  # fmt: skip
+        assert "continuing after epoch 1" in said
+
+    def test_misspelt_options_are_named(self, runs: Runs) -> None:
+        runs.train(distilling(runs))
+        error = runs.refusal(lambda: runs.train("--model pix2pix --n_epochs 2 --continue_train --lambda_pixle 3"))
+        assert "--lambda_pixle 3: did you mean --lambda_pixel?" in error
+
     @pytest.mark.parametrize(
         "changes",
         [
             {"terms": 3}, {"options": []}, {"terms": {"pixel": 4}}, {"options": {"num_test": 0}},
             {"options": {"wavelet_levels": "4"}}, {"options": {"pixel_norm": "l9"}}, {"max_bad_steps": True},
+            {"max_bad_steps": "3"},
         ],
     )  # fmt: skip
     def test_refuses_an_edited_record(self, runs: Runs, changes: dict) -> None:
@@ -218,7 +263,9 @@ class TestResuming:
 
 
 @pytest.mark.parametrize("where", ["evil/__init__.py", "other/payload.py", "small/payload.py", "payload.py"])
-def test_no_code_among_the_checkpoints_runs(runs: Runs, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_code_among_the_checkpoints_runs(
+    runs: Runs, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Not even that of another experiment, whichever way it is importable, in tests and in trainings that resume."""
     monkeypatch.syspath_prepend(str(runs.output.parent))
     monkeypatch.syspath_prepend(str(runs.output))
@@ -231,6 +278,19 @@ def test_no_code_among_the_checkpoints_runs(runs: Runs, where: str, monkeypatch:
         assert f"names the function {function}, which is among the checkpoints" in runs.refusal(runs.test)
     before = json.loads(runs.record.read_text())
     options = {"perceptual_network": f"{module}:build", "perceptual_layers": "0"}
+    outside = tmp_path_factory.mktemp("disk") / "linked"  # an experiment may be a link to another disk
+    shutil.copytree(runs.output / "small", outside)
+    (outside / "payload.py").write_text(f"open({str(runs.output / 'ran')!r}, 'w')\nbuild = None\n")
+    (runs.output / "link").symlink_to(outside)
+    for function in (
+        "link.payload:build",
+        f"{runs.output.name}.link.payload:build",
+        "__main__:build",
+        "nowhere:build",
+    ):
+        linked = {**json.loads(runs.record.read_text()), "build": {"factory": function}}
+        (outside / "student.json").write_text(json.dumps(linked))
+        assert f"names the function {function}, " in runs.refusal(lambda: runs.test(name="link"))
     runs.edit(build={}, distillation={**before["distillation"], "distill": "perceptual", "options": options})
     error = runs.refusal(lambda: runs.train("--model pix2pix --n_epochs 2 --continue_train"))
     assert "which is among the checkpoints" in error
@@ -238,6 +298,22 @@ def test_no_code_among_the_checkpoints_runs(runs: Runs, where: str, monkeypatch:
 
 
 class TestANewRunOfAnOldName:
+    def test_without_the_terms_is_no_distilled_student(self, runs: Runs) -> None:
+        """The old record and state say nothing of it, and are kept under another name."""
+        runs.train(f"{distilling(runs)} --direction BtoA")
+        said = runs.train("--model pix2pix --ngf 4")
+        assert said.count("was of another training of this name; it is now") == 2
+        assert {f.name for f in (runs.output / "small").glob("*.old")} == {
+            "student.json.old", "latest_distill_state.pth.old"
+        }  # fmt: skip
+        runs.test("--model pix2pix --ngf 4 --netG resnet_6blocks --norm batch --direction AtoB")
+        assert "[distill]" not in runs.train("--model pix2pix --ngf 4 --continue_train")
+
+    def test_with_a_suffix_of_the_models_options(self, runs: Runs) -> None:
+        runs.train("--model pix2pix --ngf 4 --suffix {lambda_L1}")
+        runs.train(f"{distilling(runs)} --suffix {{lambda_L1}}_{{distill}}")
+        assert {f.name for f in runs.output.glob("small_*")} == {"small_100.0", "small_100.0_pixel"}
+
     def test_leaves_the_record_until_it_saves(self, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is stopped before its first save has changed nothing: the old student is still tested."""
         runs.train(distilling(runs))

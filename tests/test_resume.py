@@ -35,6 +35,7 @@ from conftest import (
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
+from kd_plugin.host.replay import fold
 from kd_plugin.host.state import RunState, is_of
 from kd_plugin.networks import build_generator
 
@@ -164,10 +165,12 @@ class TestSaves:
         for seed in range(steps):
             assert again.opt.print_freq > 1e9 and again.opt.save_latest_freq > 1e9 and again.opt.save_epoch_freq == 1
             torch.rand(5), random.random(), np.random.rand()
+            if seed:  # a host that shows something of every step
+                assert again.get_current_losses() == again.get_current_visuals() == {}
             again.save_networks("latest")  # by a host that does not ask its options
             train_step(again, seed=seed)
         assert {file.name: file.read_bytes() for file in folder.iterdir()} == saved
-        assert equal(weights(again), weights(model))
+        assert equal(weights(again), weights(model)) and again.get_current_losses() == {}
         assert f"continuing with step {steps + 1} of epoch 1" in capsys.readouterr().out
         assert equal([torch.get_rng_state()], numbers[:1])
         assert [random.getstate(), np.random.get_state()[1].tolist()] == numbers[1:]
@@ -198,6 +201,10 @@ class TestSaves:
         before = weights(fewer)
         train_step(fewer)
         assert not equal(weights(fewer), before)
+        fewer.save_networks("latest")
+        fewer.update_learning_rate()
+        state = RunState.read(teachers.parent / "student")
+        assert state.place[:2] == (2, 1) and fewer._keeper._lr_first is False
 
     def test_inside_an_epoch_of_a_host_with_a_loop_of_its_own(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
@@ -588,3 +595,9 @@ distributed.destroy_process_group()
     said = succeed(run(command.split(), teachers.parent)).stdout
     assert said.count("goes on") == 2
     assert said.count("note: image pools and random numbers of process 1 were not saved: they start afresh") == 1
+
+
+@pytest.mark.parametrize("paths", [["a", "b"], "a", ("a",), [["a"], ["b"]], torch.ones(1), None, 3])
+def test_the_names_of_pictures_may_be_anything(paths: object) -> None:
+    assert fold("", {"A_paths": paths}) == fold("", {"A_paths": paths}) != fold("x", {"A_paths": paths})
+    assert fold("", {"A_paths": ["folder/a"]}) == fold("", {"A_paths": ["a"]}) != fold("", {"A_paths": ["b"]})

@@ -25,10 +25,13 @@ def end(parser: ArgumentParser, message: object) -> NoReturn:
     raise SystemExit(2)  # for parsers whose exit returns
 
 
-def explain_errors(parser: ArgumentParser, is_train: bool) -> None:
-    """Answer a wrong command line that has an option of the plugin in one line, with what was probably meant."""
+def explain_errors(parser: ArgumentParser, is_train: bool, resuming: bool = False) -> None:
+    """Answer a wrong command line in one line, with what was probably meant.
+
+    Where it has no option of the plugin, it is the host's to answer, unless the run is ``resuming`` a distillation.
+    """
     ours = {f"--{flag.name}" for flag in flags()}
-    if is_train and are_in(sys.argv[1:]):
+    if is_train and (resuming or are_in(sys.argv[1:])):
         parser.error = lambda message: end(parser, message)  # type: ignore[method-assign]
     elif is_train or not any(_name(argument) in ours for argument in sys.argv[1:]):
         return

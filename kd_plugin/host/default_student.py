@@ -47,12 +47,12 @@ def complete_student(parser: ArgumentParser, teacher: GeneratorSpec | None, cont
 
 def _choose_width(opt: Namespace, student: StudentOptions, teacher: GeneratorSpec | None) -> None:
     """Make a student that is not named three eighths as wide as its teacher: the 24 of 64 of the wavelet paper."""
-    named = (student.student_ngf, student.student_widths, student.student_netG, student.student_factory)
-    if any(named) or student.student_budget or is_registered(getattr(opt, "netG", "")):
+    named = (student.student_ngf, student.student_widths, student.student_factory, student.student_budget)
+    if any(named) or is_registered(getattr(opt, "netG", "")):
         return
-    setattr(opt, _MARK, True)
+    setattr(opt, _MARK, not student.student_netG)
     if teacher is not None:  # else it is as wide as the host says
-        opt.ngf = max(1, teacher.ngf * 3 // 8)
+        opt.ngf = _default_width(teacher)
         say(
             f"the student has ngf {opt.ngf}, three eighths of the teacher's {teacher.ngf}: --student_ngf or "
             f"--student_budget choose another"
@@ -73,5 +73,11 @@ def check_smaller(opt: Namespace, net: str, student: nn.Module, teacher: nn.Modu
             f"the student {net} has {own / 1e6:.3f} M parameters, and its teacher {large / 1e6:.3f} M: name a "
             f"smaller one with --student_ngf, or this one with --ngf {opt.ngf}"
         )
-    say(f"note: the student {net} is not smaller than its teacher: give --student_ngf, e.g. 24")
+    spec = getattr(teacher, "spec", None)
+    example = f", e.g. {_default_width(spec)}" if isinstance(spec, GeneratorSpec) else ""
+    say(f"note: the student {net} is not smaller than its teacher: give --student_ngf{example}")
     return False
+
+
+def _default_width(teacher: GeneratorSpec) -> int:
+    return max(1, teacher.ngf * 3 // 8)

@@ -57,10 +57,11 @@ class Distilled:
         spec = getattr(self.teacher, "spec", None)
         kind = f"{spec.netG}, ngf {spec.ngf}" if spec else type(self.teacher).__name__
         large, small = count_parameters(self.teacher), count_parameters(distiller.student)
+        ratio = f"{large / small:.2f}x fewer" if small < large else "no fewer"
         terms = ", ".join(f"{name} x {weighted.weight}" for name, weighted in distiller.terms.items())
         return (
             f"{self.pair.net}: teacher {self.file} ({kind}, {large / 1e6:.3f} M) -> "
-            f"student {small / 1e6:.3f} M, {large / small:.2f}x fewer parameters; "
+            f"student {small / 1e6:.3f} M, {ratio} parameters; "
             f"{'; '.join([terms, *_places(distiller.taps)])}"
         )
 

@@ -41,7 +41,8 @@ class HowToTest:
         if not script:
             return []
         lines = [f"test it: {shlex.join(['kd', 'run', *script, *self._shared(self.opt.model)])}"]
-        dropout = not self.opt.no_dropout and self.defaults.get("no_dropout", False)  # no option turns it on again
+        # No option turns it on again.
+        dropout = not getattr(self.opt, "no_dropout", True) and self.defaults.get("no_dropout", False)
         if not self.plain or dropout:
             return [*lines, "plain python test.py cannot build this student: it needs kd run"]
         words = [*script, *self._shared(self.plain), *self._networks()]
@@ -58,9 +59,9 @@ class HowToTest:
 
     def _networks(self) -> list[str]:
         opt = self.opt
-        words = ["--netG", str(opt.netG), "--ngf", str(opt.ngf)]
-        words += ["--norm", str(opt.norm)] if hasattr(opt, "norm") else []
-        return words + (["--no_dropout"] if opt.no_dropout else []) + self._differing(*_PLAIN)
+        names = [name for name in ("netG", "ngf", "norm") if hasattr(opt, name)]
+        words = [word for name in names for word in (f"--{name}", str(getattr(opt, name)))]
+        return words + (["--no_dropout"] if getattr(opt, "no_dropout", False) else []) + self._differing(*_PLAIN)
 
     def _differing(self, *names: str) -> list[str]:
         words = []
@@ -76,7 +77,7 @@ class HowToTest:
         preprocess, crop = getattr(opt, "preprocess", ""), getattr(opt, "crop_size", None)
         if "scale_width" in preprocess:
             return ["--preprocess", "scale_width", "--load_size", str(opt.load_size)]
-        if preprocess == "none" or (preprocess == "crop" and not str(opt.netG).startswith("unet")):
+        if preprocess == "none" or (preprocess == "crop" and not str(getattr(opt, "netG", "")).startswith("unet")):
             return ["--preprocess", "none"]
         if crop is None or crop == self.defaults.get("crop_size"):  # a test's pictures are as large by default
             return []
@@ -86,8 +87,10 @@ class HowToTest:
 def _test_script(script: Sequence[str]) -> list[str]:
     """Return the test script beside a training script, as Python is given it; empty if there is none."""
     if script[0] == "-m":
-        name = f"{script[1].rpartition('.')[0]}.test".lstrip(".")
-        return ["-m", name] if importlib.util.find_spec(name) else []
+        package = script[1].rpartition(".")[0]
+        if not package:  # test would be Python's own
+            return []
+        return ["-m", f"{package}.test"] if importlib.util.find_spec(f"{package}.test") else []
     file = Path(script[0]).with_name("test.py")
     return [str(file)] if file.is_file() else []
 

@@ -11,6 +11,7 @@ import functools
 import sys
 import warnings
 from argparse import ArgumentParser
+from collections import OrderedDict
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,7 +39,7 @@ from .interrupt import Interruption
 from .options import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from .pictures import explain_unreadable
 from .record import build_of, check_build, current_record, recorded_build, recorded_model, use_record
-from .resume import Keeper, check_saved, continue_epochs
+from .resume import Keeper, check_not_distilled, check_saved, continue_epochs, finish_last_save
 from .resume_options import resume_distillation
 from .scaler import find_loss_scale
 from .start import note_large_discriminator, start_from_teacher
@@ -83,6 +84,9 @@ class DistillMixin:
         """Add the plugin's options, or at test time take the student's from its record, and check them."""
         report_in_one_line()
         try:
+            opt = parser.parse_known_args()[0]
+            if is_train and getattr(opt, "continue_train", False):
+                finish_last_save(opt)
             if other := recorded_model(cls, parser, is_train):
                 return other.modify_commandline_options(parser, is_train)  # type: ignore[no-any-return]
             explain_errors(parser, is_train)
@@ -98,8 +102,13 @@ class DistillMixin:
         opt = parser.parse_known_args()[0]
         continued = is_train and getattr(opt, "continue_train", False)
         record = use_record(parser) if continued or not is_train else None
-        if not is_train or (cls.distill_optional and record is None and not are_in(sys.argv[1:])):
+        named = are_in(sys.argv[1:])
+        if continued and record is None and not named:
+            check_not_distilled(opt)
+        if not is_train or (cls.distill_optional and record is None and not named):
             return
+        if not named:
+            explain_errors(parser, is_train, resuming=True)
         add_options(parser)
         check_commas(parser)
         if continued:
@@ -207,7 +216,7 @@ class DistillMixin:
         host_class = type(self).__mro__[type(self).__mro__.index(DistillMixin) + 1]
         plain = model_name(host_class, opt.model) if all(call.by_host for call in self._build_calls) else ""
         commands = HowToTest(training_script(), opt, self._host_defaults, plain)
-        self._summary = Summary(opt, self._folder, self._distilled, commands)
+        self._summary = Summary(opt, self._folder, self._distilled, [p.net for p in find_pairs(self)], commands)
         if is_script():
             self._summary.print_at_exit()
         return returned
@@ -252,8 +261,8 @@ class DistillMixin:
         else:
             returned = super().update_learning_rate(*arguments, **named)  # type: ignore[misc]
         self._between_epochs = True
-        if self._config is not None:
-            self._keeper.lr_updated()
+        if self._config is not None and (place := self._keeper.lr_updated()):
+            self._epoch, self._iteration = place
         return returned
 
     def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> Any:
@@ -288,6 +297,7 @@ class DistillMixin:
         if self._keeper.replaying:
             if place := self._keeper.pass_over():
                 (self._epoch, self._iteration), self._between_epochs = place, False
+                self._summary.resume(self._epoch)
             return None
         self._in_step = True
         result = super().optimize_parameters(*arguments, **named)  # type: ignore[misc]
@@ -295,6 +305,18 @@ class DistillMixin:
         self._keeper.trained()
         self._stop_if_asked()  # here, since the host then draws the next batch, and random numbers for it
         return result
+
+    def get_current_losses(self, *arguments: Any, **named: Any) -> Any:
+        """Return the host's losses; none for a batch that was passed over."""
+        if self._config is not None and self._keeper.has_trained_nothing:
+            return OrderedDict()
+        return super().get_current_losses(*arguments, **named)  # type: ignore[misc]
+
+    def get_current_visuals(self, *arguments: Any, **named: Any) -> Any:
+        """Return the images that the host shows; none for a batch that was passed over."""
+        if self._config is not None and self._keeper.has_trained_nothing:
+            return OrderedDict()
+        return super().get_current_visuals(*arguments, **named)  # type: ignore[misc]
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs."""

@@ -16,15 +16,18 @@ import importlib.machinery
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..errors import HostError
+from ..students import RECORD_NAME
 from .building import building_students
 from .contract import say
 from .mixin import DistillMixin
 from .options import add_options
 from .record import recorded_build
+from .state import state_file
 
 __all__ = ["install"]
 
@@ -107,7 +110,10 @@ def _switch(host_class: type) -> type:
             return distilled(opt)
         build = recorded_build(opt)
         if build is None:  # nothing of ours is loaded, and nothing is touched
-            return host_class(opt)
+            model = host_class(opt)
+            if opt.isTrain and not getattr(opt, "continue_train", False):
+                _outdate_record(model, Path(opt.checkpoints_dir, opt.name))
+            return model
         with building_students(host_class, build):
             return host_class(opt)
 
@@ -118,6 +124,24 @@ def _switch(host_class: type) -> type:
         "__doc__": host_class.__doc__,
     }
     return type(host_class.__name__, (host_class,), members)
+
+
+def _outdate_record(model: Any, folder: Path) -> None:
+    """Put what belongs to a distilled student aside when a new training, without the plugin, saves over it."""
+    files = [file for file in (folder / RECORD_NAME, state_file(folder)) if file.is_file()]
+    if not files or not hasattr(model, "save_networks"):
+        return
+    original = model.save_networks
+
+    def save_networks(*arguments: Any, **named: Any) -> Any:
+        for file in files:
+            if file.is_file():
+                file.replace(file.with_name(f"{file.name}.old"))
+                say(f"note: {file} was of another training of this name; it is now {file.name}.old")
+        files.clear()
+        return original(*arguments, **named)
+
+    model.save_networks = save_networks
 
 
 def _patch_options(module: ModuleType) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,11 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
             one it was.
     """
     opt = parser.parse_known_args()[0]
-    folder = experiment_folder(opt)
     if is_train and not getattr(opt, "continue_train", False):
+        return None
+    try:
+        folder = experiment_folder(opt)
+    except KeyError:  # a --suffix with an option of the model, which is not known yet
         return None
     record = current_record(opt, folder, quiet=True)
     if record is None:
@@ -58,7 +61,7 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
         return None
     given = given_options(parser)
     named = "model" in given
-    single = named or given.get("dataset_mode") == "single" or "--model_suffix" in sys.argv
+    single = named or given.get("dataset_mode") == "single" or _has_suffix(sys.argv)
     if opt.model == "test" and single:  # one generator of any model, on the pictures of a folder
         return None
     find = _find_model(cls)
@@ -79,6 +82,11 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
     say(f"--model {name}, as {folder / RECORD_NAME} says")
     parser.set_defaults(model=name)
     return found
+
+
+def _has_suffix(arguments: Sequence[str]) -> bool:
+    """Return whether an option that ``--model test`` alone has is on the command line."""
+    return any(argument.partition("=")[0] == "--model_suffix" for argument in arguments)
 
 
 def _find_model(cls: type) -> Callable[[str], type]:
@@ -109,17 +117,27 @@ def use_record(parser: ArgumentParser) -> StudentRecord | None:
     if record is None:
         return None
     recorded = record.options_for(opt)
-    if opt.model != "test":  # that takes the pictures of a folder, whichever way a student translates
-        recorded |= {"direction": record.direction, "dataset_mode": record.dataset_mode}
     given = given_options(parser)
+    if opt.model != "test":  # that takes the pictures of a folder, whichever way a student translates
+        recorded["direction"] = record.direction
+    if "model" not in given or opt.model == record.model:  # another model may have a data set of its own
+        recorded["dataset_mode"] = record.dataset_mode if opt.model != "test" else None
     recorded = {name: value for name, value in recorded.items() if hasattr(opt, name) and value is not None}
     _check_choices(parser, recorded, folder)
+    if recorded.get("direction", getattr(opt, "direction", None)) != getattr(opt, "direction", None):
+        say(f"--direction {record.direction}, as {folder / RECORD_NAME} says")
     parser.set_defaults(**recorded)
     filled = parser.parse_known_args()[0]
     if filled.model != "test" and given.get("direction", record.direction) != record.direction:
         raise OptionError(
             f"--direction {filled.direction} contradicts {folder / RECORD_NAME}: the student there was trained with "
             f"{record.direction}; leave the option out"
+        )
+    other_data = given.get("dataset_mode", record.dataset_mode) != record.dataset_mode
+    if other_data and record.dataset_mode and opt.model != "test" and not {"model", "continue_train"} & given.keys():
+        raise OptionError(
+            f"--dataset_mode {filled.dataset_mode} contradicts {folder / RECORD_NAME}: the student there was trained "
+            f"with {record.dataset_mode}; leave the option out, or name --model as well"
         )
     if not getattr(opt, "continue_train", False):  # there, --student_ngf may still override --ngf; checked later
         record.check(filled, folder)
@@ -208,16 +226,23 @@ def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str],
         OptionError: it does. Checkpoints may be anybody's, and a run should execute none of their code.
     """
     top, *rest = function.partition(":")[0].split(".")
-    found = importlib.util.find_spec(top)  # of the first part alone, which imports nothing
-    places = [*(found.submodule_search_locations or ()), found.origin or ""] if found else []
-    folder = Path(checkpoints).resolve()
-    for place in places:
-        module = Path(place, *rest).resolve()
-        if folder == module or folder in module.parents:
-            raise OptionError(
-                f"{file} names the function {function}, which is among the checkpoints, in {folder}: if you trust "
-                f"it, copy it beside train.py and name that one in the file"
-            )
+    try:
+        found = importlib.util.find_spec(top)  # of the first part alone, which imports nothing
+    except ValueError:  # __main__
+        found = None
+    if found is None:
+        raise OptionError(
+            f"{file} names the function {function}, and there is no module {top}: put it beside train.py"
+        )
+    # With links followed or not: experiments may be links into another disk.
+    folders = {Path(os.path.abspath(checkpoints)), Path(checkpoints).resolve(), file.parent.resolve()}
+    for place in (*(found.submodule_search_locations or ()), found.origin or ""):
+        for module in (Path(os.path.abspath(place), *rest), Path(place, *rest).resolve()):
+            if folders & {module, *module.parents}:
+                raise OptionError(
+                    f"{file} names the function {function}, which is among the checkpoints, in {checkpoints}: if you "
+                    f"trust it, copy it beside train.py and name that one in the file"
+                )
 
 
 def check_build(given: StudentOptions, recorded: StudentBuild, folder: Path) -> None:

@@ -57,6 +57,7 @@ class Replay:
 
 def fold(seen: str, batch: Any) -> str:
     """Return the digest of the pictures seen so far and those of a batch, a dictionary with ``A_paths``."""
-    paths = batch.get("A_paths", ()) if isinstance(batch, Mapping) else ()
-    names = [os.path.basename(path) for path in ([paths] if isinstance(paths, str) else paths)]
+    paths = batch.get("A_paths") if isinstance(batch, Mapping) else None
+    listed = paths if isinstance(paths, (list, tuple)) else [paths]
+    names = [os.path.basename(path) if isinstance(path, str) else str(path) for path in listed]
     return hashlib.sha256(f"{seen} {names}".encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,15 +14,53 @@ from typing import Any
 from torch import distributed, nn
 
 from ..errors import OptionError
+from ..losses import NO_TERMS
 from ..precision import HalfPrecision
+from ..students import RECORD_NAME
 from .contract import is_main_process, process_count, process_rank, say
 from .options import experiment_folder, loaded_epoch
 from .random_numbers import get_random_numbers, set_random_numbers
 from .replay import Replay, fold
-from .saving import clear_save_errors, finish_save, saving_whole_files
-from .state import RunState, capture, capture_process, is_of, restore, restore_pools
+from .saving import clear_save_errors, finish_save, is_cut_short, saving_whole_files
+from .state import RunState, capture, capture_process, is_of, restore, restore_pools, state_file
 
-__all__ = ["Keeper", "check_saved", "continue_epochs"]
+__all__ = ["Keeper", "check_not_distilled", "check_saved", "continue_epochs", "finish_last_save"]
+
+_PATIENCE = 600  # seconds that a process waits for the first one to complete a save
+
+
+def check_not_distilled(opt: Namespace) -> None:
+    """Check that a run that is to be continued without options of the plugin was not distilled.
+
+    Raises:
+        OptionError: it was, by what it has saved, and there is no record to continue it from.
+    """
+    file = state_file(experiment_folder(opt))
+    if file.is_file():
+        raise OptionError(
+            f"{file} is of a distilled run, and no {RECORD_NAME} beside it says how: name --distill and --teacher "
+            f"again, or go on without with --distill {NO_TERMS}"
+        )
+
+
+def finish_last_save(opt: Namespace) -> None:
+    """Complete a save that was cut short, before anything of the run is read; other processes wait for the first.
+
+    Raises:
+        HostError: a file cannot be moved.
+    """
+    try:
+        folder = experiment_folder(opt)
+    except KeyError:  # a --suffix with an option of the model, which is not known yet
+        return
+    if os.environ.get("RANK", "0") == "0":  # the processes have not joined yet
+        with clear_save_errors(folder, "latest"):
+            if finish_save(folder, folder):
+                say("the last save was cut short while its files were moved into place; completed it")
+        return
+    begun = time.monotonic()
+    while is_cut_short(folder) and time.monotonic() - begun < _PATIENCE:
+        time.sleep(0.1)
 
 
 def check_saved(opt: Namespace) -> None:
@@ -182,6 +222,11 @@ class Keeper:
         """Whether the next batch is one that was trained before the save."""
         return self._replay is not None and self._replay.left > 0
 
+    @property
+    def has_trained_nothing(self) -> bool:
+        """Whether the last batch was passed over, so that the host has nothing to show of it."""
+        return self._replay is not None
+
     def pass_over(self) -> tuple[int, int] | None:
         """Take note of a batch that was trained before the save and is not trained again.
 
@@ -227,20 +272,29 @@ class Keeper:
         self._updated = False
         self._written = None
 
-    def lr_updated(self) -> None:
-        """Take note that the host has set the learning rate: after an epoch, or before the next."""
-        if self._replay is not None and self._replay.begun and self._replay.left:
+    def lr_updated(self) -> tuple[int, int] | None:
+        """Take note that the host has set the learning rate: after an epoch, or before the next.
+
+        Returns:
+            The epoch and how many of its steps were made, if that epoch has ended before all batches up to the save
+            were passed over; else None.
+        """
+        missed = None
+        if self._replay is not None and self._state is not None and self._replay.begun and self._replay.left:
             self._replay.end()
             self._replay = None
+            missed = self._state.place[:2]
+            self.stepped(*missed)
             say("note: the data set has fewer batches than before the save: continuing with the next epoch")
         if not self.replaying:
             self._epoch_numbers = get_random_numbers()
         if not self.stepped_once:
             self._lr_first = True
-            return
+            return None
         self._updated = True
         if self._written is not None and not (self._lr_first and self._written):
             self._rewrite()
+        return missed
 
     def save(self, epoch: int | str, host_saves: Callable[[], Any], more: Callable[[Path], None]) -> Any:
         """Let the host save its networks, with the state of the run beside them.

@@ -45,7 +45,8 @@ def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
         return
     terms = {name.partition(":")[0] for name in split_names(distill)}
     found = _recorded(record, file)
-    teachers = {} if {"teacher", "teacher_epoch"} & given.keys() else _teachers(record, file)
+    recorded_teachers = _teachers(record, file)
+    teachers = {} if {"teacher", "teacher_epoch"} & given.keys() else recorded_teachers
     recorded = {
         flag.name: (flag, found[flag.name])
         for flag in flags()
@@ -58,11 +59,14 @@ def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
             refuse_among_checkpoints(str(value), opt.checkpoints_dir, file)
     _check_teachers(record, {name: path for name, path in teachers.items() if name not in given}, file)
     parser.set_defaults(**{name: value for name, (_, value) in recorded.items()}, **teachers)
+    named = {name: given[name] for name in _TEACHERS if name in given}
+    before = ", ".join(path for name, path in recorded_teachers.items() if named and (name in named or not teachers))
+    if before:
+        now = " ".join(f"--{name} {value}" for name, value in named.items())
+        say(f"note: {now} instead of the teacher {before} in {file}")
     if "distill" not in given:
-        paths = ", ".join(
-            str(given.get(name) or teachers.get(name)) for name in _TEACHERS if name in {**teachers, **given}
-        )
-        say(f"resuming with --distill {distill} and the teacher {paths}, as {file} says")
+        kept = ", ".join(path for name, path in teachers.items() if name not in named)
+        say(f"resuming with --distill {distill}{f' and the teacher {kept}' if kept else ''}, as {file} says")
 
 
 def _recorded(record: StudentRecord, file: Path) -> dict[str, Any]:
@@ -78,6 +82,7 @@ def _recorded(record: StudentRecord, file: Path) -> dict[str, Any]:
     known = {flag.name: flag for flag in flags()}
     found = {name: value for name, value in content.items() if name in known and name not in _TEACHERS}
     found |= {f"lambda_{name}": weight for name, weight in weights.items()} | settings
+    found = {name: value for name, value in found.items() if value is not None}
     for name, value in found.items():
         if name not in known or not _fits(known[name], value):
             raise CheckpointError(f"{file}: the distillation's {name} is {value!r}, which is no value of --{name}")
@@ -85,8 +90,6 @@ def _recorded(record: StudentRecord, file: Path) -> dict[str, Any]:
 
 
 def _fits(flag: Flag, value: Any) -> bool:
-    if value is None or value == flag.default:
-        return True
     kinds = (int, float) if flag.type is float else (flag.type,)
     if type(value) not in kinds:
         return False

@@ -16,7 +16,7 @@ from ..files import sha256, write_text_atomically
 from ..students import RECORD_NAME
 from .state import state_file
 
-__all__ = ["clear_save_errors", "finish_save", "saving_whole_files"]
+__all__ = ["clear_save_errors", "finish_save", "is_cut_short", "saving_whole_files"]
 
 _ELSEWHERE = ".saving_"
 
@@ -68,6 +68,11 @@ def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[P
         _move(files, elsewhere, folder, Path(original))
     if epoch == "latest":
         _marker(folder).unlink()
+
+
+def is_cut_short(folder: Path) -> bool:
+    """Return whether files of ``latest`` are being moved into place, or were when the process was killed."""
+    return _marker(folder).exists()
 
 
 def finish_save(folder: Path, networks: Path) -> bool:

@@ -35,11 +35,14 @@ class Summary:
         opt: the host's options.
         folder: of the experiment.
         distilled: the students with their teachers.
+        nets: the names of all generators that were trained.
         commands: the commands that test them.
     """
 
-    def __init__(self, opt: Any, folder: Path, distilled: Sequence[Distilled], commands: HowToTest) -> None:
-        self._opt, self._folder, self._commands = opt, folder, commands
+    def __init__(
+        self, opt: Any, folder: Path, distilled: Sequence[Distilled], nets: Sequence[str], commands: HowToTest
+    ) -> None:
+        self._opt, self._folder, self._nets, self._commands = opt, folder, nets, commands
         self._sizes = {
             d.pair.net: (count_parameters(d.distiller.student), count_parameters(d.teacher)) for d in distilled
         }
@@ -70,6 +73,10 @@ class Summary:
         self._unsaved += 1
         early = iteration < _EVERY and not iteration & (iteration - 1)  # a power of two
         self._looks = self._prints and epoch >= self._last_epoch and (early or not iteration % _EVERY)
+
+    def resume(self, epoch: int) -> None:
+        """Take note that a continued run has come to where it was saved."""
+        self._epoch = self._saved_epoch = epoch
 
     def saved(self) -> None:
         """Take note that the networks have been saved as ``latest``."""
@@ -106,7 +113,7 @@ class Summary:
             return [*lines, "note: nothing was saved as latest: --save_epoch_freq 1 saves every epoch"]
         if self._unsaved:
             lines.append(f"note: latest is of epoch {self._saved_epoch}, {_steps(self._unsaved)} before the end")
-        files = [*(f"latest_net_{net}.pth" for net in self._sizes), RECORD_NAME]
+        files = [*(f"latest_net_{net}.pth" for net in self._nets), RECORD_NAME]
         return [*lines, f"files: {', '.join(files)} in {self._folder}", *self._commands.lines()]
 
     @property

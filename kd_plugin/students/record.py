@@ -103,7 +103,7 @@ class StudentRecord:
             record = cls(**content)
             record._check_types()
             return record
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{file}: not a student record ({error}); delete it to go without") from error
 
     def _check_types(self) -> None:
@@ -125,7 +125,7 @@ class StudentRecord:
             if name in _SWITCHES:
                 right = isinstance(value, bool)
             elif name in _TEXT:
-                right = _is_name(value)
+                right = isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value) is not None
             else:
                 right = name in (*_GENERATOR, *_DISCRIMINATOR) and type(value) is int and value > 0
             if not right:
@@ -175,7 +175,7 @@ class StudentRecord:
 
 
 def _is_name(value: object) -> bool:
-    """Return whether a value can name a model or an architecture; hosts make names of modules of some."""
+    """Return whether a value can name a model or a data set, which hosts make names of modules of."""
     return isinstance(value, str) and re.fullmatch(r"\w+", value) is not None
 
 
