@@ -182,6 +182,10 @@ class TestMistakes:
     ) -> None:
         assert f"{message}\n" in refuse(f"--dataroot x --name small {model} {arguments}", "test")
 
+    def test_that_stand_for_what_is_missing(self, refuse: Callable[..., str]) -> None:
+        line = refuse("--dataroot x --name small --model pix2pix --distill wavelet --techer checkpoints/big")
+        assert "unrecognized arguments: --techer: did you mean --teacher?" in line
+
     @pytest.mark.parametrize("script", ["train", "test"])
     def test_without_our_options_are_the_hosts_to_answer(
         self, parse: Parse, capsys: pytest.CaptureFixture[str], script: str

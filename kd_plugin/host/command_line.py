@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from ..errors import KDError, OptionError
 from .options import are_in, flags
 
-__all__ = ["check_commas", "complete_options", "end", "explain_errors", "given_options"]
+__all__ = ["check_commas", "complete_options", "end", "explain_errors", "given_options", "misspelt"]
 
 
 def end(parser: ArgumentParser, message: object) -> NoReturn:
@@ -51,6 +51,19 @@ def explain_errors(parser: ArgumentParser, is_train: bool, resuming: bool = Fals
         return original(args, namespace)
 
     parser.parse_args = parse_args  # type: ignore[method-assign,assignment]
+
+
+def misspelt(parser: ArgumentParser) -> str:
+    """Return the line for an option that is nearly one of the plugin's and is no option of the host's; "" if none is.
+
+    For a command line that lacks something: what is missing may be there, under another name.
+    """
+    ours = [f"--{flag.name}" for flag in flags()]
+    for argument in parser.parse_known_args()[1]:
+        close = difflib.get_close_matches(_name(argument), ours, n=1, cutoff=0.8) if argument.startswith("--") else []
+        if close:
+            return f"unrecognized arguments: {argument}: did you mean {close[0]}?"
+    return ""
 
 
 def check_commas(parser: ArgumentParser) -> None:

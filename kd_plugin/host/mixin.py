@@ -27,7 +27,7 @@ from ..precision import HalfPrecision
 from ..teacher_cache import TeacherCache
 from .adapters import load_adapters, save_adapters, train_adapters
 from .building import StudentBuild, building_students
-from .command_line import check_commas, end, explain_errors, given_options
+from .command_line import check_commas, end, explain_errors, given_options, misspelt
 from .contract import Pair, find_pairs, is_main_process, network_of, say
 from .default_student import check_smaller, complete_student
 from .distilled import Distilled, record_of, refuse_replicas
@@ -94,7 +94,7 @@ class DistillMixin:
             cls._host_defaults = {name: parser.get_default(name) for name in DEFAULTS}
             cls._add_options(parser, is_train)
         except KDError as error:
-            end(parser, error)
+            end(parser, (misspelt(parser) if is_train else "") or error)
         return parser
 
     @classmethod
