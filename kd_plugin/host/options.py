@@ -23,6 +23,7 @@ __all__ = [
     "DistillConfig",
     "add_options",
     "are_in",
+    "early_folder",
     "experiment_folder",
     "flags",
     "loaded_epoch",
@@ -274,6 +275,14 @@ def experiment_folder(opt: Namespace) -> Path:
     suffix: str = getattr(opt, "suffix", "")
     name: str = opt.name + (f"_{suffix.format(**vars(opt))}" if suffix else "")
     return Path(opt.checkpoints_dir, name)
+
+
+def early_folder(opt: Namespace) -> Path | None:
+    """Return the same before the model's own options are known; None if ``--suffix`` is made of one of them."""
+    try:
+        return experiment_folder(opt)
+    except KeyError:
+        return None
 
 
 def loaded_epoch(opt: Namespace) -> str:

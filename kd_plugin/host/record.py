@@ -15,7 +15,7 @@ from ..students import RECORD_NAME, StudentRecord
 from .building import StudentBuild
 from .command_line import given_options
 from .contract import say
-from .options import experiment_folder, loaded_epoch
+from .options import early_folder, experiment_folder, loaded_epoch
 from .student_options import StudentOptions
 
 __all__ = [
@@ -49,12 +49,9 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
     opt = parser.parse_known_args()[0]
     if is_train and not getattr(opt, "continue_train", False):
         return None
-    try:
-        folder = experiment_folder(opt)
-    except KeyError:  # a --suffix with an option of the model, which is not known yet
-        return None
-    record = current_record(opt, folder, quiet=True)
-    if record is None:
+    folder = early_folder(opt)
+    record = current_record(opt, folder, quiet=True) if folder else None
+    if folder is None or record is None:
         return None
     names = [record.model, record.model.removeprefix("distill_")]  # a patch may have been taken out since
     if opt.model in names:
@@ -70,10 +67,7 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
     if named:
         if found is not None and _related(cls, found):
             return None
-        raise OptionError(
-            f"--model {opt.model} contradicts {folder / RECORD_NAME}: the student there was trained with "
-            f"{record.model}; leave the option out"
-        )
+        raise _contradiction("model", opt.model, folder, record.model)
     if found is None:
         raise OptionError(
             f"{folder / RECORD_NAME}: the student was trained with --model {record.model}, which this repository "
@@ -82,6 +76,13 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
     say(f"--model {name}, as {folder / RECORD_NAME} says")
     parser.set_defaults(model=name)
     return found
+
+
+def _contradiction(option: str, value: str, folder: Path, trained: str | None) -> OptionError:
+    return OptionError(
+        f"--{option} {value} contradicts {folder / RECORD_NAME}: the student there was trained with {trained}; leave "
+        f"the option out"
+    )
 
 
 def _has_suffix(arguments: Sequence[str]) -> bool:
@@ -129,16 +130,11 @@ def use_record(parser: ArgumentParser) -> StudentRecord | None:
     parser.set_defaults(**recorded)
     filled = parser.parse_known_args()[0]
     if filled.model != "test" and given.get("direction", record.direction) != record.direction:
-        raise OptionError(
-            f"--direction {filled.direction} contradicts {folder / RECORD_NAME}: the student there was trained with "
-            f"{record.direction}; leave the option out"
-        )
+        raise _contradiction("direction", filled.direction, folder, record.direction)
     other_data = given.get("dataset_mode", record.dataset_mode) != record.dataset_mode
     if other_data and record.dataset_mode and opt.model != "test" and not {"model", "continue_train"} & given.keys():
-        raise OptionError(
-            f"--dataset_mode {filled.dataset_mode} contradicts {folder / RECORD_NAME}: the student there was trained "
-            f"with {record.dataset_mode}; leave the option out, or name --model as well"
-        )
+        error = _contradiction("dataset_mode", filled.dataset_mode, folder, record.dataset_mode)
+        raise OptionError(f"{error}, or name --model as well")
     if not getattr(opt, "continue_train", False):  # there, --student_ngf may still override --ngf; checked later
         record.check(filled, folder)
         _note_pictures(filled, record)
@@ -156,15 +152,10 @@ def _check_choices(parser: ArgumentParser, recorded: dict[str, Any], folder: Pat
         CheckpointError: one is not.
     """
     for action in parser._actions:
-        if (
-            action.dest in recorded
-            and action.dest != "netG"
-            and recorded[action.dest] not in (action.choices or [recorded[action.dest]])
-        ):
-            raise CheckpointError(
-                f"{folder / RECORD_NAME}: --{action.dest} {recorded[action.dest]} is none of "
-                f"{', '.join(map(str, action.choices or ()))}"
-            )
+        name, choices = action.dest, action.choices
+        if choices and name != "netG" and name in recorded and recorded[name] not in choices:
+            listed = ", ".join(map(str, choices))
+            raise CheckpointError(f"{folder / RECORD_NAME}: --{name} {recorded[name]} is none of {listed}")
 
 
 def _note_pictures(opt: Namespace, record: StudentRecord) -> None:

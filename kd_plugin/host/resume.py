@@ -17,8 +17,8 @@ from ..errors import OptionError
 from ..losses import NO_TERMS
 from ..precision import HalfPrecision
 from ..students import RECORD_NAME
-from .contract import is_main_process, process_count, process_rank, say
-from .options import experiment_folder, loaded_epoch
+from .contract import is_main_process, process_count, process_rank, say, several_processes
+from .options import early_folder, experiment_folder, loaded_epoch
 from .random_numbers import get_random_numbers, set_random_numbers
 from .replay import Replay, fold
 from .saving import clear_save_errors, finish_save, is_cut_short, saving_whole_files
@@ -49,9 +49,8 @@ def finish_last_save(opt: Namespace) -> None:
     Raises:
         HostError: a file cannot be moved.
     """
-    try:
-        folder = experiment_folder(opt)
-    except KeyError:  # a --suffix with an option of the model, which is not known yet
+    folder = early_folder(opt)
+    if folder is None:
         return
     if os.environ.get("RANK", "0") == "0":  # the processes have not joined yet
         with clear_save_errors(folder, "latest"):
@@ -138,7 +137,7 @@ class Keeper:
             with clear_save_errors(self._folder, "latest"):
                 if finish_save(self._folder, Path(self._model.save_dir)):
                     say("the last save was cut short while its files were moved into place; completed it")
-        if process_count() > 1:
+        if several_processes():
             distributed.barrier()
         if self._continues_latest():
             self._state = RunState.read(self._folder)
@@ -252,8 +251,12 @@ class Keeper:
         """Take note of the batch that the host trains next."""
         self._batch = batch
         if self._replay is not None and not self._replay.left:
-            self._replay.end()
-            self._replay = None
+            self._end_replay()
+
+    def _end_replay(self) -> None:
+        assert self._replay is not None
+        self._replay.end()
+        self._replay = self._state = None  # the state is as large as networks and optimizers
 
     def trained(self) -> None:
         """Take note that the batch has been trained, in one step or several."""
@@ -281,9 +284,8 @@ class Keeper:
         """
         missed = None
         if self._replay is not None and self._state is not None and self._replay.begun and self._replay.left:
-            self._replay.end()
-            self._replay = None
             missed = self._state.place[:2]
+            self._end_replay()
             self.stepped(*missed)
             say("note: the data set has fewer batches than before the save: continuing with the next epoch")
         if not self.replaying:

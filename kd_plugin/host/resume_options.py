@@ -35,10 +35,9 @@ def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
     opt = parser.parse_known_args()[0]
     file = experiment_folder(opt) / RECORD_NAME
     given = given_options(parser)
-    before = record.distillation.get("distill")
-    if not before:
+    if not record.distillation.get("distill"):
         return
-    distill = str(given.get("distill", before))
+    distill = str(given.get("distill", record.distillation["distill"]))
     if distill == NO_TERMS:
         say(f"continuing without a teacher, as {f'--distill {NO_TERMS}' if 'distill' in given else file} says")
         parser.set_defaults(distill=NO_TERMS)
@@ -48,22 +47,24 @@ def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
     recorded_teachers = _teachers(record, file)
     teachers = {} if {"teacher", "teacher_epoch"} & given.keys() else recorded_teachers
     recorded = {
-        flag.name: (flag, found[flag.name])
+        flag.name: found[flag.name]
         for flag in flags()
         if flag.name in found and is_ours(flag, opt) and (flag.term is None or flag.term in terms)
     }
-    for name, (flag, value) in recorded.items():
+    for name, value in recorded.items():
         if name in given and given[name] != value:
-            say(f"note: --{flag.name} {given[name]} instead of {value or 'none'} in {file}")
+            say(f"note: --{name} {given[name]} instead of {value or 'none'} in {file}")
         if name not in given and is_function(str(value)):
             refuse_among_checkpoints(str(value), opt.checkpoints_dir, file)
     _check_teachers(record, {name: path for name, path in teachers.items() if name not in given}, file)
-    parser.set_defaults(**{name: value for name, (_, value) in recorded.items()}, **teachers)
+    parser.set_defaults(**recorded, **teachers)
     named = {name: given[name] for name in _TEACHERS if name in given}
-    before = ", ".join(path for name, path in recorded_teachers.items() if named and (name in named or not teachers))
-    if before:
+    replaced = ", ".join(
+        path for name, path in recorded_teachers.items() if named and (name in named or not teachers)
+    )
+    if replaced:
         now = " ".join(f"--{name} {value}" for name, value in named.items())
-        say(f"note: {now} instead of the teacher {before} in {file}")
+        say(f"note: {now} instead of the teacher {replaced} in {file}")
     if "distill" not in given:
         kept = ", ".join(path for name, path in teachers.items() if name not in named)
         say(f"resuming with --distill {distill}{f' and the teacher {kept}' if kept else ''}, as {file} says")
