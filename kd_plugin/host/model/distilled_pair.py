@@ -100,7 +100,7 @@ def prepare_pair(
     check_channels(pair, file, teacher, student)
     if not getattr(opt, "continue_train", False):
         start_from_teacher(model, pair, student, teacher, file, config.student)
-    terms, taps = config.build_terms(pair.net, file), config.taps(pair.net)
+    terms, taps = config.terms_for(pair.net, file), config.taps(pair.net)
     runs = config.cost.prepare_teacher(teacher, half)
     distilled = DistilledPair(pair, file, teacher, Distiller(student, runs, terms, taps=taps, cache=cache, half=half))
     refuse_replicas(distilled.distiller)
