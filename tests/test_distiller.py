@@ -134,8 +134,9 @@ class TestDistiller:
 
     def test_a_network_without_encoder_needs_taps(self) -> None:
         plain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)).double()
-        with pytest.raises(KDError, match=r"--srp_layers for srp, for instance 0, 1"):
+        with pytest.raises(KDError, match=r"name the modules to read, for instance 0, 1") as caught:
             Distiller(plain, teacher(), ["srp"])
+        assert caught.value.argument == "taps"
         Distiller(plain, teacher(), ["wavelet"])  # which reads no features
 
     def test_no_hook_stays(self, x: torch.Tensor) -> None:

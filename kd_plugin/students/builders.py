@@ -22,7 +22,7 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..imports import build_network, is_function
-from ..networks.generator import Architecture, Conv, GeneratorSpec, Norm, build_generator, parse_netG
+from ..networks.generator import Conv, GeneratorSpec, Norm, build_generator, parse_netG
 
 __all__ = ["StudentRequest", "build_student", "factory_of", "is_registered", "register", "student_spec"]
 
@@ -146,7 +146,7 @@ def student_spec(request: StudentRequest) -> GeneratorSpec:
     )
 
 
-def _family(netG: str) -> tuple[Architecture, int]:
+def _family(netG: str) -> tuple[str, int]:
     try:
         return parse_netG(netG)
     except ArgumentError as error:
