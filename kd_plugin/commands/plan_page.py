@@ -59,13 +59,13 @@ def papers_page(options: argparse.Namespace) -> str:
         measured = measure_papers(options.size, device, progress)
     if options.json:
         rows = [
-            {"paper": row.paper, "teacher": _student_json(teacher), "student": _student_json(student)}
-            for row, teacher, student in measured
+            {"paper": paper, "teacher": _student_json(teacher), "student": _student_json(student)}
+            for paper, teacher, student in measured
         ]
         return json.dumps({"size": options.size, "device": str(device), "students": rows}, indent=2)
     table = [["paper", "generator", "ngf", "parameters", "", "MACs", "", "latency here", ""]]
-    for row, teacher, student in measured:
-        table.append([row.paper, row.teacher.netG, f"{teacher.spec.ngf} -> {student.spec.ngf}"])
+    for paper, teacher, student in measured:
+        table.append([paper, teacher.spec.netG, f"{teacher.spec.ngf} -> {student.spec.ngf}"])
         for measure in ("params", "macs", "latency"):
             small, large = getattr(student.cost, measure), getattr(teacher.cost, measure)
             table[-1] += [f"{amount(measure, large)} -> {amount(measure, small)}", _times(large / small)]

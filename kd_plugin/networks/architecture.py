@@ -27,6 +27,7 @@ __all__ = [
     "Layer",
     "Norm",
     "Place",
+    "Places",
     "TapPoint",
     "architectures",
     "get_architecture",
@@ -161,6 +162,9 @@ class TapPoint(NamedTuple):
     stride: int
 
 
+Places = Mapping[Place, Sequence[TapPoint]]
+
+
 class Architecture(ABC):
     """A family of generators that differ in width and depth.
 
@@ -211,10 +215,10 @@ class Architecture(ABC):
         """
 
     @abstractmethod
-    def places(self, network: nn.Module) -> Mapping[Place, Sequence[TapPoint]] | None:
+    def places(self, network: nn.Module) -> Places | None:
         """Return where features are read, the best point of each place first; None if it is another network.
 
-        Beside a network of another architecture, the first point of a stride that both have is read.
+        Of student and teacher, the first points of the same stride are compared.
         """
 
     @abstractmethod
@@ -222,7 +226,10 @@ class Architecture(ABC):
         """Return the convolutions of a generator, first to last."""
 
     def source(self, name: str, depth: int, teacher_depth: int) -> str:
-        """Return the place or group of a teacher from which a student's of this name is inherited."""
+        """Return the place or group of a deeper teacher from which a student's of this name is inherited.
+
+        A layer reads groups that its source reads, too.
+        """
         return name
 
     def smaller(self, teacher: GeneratorSpec) -> list[GeneratorSpec]:

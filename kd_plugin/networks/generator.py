@@ -9,18 +9,9 @@ from __future__ import annotations
 
 from ..errors import ArgumentError
 from . import resnet, unet  # noqa: F401  (they register the family's architectures)
-from .architecture import Conv, Generator, GeneratorSpec, Norm, architectures, get_architecture
+from .architecture import Generator, GeneratorSpec, architectures, get_architecture
 
-__all__ = [
-    "Conv",
-    "Generator",
-    "GeneratorSpec",
-    "Norm",
-    "architectures",
-    "build_generator",
-    "get_architecture",
-    "parse_netG",
-]
+__all__ = ["Generator", "GeneratorSpec", "architectures", "build_generator", "get_architecture", "parse_netG"]
 
 
 def parse_netG(netG: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from .architecture import (
     Generator,
     GeneratorSpec,
     Layer,
-    Place,
+    Places,
     TapPoint,
     register_architecture,
 )
@@ -124,23 +124,18 @@ class Resnet(Architecture):
         if not blocks:
             raise CheckpointError("'model.1.weight' looks like a ResNet generator, but there are no residual blocks")
         widths = tuple(read_shape(state, f"model.{index}.weight")[0] for index in (1, 4, 7))
+        output_nc = read_shape(state, f"model.{max(blocks) + 8}.weight")[0]
+        norm, bias = read_norm(state, "model.2", "model.1"), "model.1.bias" in state
         block = f"model.{min(blocks)}.conv_block"
+        conv: Conv = "separable" if f"{block}.1.0.weight" in state else "standard"
+        # A dropout layer moves the second convolution to 6.
+        dropout = f"{block}.5.weight" not in state and f"{block}.5.0.weight" not in state
         return GeneratorSpec(
-            architecture=self.name,
-            input_nc=input_nc,
-            output_nc=read_shape(state, f"model.{max(blocks) + 8}.weight")[0],
-            ngf=widths[0],
-            depth=len(blocks),
-            norm=read_norm(state, "model.2", "model.1"),
-            # A dropout layer moves the second convolution to 6.
-            dropout=f"{block}.5.weight" not in state and f"{block}.5.0.weight" not in state,
-            bias="model.1.bias" in state,
-            widths=widths,
-            conv="separable" if f"{block}.1.0.weight" in state else "standard",
+            self.name, input_nc, output_nc, widths[0], len(blocks), norm, dropout, bias, widths, conv
         )
 
-    def places(self, network: nn.Module) -> Mapping[Place, Sequence[TapPoint]] | None:
-        """The end of the downsampling, the first half of the blocks, rounded up, and the first upsampling."""
+    def places(self, network: nn.Module) -> Places | None:
+        """Return the ends of the downsampling, of the first half of the blocks, and of the first upsampling."""
         names = {name for name, _ in network.named_modules()}
         blocks = sorted(int(m[1]) for name in names if (m := re.fullmatch(r"model\.(\d+)\.conv_block", name)))
         if not blocks:
@@ -171,7 +166,7 @@ class Resnet(Architecture):
         return [*layers, Layer("end", f"model.{end + 7}", "", ("up0",), OUTPUT)]
 
     def source(self, name: str, depth: int, teacher_depth: int) -> str:
-        """The i-th block has the middle of the i-th of as many equal parts of the teacher's depth."""
+        """Return for the i-th block the middle one of the i-th of as many equal parts of the teacher's depth."""
         found = re.fullmatch(r"block(\d+)\.(.*)", name)
         return f"block{(2 * int(found[1]) + 1) * teacher_depth // (2 * depth)}.{found[2]}" if found else name
 

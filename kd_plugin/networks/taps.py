@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError
-from .architecture import Place, TapPoint
+from .architecture import Place, Places, TapPoint
 from .generator import architectures
 
 __all__ = [
@@ -203,7 +203,7 @@ def _pair(student: Sequence[TapPoint], teacher: Sequence[TapPoint]) -> Tap:
     return Tap(own.module, large.module)
 
 
-def tap_points(network: nn.Module, role: str = "network") -> Mapping[Place, Sequence[TapPoint]]:
+def tap_points(network: nn.Module, role: str = "network") -> Places:
     """Return where features of a generator are read by default, the best point of each place first.
 
     Raises:

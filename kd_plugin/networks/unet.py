@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -17,13 +17,13 @@ from .architecture import (
     Generator,
     GeneratorSpec,
     Layer,
-    Place,
+    Places,
     TapPoint,
     register_architecture,
 )
 from .layers import NormLayer, norm_layer, read_norm, read_shape
 
-__all__ = ["Unet", "UnetGenerator"]
+__all__ = ["Unet"]
 
 _LEAST = 5  # halvings that the family's construction takes
 _FEWER = 2  # how many halvings less the listed students have at most
@@ -68,10 +68,6 @@ class UnetBlock(nn.Module):
         return inside if self.outermost else torch.cat([x, inside], 1)
 
 
-class UnetGenerator(Generator):
-    """(B, input_nc, H, W) -> (B, output_nc, H, W) in [-1, 1], H and W multiples of ``2**depth``."""
-
-
 @register_architecture
 class Unet(Architecture):
     """Its depth is the number of halvings; a file does not show dropout, which shifts no index here."""
@@ -97,14 +93,14 @@ class Unet(Architecture):
     def multiple(self, depth: int) -> int:
         return int(2**depth)
 
-    def build(self, spec: GeneratorSpec) -> UnetGenerator:
+    def build(self, spec: GeneratorSpec) -> Generator:
         norm, bias, widths = norm_layer(spec.norm), spec.bias, spec.stages
         block: UnetBlock | None = None
         for level in range(spec.depth - 1, 0, -1):
             # Of the family's levels those that keep 8*ngf channels, the innermost aside, have dropout.
             dropout = bool(spec.dropout) and 4 <= level < spec.depth - 1
             block = UnetBlock(widths[level - 1], widths[level], block, norm, bias, dropout)
-        return UnetGenerator(spec, UnetBlock(spec.output_nc, widths[0], block, norm, bias, input_nc=spec.input_nc))
+        return Generator(spec, UnetBlock(spec.output_nc, widths[0], block, norm, bias, input_nc=spec.input_nc))
 
     def read(self, state: Mapping[str, torch.Tensor]) -> GeneratorSpec | None:
         if "model.model.0.weight" not in state:
@@ -119,20 +115,11 @@ class Unet(Architecture):
             raise CheckpointError(
                 f"a U-Net generator of the family halves {_LEAST} times or more, this one {len(widths)} times"
             )
-        return GeneratorSpec(
-            architecture=self.name,
-            input_nc=input_nc,
-            output_nc=output_nc,
-            ngf=ngf,
-            depth=len(widths),
-            norm=read_norm(state, f"{_SECOND}.2", f"{_SECOND}.1"),
-            dropout=None,
-            bias="model.model.0.bias" in state,
-            widths=tuple(widths),
-        )
+        norm, bias = read_norm(state, f"{_SECOND}.2", f"{_SECOND}.1"), "model.model.0.bias" in state
+        return GeneratorSpec(self.name, input_nc, output_nc, ngf, len(widths), norm, None, bias, tuple(widths))
 
-    def places(self, network: nn.Module) -> Mapping[Place, Sequence[TapPoint]] | None:
-        """The second halving, the third, where pixels are still many, and the return to half the resolution."""
+    def places(self, network: nn.Module) -> Places | None:
+        """Return the second halving, the third, where pixels are still many, and the last but one doubling."""
         second, third = TapPoint(f"{_SECOND}.2", 4), TapPoint(f"{_SECOND}.3.model.2", 8)
         if third.module not in dict(network.named_modules()):
             return None

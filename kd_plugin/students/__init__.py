@@ -11,6 +11,7 @@ from ..networks.architecture import (
     TapPoint,
     register_architecture,
 )
+from ..networks.layers import read_shape
 from .budget import student_within
 from .builders import StudentRequest, build_student, factory_of, is_registered, register, student_spec
 from .inherit import Keep, inherit_weights
@@ -34,6 +35,7 @@ __all__ = [
     "inherit_weights",
     "is_registered",
     "parse_budget",
+    "read_shape",
     "register",
     "register_architecture",
     "student_spec",

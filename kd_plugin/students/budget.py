@@ -10,16 +10,7 @@ from ..metrics.cost import Cost, generator_cost
 from ..metrics.limits import Budget, amount
 from ..networks.generator import GeneratorSpec, get_architecture
 
-__all__ = [
-    "LEAST_WIDTH",
-    "exceeded",
-    "is_smaller",
-    "most_width",
-    "narrowest",
-    "nothing_fits",
-    "student_within",
-    "widest",
-]
+__all__ = ["exceeded", "most_width", "narrowest", "nothing_fits", "student_within", "widest"]
 
 LEAST_WIDTH = 4  # of a student that is searched for: narrower ones are no generators any more
 
@@ -33,11 +24,6 @@ def most_width(teacher: GeneratorSpec) -> int:
 def narrowest(like: GeneratorSpec, limit: int) -> GeneratorSpec:
     """Return the narrowest generator that is searched for, at most ``limit`` wide and else like the one given."""
     return replace(like, ngf=min(LEAST_WIDTH, limit), widths=None)
-
-
-def is_smaller(student: Cost, teacher: Cost) -> bool:
-    """Return whether a student has fewer parameters and operations than its teacher."""
-    return student.params < teacher.params and student.macs < teacher.macs
 
 
 def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> list[str]:

@@ -22,7 +22,8 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..imports import build_network, is_function
-from ..networks.generator import Conv, GeneratorSpec, Norm, build_generator, parse_netG
+from ..networks.architecture import Conv, Norm
+from ..networks.generator import GeneratorSpec, build_generator, parse_netG
 
 __all__ = ["StudentRequest", "build_student", "factory_of", "is_registered", "register", "student_spec"]
 

@@ -106,13 +106,11 @@ def _pair(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[Layer, L
     def renamed(name: str) -> str:
         return architecture.source(name, student.depth, teacher.depth)
 
-    return [
-        (
-            replace(layer, reads=tuple(map(renamed, layer.reads)), writes=renamed(layer.writes)),
-            sources[renamed(layer.place)],
-        )
-        for layer in architecture.layers(student)
-    ]
+    pairs = []
+    for layer in architecture.layers(student):
+        like = replace(layer, reads=tuple(map(renamed, layer.reads)), writes=renamed(layer.writes))
+        pairs.append((like, sources[renamed(layer.place)]))
+    return pairs
 
 
 def _widths(spec: GeneratorSpec, state: State) -> dict[str, int]:

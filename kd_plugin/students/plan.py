@@ -13,9 +13,9 @@ from ..metrics.cost import Cost, generator_cost
 from ..metrics.latency import generator_latencies
 from ..metrics.limits import Budget
 from ..networks.generator import GeneratorSpec, get_architecture
-from .budget import exceeded, is_smaller, most_width, narrowest, nothing_fits, widest
+from .budget import exceeded, most_width, narrowest, nothing_fits, widest
 
-__all__ = ["PAPER_STUDENTS", "Plan", "Student", "make_plan", "measure_papers"]
+__all__ = ["Plan", "Student", "make_plan", "measure_papers"]
 
 # Widths that are listed, as parts of the teacher's: 48, 32, 24 and 16 beside one of 64.
 _PARTS = (1.0, 0.75, 0.5, 0.375, 0.25)
@@ -152,7 +152,7 @@ def _fits(budget: Budget, teacher: Cost, size: int, device: torch.device | str) 
 
     def fits(spec: GeneratorSpec) -> bool:
         cost = generator_cost(spec, size)
-        if not is_smaller(cost, teacher) or exceeded(cost, counted, teacher):
+        if cost.params >= teacher.params or cost.macs >= teacher.macs or exceeded(cost, counted, teacher):
             return False
         return "latency" not in budget or not exceeded(_timed(spec, size, device), budget, teacher)
 
@@ -163,32 +163,21 @@ def _timed(spec: GeneratorSpec, size: int, device: torch.device | str) -> Cost:
     return replace(generator_cost(spec, size), latency=generator_latencies([spec], size, device, rounds=3)[0])
 
 
-@dataclass(frozen=True)
-class PaperStudent:
-    """A student of a paper: which paper, and the two generators."""
-
-    paper: str
-    teacher: GeneratorSpec
-    student: GeneratorSpec
-
-
-def _paper_students() -> list[PaperStudent]:
+def _paper_students() -> list[tuple[str, GeneratorSpec, GeneratorSpec]]:
     resnet = GeneratorSpec("resnet", 3, 3, 64, 9, "instance", False, True)
     unet = GeneratorSpec("unet", 3, 3, 64, 8, "batch", True, False)
     wkd, srp = "WKD, CVPR 2022", "SRP, ECCV 2020"
     study = f"{wkd}, frequency study"  # of GANs of three sizes
     listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (study, unet, 32), (study, unet, 16)]
-    return [PaperStudent(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
-
-
-PAPER_STUDENTS = _paper_students()
+    return [(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
 
 
 def measure_papers(
     size: int, device: torch.device | str = "cpu", progress: Callable[[float], None] = lambda done: None
-) -> list[tuple[PaperStudent, Student, Student]]:
-    """Return the students of the two papers with their teachers, costs measured on this machine."""
-    specs = list(dict.fromkeys(spec for row in PAPER_STUDENTS for spec in (row.teacher, row.student)))
+) -> list[tuple[str, Student, Student]]:
+    """Return the students of the two papers: the paper, the teacher and the student, measured on this machine."""
+    rows = _paper_students()
+    specs = list(dict.fromkeys(spec for _, *pair in rows for spec in pair))
     times = dict(zip(specs, generator_latencies(specs, size, device, progress=progress), strict=True))
     cost = {spec: Student(spec, replace(generator_cost(spec, size), latency=times[spec])) for spec in specs}
-    return [(row, cost[row.teacher], cost[row.student]) for row in PAPER_STUDENTS]
+    return [(paper, cost[teacher], cost[student]) for paper, teacher, student in rows]

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 from ...errors import ArgumentError, OptionError
 from ...flags import option
 from ...imports import is_function
-from ...networks.generator import Conv, GeneratorSpec, get_architecture, parse_netG
+from ...networks.architecture import Conv
+from ...networks.generator import GeneratorSpec, get_architecture, parse_netG
 from ...processes import say
 from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
 
