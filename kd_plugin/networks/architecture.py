@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError, unknown_name
+from ..imports import place_of
 
 __all__ = [
     "INPUT",
@@ -206,12 +207,12 @@ class Architecture(ABC):
 
     @abstractmethod
     def read(self, state: Mapping[str, torch.Tensor]) -> GeneratorSpec | None:
-        """Return the description of a generator by its state dict, which is compared with one of that description.
+        """Return the description of a generator by its state dict; None without a first layer of the architecture.
 
-        None where there is no first layer of the architecture.
+        The caller compares the state dict with that of a generator built from the description.
 
         Raises:
-            CheckpointError: there is one, but the rest does not fit.
+            CheckpointError: there is such a layer, but the others do not fit.
         """
 
     @abstractmethod
@@ -259,7 +260,7 @@ def register_architecture(cls: A) -> A:
     if depth is None or new.netG(depth) != new.example:
         raise ValueError(f"{cls.__name__}: the example '{new.example}' is not read as it is written")
     for other in _ARCHITECTURES.values():
-        if _place(type(other)) == _place(cls):  # its module is imported again
+        if place_of(type(other)) == place_of(cls):  # its module is imported again
             continue
         if other.name == new.name:
             raise ValueError(f"the architecture '{new.name}' is registered already, as {type(other).__name__}")
@@ -268,10 +269,6 @@ def register_architecture(cls: A) -> A:
                 raise ValueError(f"{cls.__name__}: '{name}' is the name of a {other.title} too")
     _ARCHITECTURES[new.name] = new
     return cls
-
-
-def _place(cls: type) -> str:
-    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def architectures() -> list[Architecture]:

@@ -198,9 +198,9 @@ def default_taps(student: nn.Module, teacher: nn.Module, places: Sequence[Place]
 
 def _pair(student: Sequence[TapPoint], teacher: Sequence[TapPoint]) -> Tap:
     """Return the first two points of the same stride, or the first of both."""
-    alike = ((own, large) for own in student for large in teacher if own.stride == large.stride)
-    own, large = next(alike, (student[0], teacher[0]))
-    return Tap(own.module, large.module)
+    pairs = ((small, large) for small in student for large in teacher if small.stride == large.stride)
+    small, large = next(pairs, (student[0], teacher[0]))
+    return Tap(small.module, large.module)
 
 
 def tap_points(network: nn.Module, role: str = "network") -> Places:

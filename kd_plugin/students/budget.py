@@ -12,7 +12,7 @@ from ..networks.generator import GeneratorSpec, get_architecture
 
 __all__ = ["exceeded", "most_width", "narrowest", "nothing_fits", "student_within", "widest"]
 
-LEAST_WIDTH = 4  # of a student that is searched for: narrower ones are no generators any more
+_LEAST_WIDTH = 4  # of a student that is searched for: narrower ones are no generators any more
 
 
 def most_width(teacher: GeneratorSpec) -> int:
@@ -23,7 +23,7 @@ def most_width(teacher: GeneratorSpec) -> int:
 
 def narrowest(like: GeneratorSpec, limit: int) -> GeneratorSpec:
     """Return the narrowest generator that is searched for, at most ``limit`` wide and else like the one given."""
-    return replace(like, ngf=min(LEAST_WIDTH, limit), widths=None)
+    return replace(like, ngf=min(_LEAST_WIDTH, limit), widths=None)
 
 
 def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> list[str]:

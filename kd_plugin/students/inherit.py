@@ -177,8 +177,8 @@ def _module(source: str, name: str, index: torch.Tensor, state: State) -> State:
 def _factor(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Split a weight (O, C, k, k) into the closest pointwise (O, C, 1, 1) and depthwise (C, 1, k, k) ones.
 
-    The depthwise filters have the norm 1, which leaves white noise of variance 1 so: the norm that stands between
-    the two then scales nothing.
+    The depthwise filters have norm 1, which keeps the variance of white noise: the norm layer between the two then
+    scales nothing.
     """
     outputs, channels, *kernel = weight.shape
     left, scale, right = torch.linalg.svd(weight.flatten(2).permute(1, 0, 2).double(), full_matrices=False)

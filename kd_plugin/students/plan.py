@@ -105,7 +105,7 @@ def make_plan(
         size: side of a square image in pixels.
         budget: limits on parameters, operations, file size and latency; amounts such as ``7x`` are of the teacher.
         device: where the latency is measured.
-        progress: told the part done, 0 to 1.
+        progress: called with the part done, 0 to 1.
 
     Raises:
         ArgumentError: nothing keeps within the budget; the message says what would.
