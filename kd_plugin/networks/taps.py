@@ -216,8 +216,8 @@ def tap_points(network: nn.Module, role: str = "network") -> Places:
     names = [name for name, _ in network.named_modules()]
     some = ", ".join(name for name in names if name and "." not in name.replace("model.", "", 1))
     raise ArgumentError(
-        f"cannot tell encoder and decoder of the {role} apart ({type(network).__name__}): name the modules to read, "
-        f"for instance {some or ', '.join(names[1:6])}",
+        f"cannot tell encoder and decoder of the {role} apart ({type(network).__name__}): name modules to "
+        f"read, for instance {some or ', '.join(names[1:6])}",
         argument="taps",
     )
 
