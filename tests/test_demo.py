@@ -72,7 +72,7 @@ def test_there_is_no_gap_within_the_noise(
     unsettled = noise * np.tile((1, -1), 24)  # its standard error is noise / sqrt(47)
     crops = {"teacher": alone + better + unsettled, "alone": alone, "distilled": alone + gain}
     rows = tuple(
-        results.Row(name, name, quality(values), tuple(map(quality, np.split(values, 48))), Cost(1000, 1000, 64, 64))
+        results.Row(name, name, quality(values), tuple(map(quality, np.split(values, 48))), Cost(1000, 1000, 4000))
         for name, values in crops.items()
     )
     found = results.Results(rows, ("alone", "distilled"), {}, {}, {}, {}, 0, 1, 1, (), {}, (), None)
