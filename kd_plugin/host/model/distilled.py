@@ -17,6 +17,8 @@ from ...networks.taps import Tap, unwrap
 from ...students import StudentRecord, StudentRequest, describe, factory_of
 from ...version import __version__
 from ..options.distill import DistillConfig
+from ..options.record import values_of
+from ..repository.family import network_options, picture_options
 from .pair import Pair, find_pairs, network_of
 
 __all__ = ["Distilled", "record_of", "refuse_replicas"]
@@ -96,14 +98,14 @@ def record_of(
         kd_plugin=__version__,
         model=opt.model,
         direction=getattr(opt, "direction", None),
-        host_options=StudentRecord.options_of(opt),
+        host_options=values_of(opt, network_options()),
         distillation=config.to_dict(),
         students={pair.net: describe(network_of(model, pair)) for pair in find_pairs(model)},
         teachers={
             d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)} for d in distilled
         },
         dataset_mode=getattr(opt, "dataset_mode", None),
-        pictures=StudentRecord.pictures_of(opt),
+        pictures=values_of(opt, picture_options()),
         build={
             "widths": list(student.widths) if student.widths else None,
             "conv": student.conv,

@@ -5,18 +5,24 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULTS", "HowToTest", "model_name", "training_script"]
+from ..repository.family import generator_options, options_of_tests
 
-_BOTH = ("direction", "dataset_mode", "CUT_mode", "input_nc", "output_nc")
-_PLAIN = ("normG", "no_antialias", "no_antialias_up")
-# The options whose defaults, as the host and its model set them, decide whether a command has to name them.
-DEFAULTS = ("checkpoints_dir", "gpu_ids", "no_dropout", "crop_size", *_BOTH, *_PLAIN)
+__all__ = ["HowToTest", "defaults_of", "model_name", "training_script"]
+
+_CHANNELS = ("input_nc", "output_nc")
+_NAMED = ("netG", "ngf", "norm")  # by the command without the plugin, whatever their defaults are
+
+
+def defaults_of(parser: ArgumentParser) -> dict[str, Any]:
+    """Return the defaults, as a host and its model set them, that decide whether a command has to name an option."""
+    names = ("checkpoints_dir", "gpu_ids", "crop_size", "direction", "dataset_mode")
+    return {name: parser.get_default(name) for name in (*names, *options_of_tests(), *generator_options())}
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class HowToTest:
     Attributes:
         script: what Python is given to train: a file, or ``-m`` and a module.
         opt: the host's options.
-        defaults: those of :data:`DEFAULTS` in this host, for this model.
+        defaults: what :func:`defaults_of` returns in this host, for this model.
         plain: the host's model that loads the student without the plugin, "" if none does.
     """
 
@@ -51,7 +57,7 @@ class HowToTest:
     def _shared(self, model: str) -> list[str]:
         opt = self.opt
         words = ["--dataroot", str(opt.dataroot), "--name", str(opt.name), "--model", model]
-        words += self._differing("checkpoints_dir", *_BOTH)
+        words += self._differing("checkpoints_dir", "direction", "dataset_mode", *options_of_tests(), *_CHANNELS)
         if hasattr(opt, "gpu_ids"):
             ids = ",".join(map(str, opt.gpu_ids)) or "-1"
             words += [] if ids == self.defaults.get("gpu_ids") else ["--gpu_ids", ids]
@@ -59,9 +65,10 @@ class HowToTest:
 
     def _networks(self) -> list[str]:
         opt = self.opt
-        names = [name for name in ("netG", "ngf", "norm") if hasattr(opt, name)]
+        names = [name for name in _NAMED if hasattr(opt, name)]
         words = [word for name in names for word in (f"--{name}", str(getattr(opt, name)))]
-        return words + (["--no_dropout"] if getattr(opt, "no_dropout", False) else []) + self._differing(*_PLAIN)
+        rest = [name for name in generator_options() if name not in (*_CHANNELS, *_NAMED, "no_dropout")]
+        return words + (["--no_dropout"] if getattr(opt, "no_dropout", False) else []) + self._differing(*rest)
 
     def _differing(self, *names: str) -> list[str]:
         words = []

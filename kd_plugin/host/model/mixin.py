@@ -37,12 +37,20 @@ from ..options.default_student import check_smaller, complete_student
 from ..options.distill import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from ..options.excepthook import report_in_one_line
 from ..options.forgotten_model import check_model
-from ..options.record import check_student, current_record, recorded_model, recorded_student, student_of, use_record
+from ..options.record import (
+    check_networks,
+    check_student,
+    current_record,
+    recorded_model,
+    recorded_student,
+    student_of,
+    use_record,
+)
 from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
 from ..options.student import keep_from_teacher
 from .building import building_students
 from .distilled import Distilled, record_of, refuse_replicas
-from .how_to_test import DEFAULTS, HowToTest, model_name, training_script
+from .how_to_test import HowToTest, defaults_of, model_name, training_script
 from .pair import Pair, find_pairs, network_of
 from .start import note_large_discriminator, start_from_teacher
 from .summary import Summary, is_script
@@ -93,7 +101,7 @@ class DistillMixin:
                 return other.modify_commandline_options(parser, is_train)  # type: ignore[no-any-return]
             explain_errors(parser, is_train)
             parser = super().modify_commandline_options(parser, is_train)  # type: ignore[misc]
-            cls._host_defaults = {name: parser.get_default(name) for name in DEFAULTS}
+            cls._host_defaults = defaults_of(parser)
             cls._add_options(parser, is_train)
         except KDError as error:
             end(parser, (misspelt(parser) if is_train else "") or error)
@@ -158,7 +166,7 @@ class DistillMixin:
             check_student(student, self._request, self._folder)
         student.apply(opt, peek_teacher(self._config), record is not None)
         if record:
-            record.check(opt, self._folder)
+            check_networks(record, opt, self._folder)
         try:
             with building_students(type(self), self._request) as self._calls:
                 super().__init__(opt)  # type: ignore[call-arg]
