@@ -18,7 +18,7 @@ from ...students import StudentRecord, StudentRequest, describe, factory_of
 from ...version import __version__
 from ..options.distill import DistillConfig
 from ..options.record import values_of
-from ..repository.family import network_options, picture_options
+from ..repository.family import PICTURE_OPTIONS, network_options
 from .pair import Pair, find_pairs, network_of
 
 __all__ = ["Distilled", "record_of", "refuse_replicas"]
@@ -105,7 +105,7 @@ def record_of(
             d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)} for d in distilled
         },
         dataset_mode=getattr(opt, "dataset_mode", None),
-        pictures=values_of(opt, picture_options()),
+        pictures=values_of(opt, PICTURE_OPTIONS),
         build={
             "widths": list(student.widths) if student.widths else None,
             "conv": student.conv,

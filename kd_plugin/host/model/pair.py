@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import HostError
-from ..repository.family import Pair, generator_names, pair_groups
+from ..repository.family import Pair, generator_names, known_pairs
 
 __all__ = ["Pair", "find_pairs", "network_of"]
 
@@ -26,7 +26,7 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
     if declared is not None:
         return tuple(Pair(*pair) for pair in declared)
     names = list(getattr(model, "model_names", []))
-    for pairs in pair_groups():
+    for pairs in known_pairs():
         if all(pair.net in names for pair in pairs):
             return pairs
     raise HostError(

@@ -15,7 +15,7 @@ from ...networks.discriminator import load_discriminator
 from ...networks.generator import GeneratorSpec
 from ...students import describe
 from ..options.distill import DistillConfig
-from ..repository.family import Pair, pair_groups
+from ..repository.family import Pair, known_pairs
 
 __all__ = ["check_channels", "check_not_overwritten", "check_teacher_paths", "find_teachers", "peek_teacher"]
 
@@ -147,7 +147,7 @@ def _given(config: DistillConfig) -> dict[str, Path]:
 
 
 def _files_in(folder: Path, epoch: str) -> list[Path]:
-    nets = {"G*", *(pair.net for pairs in pair_groups() for pair in pairs)}
+    nets = {"G*", *(pair.net for pairs in known_pairs() for pair in pairs)}
     return sorted({file for net in nets for file in folder.glob(f"{epoch}_net_{net}.pth")})
 
 

@@ -49,9 +49,8 @@ def _teacher_of(opt: Namespace, name: str, other: HostModel, nets: Sequence[str]
     teacher = Path(opt.teacher).expanduser()
     others = [pair.net for pair in other.pairs]
     if teacher.is_file():  # of a CycleGAN, one generator may teach a pix2pix
-        net, *more = others
-        single = not named and not more and net not in nets and teacher.name.endswith(f"_net_{net}.pth")
-        return f"--teacher {opt.teacher} is the one generator of a {name}" if single else ""
+        single = len(others) == 1 and others[0] not in nets and teacher.name.endswith(f"_net_{others[0]}.pth")
+        return f"--teacher {opt.teacher} is the one generator of a {name}" if single and not named else ""
     there = {net for net in (*others, *nets) if (teacher / f"{opt.teacher_epoch}_net_{net}.pth").is_file()}
     if there & set(nets) or not there:
         return ""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .family import pair_groups
+from .family import known_pairs
 
 __all__ = ["found_models"]
 
@@ -32,7 +32,7 @@ def _distilled(models: Path, name: str) -> str:
         networks += found
         if replaces:
             break
-    for pairs in pair_groups():
+    for pairs in known_pairs():
         nets = [pair.net for pair in pairs]
         has_output = any(pairs[0].output in text for text in texts)
         if set(nets) <= set(networks) and (has_output or len(nets) > 1):  # one name alone says little

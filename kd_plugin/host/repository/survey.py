@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import HostError
-from .family import CONSTRUCTIONS, Construction, find_family
+from .family import CONSTRUCTIONS, find_family
 from .folder import find_host
 from .found_models import found_models
 from .model_files import patches, status
@@ -80,15 +80,15 @@ def survey(host: Path) -> Survey:
     arguments = [argument.arg for argument in define_G.args.args] if define_G else []
     assigned = networks.assignment("define_G")
     built = f"define_G({', '.join(arguments)})" if define_G else "define_G" if assigned else ""
-    parallel = next((c.parallel for c in CONSTRUCTIONS if networks.has(c.parallel) or base.has(c.parallel)), "")
-    construction = next((c for c in CONSTRUCTIONS if _calls(sources[c.file].function(c.function), "init_net")), None)
+    made = [c for c in CONSTRUCTIONS if any(_calls(f.function(c.function), "init_net") for f in (base, networks))]
+    used = [c for c in CONSTRUCTIONS if base.has(c.parallel) or networks.has(c.parallel)]
+    years = made or [c for c in used if c is CONSTRUCTIONS[0]]  # the other's DataParallel is of all years
     findings = [
         Finding("models looked up by name", "find_model_using_name" if finds_models else "",
                 init.at(finds_models), needed=True),
         Finding("generators built by", built, networks.at(define_G or assigned)),
-        Finding("networks initialised", construction.initialised if construction else "",
-                networks.at(init_net)),
-        Finding("several GPUs", parallel),
+        Finding("networks initialised", made[0].initialised if made else "", networks.at(init_net)),
+        Finding("several GPUs", used[0].parallel if used else ""),
         Finding("checkpoints saved by", "save_networks" if base.function("save_networks") else "",
                 base.at(base.function("save_networks"))),
         Finding("learning rate set", _learning_rate(train), train.at(None) if train.tree else ""),
@@ -99,7 +99,7 @@ def survey(host: Path) -> Survey:
     there = {path: how for files in added for path, how in files.items() if how != "missing"}
     models = found_models(root / "models")
     scripts = [script.name for script in (train, test) if script.tree]
-    return Survey(str(host), _kind(root, construction, parallel), findings, models, there, scripts)
+    return Survey(str(host), _kind(root, years[0].years if years else ""), findings, models, there, scripts)
 
 
 class _Source:
@@ -167,12 +167,9 @@ def _learning_rate(train: _Source) -> str:
     return "before every epoch" if before else "after every epoch"
 
 
-def _kind(host: Path, construction: Construction | None, parallel: str) -> str:
+def _kind(host: Path, years: str) -> str:
     if not (host / "models" / "__init__.py").is_file():
         return "not a host: it has no models/__init__.py"
     family = find_family(host / "models")
     name = family.name if family else "a host with models of its own"
-    newest = CONSTRUCTIONS[0]
-    if construction is None and parallel == newest.parallel:
-        construction = newest
-    return f"{name}, {construction.years}" if construction else name
+    return f"{name}, {years}" if years else name
