@@ -36,6 +36,7 @@ MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for f
 REPLACED_ELSEWHERE = {
     "host.options.command_line": {"error", "parse_args"},
     "host.options.excepthook": {"excepthook"},
+    "host.options.record": {"type"},
     "host.model.unreadable": {"excepthook"},
     "host.launch.runner": {"excepthook"},
     "training.guard": {"step"},
