@@ -99,7 +99,7 @@ class GeneratorSpec:
 
     @property
     def netG(self) -> str:
-        """The family's name: ``resnet_9blocks``, ``unet_256``."""
+        """The family's name, such as ``resnet_9blocks`` or ``unet_256``."""
         return f"resnet_{self.depth}blocks" if self.architecture == "resnet" else f"unet_{2**self.depth}"
 
     @property
