@@ -6,6 +6,7 @@ The lists stand between ``terms:begin`` and ``terms:end``, or ``options:begin`` 
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import sys
 import textwrap
@@ -53,10 +54,11 @@ def terms_reference(old: str) -> str:
     sections = []
     for name in losses.term_names():
         term = losses.get_term(name)
-        module = sys.modules[term.__module__]
-        functions = [public for public in module.__all__ if public in losses.__all__ and public.islower()]
-        sections.append(f"{name}\n{'-' * len(name)}\n\n.. automodule:: {module.__name__}\n")
-        sections += [f".. autofunction:: kd_plugin.losses.{function}\n" for function in functions]
+        sections.append(f"{name}\n{'-' * len(name)}\n\n.. automodule:: {term.__module__}\n")
+        for public in losses.__all__:
+            value = getattr(losses, public)
+            if inspect.isfunction(value) and value.__module__ == term.__module__:
+                sections.append(f".. autofunction:: kd_plugin.losses.{public}\n")
         arguments = "" if term.options else "()"  # else it would have the arguments of nn.Module
         sections.append(f".. autoclass:: kd_plugin.losses.{term.__name__}{arguments}\n")
     return "\n" + "\n".join(sections)
