@@ -19,12 +19,15 @@ nitpick_ignore_regex = [  # types in signatures that no page describes
     ("py:class", r"(argparse|collections|os|pathlib|torch)\..*"),
     ("py:class", r"kd_plugin\..*\.(_B|T|Discriminator|Generator|Limit)"),
 ]
+smartquotes = False  # they make a dash of the two of an option
 myst_heading_anchors = 3
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 maximum_signature_line_length = 88
 napoleon_attr_annotations = False
 html_theme = "furo"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_title = "kd_plugin"
 html_math_renderer = "mathml"
 

@@ -20,6 +20,11 @@ from kd_plugin.host.options.distill import add_options
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def markdown(text: str) -> str:
+    """Return a help text as Markdown: options as code, and nothing that is read as markup."""
+    return re.sub(r"--\w+", r"`\g<0>`", re.sub(r"[<*|]", r"\\\g<0>", text))
+
+
 def options_table(old: str) -> str:
     """Return the options of the command line, as the parser has them."""
     parser = ArgumentParser(add_help=False)
@@ -28,7 +33,7 @@ def options_table(old: str) -> str:
     for action in parser._actions:
         default = "" if action.default in (None, "") else f"`{action.default}`"
         choices = f" {action.metavar}" if action.metavar else ""
-        rows.append(f"| `{action.option_strings[0]}` | {default} | {action.help}{choices} |")
+        rows.append(f"| `{action.option_strings[0]}` | {default} | {markdown(action.help or '')}{choices} |")
     return "\n".join(rows)
 
 
@@ -38,7 +43,7 @@ def terms_table(old: str) -> str:
     rows = ["| term | weight | what it compares | reach for it when |", "|---|---|---|---|"]
     for name in losses.term_names():
         term = losses.get_term(name)
-        rows.append(f"| `{name}` | {term.default_weight:g} | {term.summary} | {advice.get(name, 'TODO')} |")
+        rows.append(f"| `{name}` | {term.default_weight:g} | {markdown(term.summary)} | {advice.get(name, 'TODO')} |")
     return "\n".join(rows)
 
 
