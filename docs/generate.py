@@ -1,14 +1,12 @@
-"""Write what the pages list of the code: ``make lists``, or with ``--check`` report the pages that are out of date.
+"""Write the lists of terms and options in README.md and docs/ from the code: ``make lists``.
 
-The lists stand between ``terms:begin`` and ``terms:end``, or ``options:begin`` and ``options:end``.
+They stand between ``terms:begin`` and ``terms:end``, or ``options:begin`` and ``options:end``.
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
-import sys
 import textwrap
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -85,18 +83,6 @@ def updated(page: str) -> str:
     return f"{before}{begin}{make(old)}\n{end}{after}"
 
 
-def main() -> int:
-    """Write all pages, or with ``--check`` name those that are out of date and return 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
-    check = parser.parse_args().check
-    stale = [page for page in LISTS if (ROOT / page).read_text(encoding="utf-8") != updated(page)]
-    for page in stale:
-        if not check:
-            (ROOT / page).write_text(updated(page), encoding="utf-8", newline="\n")
-        print(f"{page} {'is out of date: make lists' if check else 'written'}")
-    return int(check and bool(stale))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    for page in LISTS:
+        (ROOT / page).write_text(updated(page), encoding="utf-8", newline="\n")
