@@ -6,7 +6,6 @@ import re
 import runpy
 import shutil
 import subprocess
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
@@ -15,30 +14,11 @@ from conftest import FORMS, HOST, HOSTS, LAUNCH, REPOSITORY, host_arguments, imp
 
 from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.host.options.distill import add_options
 from kd_plugin.networks.generator import build_generator
 
-README, OPTIONS, TRAINING, FASTER = (
-    (REPOSITORY / name).read_text(encoding="utf-8")
-    for name in ("README.md", "docs/options.md", "docs/training.md", "docs/faster.md")
+README, TRAINING, FASTER = (
+    (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "docs/training.md", "docs/faster.md")
 )
-
-
-def options_table() -> str:
-    """The options of the parser, as docs/options.md shows them."""
-    parser = ArgumentParser(add_help=False)
-    add_options(parser)
-    rows = ["| option | default | |", "|---|---|---|"]
-    for action in parser._actions:
-        default = "" if action.default in (None, "") else f"`{action.default}`"
-        choices = f" {action.metavar}" if action.metavar else ""
-        rows.append(f"| `{action.option_strings[0]}` | {default} | {action.help}{choices} |")
-    return "\n".join(rows) + "\n"
-
-
-def test_option_table_is_complete() -> None:
-    table = re.search(r"<!-- options:begin -->\n(.*?)<!-- options:end -->", OPTIONS, re.DOTALL)[1]
-    assert table == options_table(), "put this into docs/options.md:\n" + options_table()
 
 
 def test_readme_is_short() -> None:

@@ -56,7 +56,7 @@ class StudentRequest:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a host can build it: its options have no widths, convolutions or factory."""
+        """Whether a host can build it, with no widths, convolutions or factory named."""
         return self.widths is None and self.conv == "standard" and not self.factory
 
 
