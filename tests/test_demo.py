@@ -28,9 +28,7 @@ def test_small_demo(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in results["rows"]}
     assert all(len(row["crops"]) == results["pairs"]["test"] for row in rows.values())
     teacher, alone, distilled = (rows[name] for name in ("teacher", "student_alone", "student_distilled"))
-    assert (
-        alone["cost"] == distilled["cost"] and 6.5 < teacher["cost"]["parameters"] / alone["cost"]["parameters"] < 7.5
-    )
+    assert alone["cost"] == distilled["cost"] and 6.5 < teacher["cost"]["params"] / alone["cost"]["params"] < 7.5
     assert alone["quality"] != distilled["quality"] and alone["epochs"] == distilled["epochs"]
     assert results["distillation"]["terms"].keys() == {"wavelet", "srp"}
     trained = {re.sub(r"_\d+$", "", Path(f).stem) for f in (f.name for f in (output / "data" / "train").iterdir())}
