@@ -165,7 +165,7 @@ class TestRegistration:
     @pytest.mark.parametrize(
         ("changes", "error", "message"),
         [
-            ({"name": "toy"}, ValueError, "'toy' is registered already, as Toy"),
+            ({"name": "toy"}, ValueError, "'toy' is already registered, as Toy"),
             ({"name": "other"}, ValueError, "Other: 'toy_3' is the name of a toy too"),
             ({"name": "other", "example": "toy_4"}, ValueError, "the example 'toy_4' is not read as it is written"),
             (

@@ -429,7 +429,7 @@ def test_a_term_of_weight_zero_is_not_computed(x: torch.Tensor) -> None:
 
 def test_what_does_not_fit_names_term_and_tap(x: torch.Tensor) -> None:
     taps = parse_taps("model.9,model.4=model.7")
-    with pytest.raises(KDError, match=r"^attention at model\.4=model\.7: the features do not fit"):
+    with pytest.raises(KDError, match=r"^attention at model\.4=model\.7: the features do not match"):
         Distiller(generator(), teacher(), "attention", taps=taps)(x)
 
 

@@ -16,10 +16,10 @@ from torch import nn
 from ..errors import CheckpointError, in_one_line
 from .checkpoint import fill_network, find_stray, read_state_dict
 
-__all__ = ["Discriminator", "discriminator_beside", "load_discriminator"]
+__all__ = ["Discriminator", "find_discriminator", "load_discriminator"]
 
 
-def discriminator_beside(generator: Path) -> Path | None:
+def find_discriminator(generator: Path) -> Path | None:
     """Return the file of a generator's discriminator: ``latest_net_D_A.pth`` of ``latest_net_G_A.pth``.
 
     It need not be there. None if the generator's file is not called as hosts call theirs.
