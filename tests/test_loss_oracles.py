@@ -794,8 +794,8 @@ def number():
                 {"network": "a:b", "layers": "0"},
                 "perceptual_weights is empty, .* a:b .* give a file of its state dict, own if .*, or random",
             ),
-            ({"network": "G.pth", "weights": "w.pt"}, "perceptual_weights w.pt has no effect: G.pth contains the weights"),
-            ({"network": "G.pth", "weights": "random"}, "perceptual_weights random has no effect: G.pth contains the weights"),
+            ({"network": "G.pth", "weights": "w.pt"}, "perceptual_weights w.pt has no effect: G.pth contains"),
+            ({"network": "G.pth", "weights": "random"}, "perceptual_weights random has no effect: G.pth contains"),
             (
                 {"network": "a:b", "layers": "0", "weights": "own", "scaling": "imagnet"},
                 "unknown perceptual_input.*mean 'imagenet'",
@@ -967,7 +967,7 @@ class TestDiscriminator:
     def test_other_channels_are_refused(self, input_nc: int) -> None:
         x = random(1, 3, 8, 8)
         discriminator = Discriminator(patchgan(1, "none", input_nc), input_nc)
-        with pytest.raises(ArgumentError, match=rf"takes {input_nc} channels, expected 3 .* or 6 .*this teacher's discriminator"):
+        with pytest.raises(ArgumentError, match=rf"takes {input_nc} channels, expected 3 .* or 6 .*this teacher"):
             discriminator_loss(x, x, x, discriminator)
 
     def test_bad_input_pictures(self) -> None:
