@@ -115,7 +115,7 @@ class TestDistiller:
 
     def test_wrong_image_size(self, x: torch.Tensor) -> None:
         big = teacher(architecture="unet", depth=5)
-        with pytest.raises(KDError, match="unet_32, takes images whose sides are multiples of 32, got 16x16"):
+        with pytest.raises(KDError, match="unet_32, needs images whose sides are multiples of 32, got 16x16"):
             Distiller(generator(), big, ["pixel"])(x)
 
     def test_wrong_channels(self, x: torch.Tensor) -> None:
@@ -404,7 +404,7 @@ class TestAdapters:
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return self.back(self.flat(self.conv(x)))
 
-        with pytest.raises(KDError, match="'flat' of the student gives no feature map"):
+        with pytest.raises(KDError, match="'flat' of the student returns no feature map"):
             Distiller(Flat(), Flat().requires_grad_(False), "feature", taps=[Tap("flat", "conv")])
         small = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2 * 8 * 8, 3)).requires_grad_(False)
         with pytest.raises(KDError, match="did not run on a 256x256 picture of 3 channels"):
