@@ -811,7 +811,7 @@ def number():
         [
             ("networks_of_no_user:tiny", "0", "networks_of_no_user:tiny cannot be built: ModuleNotFoundError"),
             ("networks_of_a_user:huge", "0", "networks_of_a_user:huge cannot be built: .* has no attribute 'huge'"),
-            ("networks_of_a_user:number", "0", "networks_of_a_user:number: gave a int, expected a network"),
+            ("networks_of_a_user:number", "0", "networks_of_a_user:number: returned a int, expected a network"),
             ("networks_of_a_user:tiny", "3", "there is no module '3' in the Sequential"),
         ],
     )
@@ -989,7 +989,9 @@ class TestDiscriminator:
     def test_a_generator_is_refused(self, spec: GeneratorSpec, tmp_path: Path) -> None:
         file = tmp_path / "latest_net_G.pth"
         torch.save(build_generator(spec).state_dict(), file)
-        with pytest.raises(CheckpointError, match=r"latest_net_G\.pth: is no discriminator of the family.*model\.0"):
+        with pytest.raises(
+            CheckpointError, match=r"latest_net_G\.pth: is not a discriminator of the family.*model\.0"
+        ):
             DiscriminatorLoss(str(file)).load()
 
     @pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
@@ -1007,10 +1009,16 @@ class TestDiscriminator:
             (lambda s: {**s, "model.3.weight": torch.ones(7)}, r"size mismatch for 3\.weight"),
             (lambda s: {**s, "model.5.weight": torch.ones(2, 4, 4, 4)}, "does not end in a convolution to one score"),
             (lambda s: {k: v for k, v in s.items() if not k.startswith("model.5")}, "does not end in a convolution"),
-            (lambda s: {**s, "model.2.weight": torch.ones(4, 2, 3, 3)}, r"'2\.weight' is not where, or as large as"),
-            (lambda s: {k.replace("model.2.", "model.1."): v for k, v in s.items()}, r"'1\.weight' is not where"),
+            (
+                lambda s: {**s, "model.2.weight": torch.ones(4, 2, 3, 3)},
+                r"'2\.weight' does not have the index or the shape",
+            ),
+            (
+                lambda s: {k.replace("model.2.", "model.1."): v for k, v in s.items()},
+                r"'1\.weight' does not have the index",
+            ),
             (lambda s: {**s, "model.2.weight": torch.ones(4, 2, 4, 1)}, r"size mismatch|as large as"),
-            (lambda s: {**s, "model.0.weight": torch.ones(2, 3)}, "does not end|is not where"),
+            (lambda s: {**s, "model.0.weight": torch.ones(2, 3)}, "does not end|does not have the index"),
         ],
     )
     def test_other_networks_are_refused(self, change: Callable, message: str, tmp_path: Path) -> None:
@@ -1018,7 +1026,7 @@ class TestDiscriminator:
         load_discriminator(file)
         torch.save(change(torch.load(file, weights_only=True)), file)
         with pytest.raises(
-            CheckpointError, match=rf"latest_net_D\.pth: is no discriminator of the family.*{message}"
+            CheckpointError, match=rf"latest_net_D\.pth: is not a discriminator of the family.*{message}"
         ):
             load_discriminator(file)
 
@@ -1176,8 +1184,8 @@ class TestErrorsFoundInReview:
     @pytest.mark.parametrize(
         ("key", "shape", "message"),
         [
-            ("model.2.weight", (4, 5, 4, 4), "'2.weight' is not where"),
-            ("model.9.extra", (3,), "'9.extra' has no place"),
+            ("model.2.weight", (4, 5, 4, 4), "'2.weight' does not have the index"),
+            ("model.9.extra", (3,), "'9.extra' is unexpected"),
         ],
     )
     def test_discriminators_that_do_not_hang_together(
