@@ -1,4 +1,4 @@
-"""Measure the losses against what people use now: ``make bench``, or ``python benchmarks/bench.py --help``.
+"""Compare the losses with common alternatives: ``make bench``, or ``python benchmarks/bench.py --help``.
 
 Every row runs both sides in turns in one process, forward and backward, and prints the medians and their ratio.
 Memory is the peak of PyTorch's allocator.
@@ -44,7 +44,7 @@ class Row:
 
 
 def medians(device: torch.device, repeats: int, *steps: Step) -> list[float]:
-    """Return the median time of each step in seconds; the steps take turns, so that a disturbance meets all."""
+    """Return the median time of each step in seconds; the steps take turns, so that other load affects all."""
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     times: list[list[float]] = [[] for _ in steps]
     for repeat in range(repeats + 2):  # the first two warm up
@@ -59,12 +59,12 @@ def medians(device: torch.device, repeats: int, *steps: Step) -> list[float]:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a time for a table."""
+    """Format a time for a table."""
     return f"{seconds * 1e3:.1f} ms"
 
 
 def megabytes(size: int) -> str:
-    """Return a size for a table."""
+    """Format a size for a table."""
     return f"{size / 1e6:.0f} MB"
 
 
@@ -77,7 +77,7 @@ def losses(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
         try:
             ours, other = case.step("ours", device), case.step("other", device)
         except ImportError as error:
-            print(f"bench: {case.title} left out, there is no {error.name}: pip install 'kd_plugin[bench]'")
+            print(f"bench: {case.title} skipped, {error.name} is missing: pip install 'kd_plugin[bench]'")
             continue
         assert torch.allclose(ours(), other(), rtol=1e-3), f"{case.title}: the two sides do not agree"
         a, b = medians(device, max(repeats // 4, 1) if case.memory else repeats, ours, other)
@@ -87,7 +87,7 @@ def losses(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
 
 
 def memory(device: torch.device, tiny: bool) -> list[Row]:
-    """Measure what the losses allocate beyond their inputs, at the peak."""
+    """Measure the peak memory of the losses beyond their inputs."""
     rows = []
     for case in cases.losses(tiny):
         if not case.memory:
@@ -103,14 +103,14 @@ def memory(device: torch.device, tiny: bool) -> list[Row]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the memory that a device has left, in bytes."""
+    """Return the free memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak(step: Step, device: torch.device) -> int:
-    """Return the most bytes PyTorch's allocator held at once during a step, less what it held before."""
+    """Return the peak memory of PyTorch's allocator during a step in bytes, minus what was allocated before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -124,7 +124,7 @@ def peak(step: Step, device: torch.device) -> int:
 
 
 def cost_options(device: torch.device, tiny: bool, folder: str) -> dict[str, CostOptions]:
-    """Return the options that make the teacher cheaper, as far as the machine has what they need."""
+    """Return the options that reduce the cost of the teacher and that the machine supports."""
     found = {
         "--amp bf16": CostOptions(amp="bf16"),
         "--teacher_dtype bf16": CostOptions(teacher_dtype="bf16"),
@@ -139,19 +139,19 @@ def cost_options(device: torch.device, tiny: bool, folder: str) -> dict[str, Cos
 
 
 def compiles(device: torch.device) -> bool:
-    """Return whether the compiler is there that torch.compile needs: Triton's for a GPU is one of C."""
+    """Return whether the compiler that torch.compile needs exists: a C compiler (for Triton) on GPUs, else C++."""
     return any(shutil.which(name) for name in (("cc", "gcc", "clang") if device.type == "cuda" else ("g++",)))
 
 
 def whole_step(device: torch.device, tiny: bool, repeats: int, costs: dict[str, CostOptions]) -> list[Row]:
-    """Compare a distillation step with its two unavoidable parts, timed apart."""
+    """Compare a distillation step with its two unavoidable parts, timed separately."""
     rows = []
     for compiled in (False, True) if device.type == "cuda" and compiles(device) else (False,):
         steps = {terms: cases.TrainingStep(device, tiny, compiled, terms) for terms in ("wavelet,srp", "wavelet")}
         step = steps["wavelet,srp"]
         for name in () if compiled else ("--amp bf16", "--teacher_cache DIR"):
             steps[f"wavelet,srp, {name}"] = cases.TrainingStep(device, tiny, cost=costs[name])
-        ways = {terms: one.distilling for terms, one in steps.items()} | {"no term, one after the other": step.both}
+        ways = {terms: one.distilling for terms, one in steps.items()} | {"no term, consecutively": step.both}
         times = medians(device, max(repeats // 2, 1), step.plain, step.teach, *ways.values())
         parts = f"{milliseconds(times[0])} + {milliseconds(times[1])}"
         for name, measured in zip(ways, times[2:], strict=True):
@@ -163,26 +163,26 @@ def whole_step(device: torch.device, tiny: bool, repeats: int, costs: dict[str, 
 
 
 def teacher_forms(device: torch.device, tiny: bool, repeats: int, costs: dict[str, CostOptions]) -> list[Row]:
-    """Time the teacher in other forms, and tell how far the student's gradient moves."""
+    """Time variants of the teacher, and compute the change of the student's gradient."""
     step = cases.TrainingStep(device, tiny)
     distillers = step.distillers(costs)
     reference = step.gradient(distillers["float32"])
 
-    def moved(gradient: torch.Tensor) -> str:
+    def change(gradient: torch.Tensor) -> str:
         return f"{((gradient - reference).norm() / reference.norm()).item():.1e}"
 
     times = medians(device, max(repeats // 2, 1), *(partial(d.teach, Call(step.image)) for d in distillers.values()))
     rows = [
-        Row((name, milliseconds(measured), f"{times[0] / measured:.2f}x", moved(step.gradient(distiller))))
+        Row((name, milliseconds(measured), f"{times[0] / measured:.2f}x", change(step.gradient(distiller))))
         for (name, distiller), measured in zip(distillers.items(), times, strict=True)
     ]
-    # The scale to judge by: another picture in place of this one.
+    # For comparison: another image.
     other = step.gradient(distillers["float32"], step.other)
-    return [*rows, Row(("(float32, another picture)", "", "", moved(other)))]
+    return [*rows, Row(("(float32, another image)", "", "", change(other)))]
 
 
 def machine(device: torch.device) -> str:
-    """Return what the numbers were measured on."""
+    """Return a description of the machine."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -205,7 +205,7 @@ def table(header: str, rows: list[Row]) -> str:
 
 
 def report(device: torch.device, tiny: bool, repeats: int) -> str:
-    """Run everything, return Markdown."""
+    """Run everything and return Markdown."""
     with TemporaryDirectory() as folder:
         costs = cost_options(device, tiny, folder)
         steps, forms = whole_step(device, tiny, repeats, costs), teacher_forms(device, tiny, repeats, costs)
@@ -214,18 +214,18 @@ def report(device: torch.device, tiny: bool, repeats: int) -> str:
         table("forward and backward,ours,against,takes,ratio,target", losses(device, tiny, repeats)),
         table("extra memory,ours,against,takes,ratio,target", memory(device, tiny)),
         table(f"{cases.STEP},takes,student step + teacher forward,ratio,target", steps),
-        table("teacher forward,takes,faster,student's gradient moves by", forms),
+        table("teacher forward,takes,faster,change of the student's gradient", forms),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
-    """Print the tables, or write them into a page."""
+    """Print the tables, and write them to a page if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    parser.add_argument("--repeats", type=int, default=40, help="how often a quick step is timed")
-    parser.add_argument("--tiny", action="store_true", help="sizes that only show that it runs")
-    parser.add_argument("--write", type=Path, help="page to put the tables into, between the device's two marks")
+    parser.add_argument("--repeats", type=int, default=40, help="number of timed runs of a fast step")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, for a smoke test")
+    parser.add_argument("--write", type=Path, help="page to write the tables to, between the two marks of the device")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     text = report(torch.device(options.device), options.tiny, 1 if options.tiny else options.repeats)

@@ -1,4 +1,4 @@
-"""What is measured: the losses with their alternatives, and a training step with and without distillation."""
+"""The benchmark cases: the losses and their alternatives, and a training step with and without distillation."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """A loss and what it is compared with.
+    """A loss and its alternative.
 
     Attributes:
-        title, against: what the two are called.
-        shapes: of the student's tensor and the teacher's.
-        ours, other: make the loss on a device; importing what only the benchmark needs may fail there.
-        target: the ratio of times aimed at on two CPU cores.
-        memory: the aim for the memory, if that is measured.
-        needs: what the other side takes, in bytes, if that is much.
+        title, against: names of the two.
+        shapes: shapes of the student's and the teacher's tensor.
+        ours, other: functions that create the loss on a device; they may raise ImportError.
+        target: target ratio of the times on two CPU cores.
+        memory: target for the memory, if it is measured.
+        needs: memory of the alternative in bytes, if it is large.
         timed: whether the time is measured.
     """
 
@@ -46,7 +46,7 @@ class Case:
     timed: bool = True
 
     def step(self, side: str, device: torch.device) -> Step:
-        """Return one pass of a side, forward and backward to the student."""
+        """Return a function that runs one side, forward and backward to the student."""
         loss = getattr(self, side)(device)
         generator = torch.Generator().manual_seed(0)
         student, teacher = (torch.randn(shape, generator=generator).to(device) for shape in self.shapes)
@@ -62,7 +62,7 @@ class Case:
 
 
 def losses(tiny: bool) -> list[Case]:
-    """Return the cases, in the sizes people train with or in ones that only show that they run."""
+    """Return the cases, in the usual sizes of training or in tiny ones."""
     images = (1, 3, 32, 32) if tiny else (8, 3, 256, 256)
     middle, large = (8, 12) if tiny else (64, 128)
     cases = []
@@ -75,19 +75,19 @@ def losses(tiny: bool) -> list[Case]:
         cases.append(
             Case(title, against, (images, images), _wavelet(wavelet, levels), other(wavelet, levels), target=target)
         )
-    for batch, own, side, aim, timed in (
+    for batch, channels, side, target_memory, timed in (
         (4, 96, middle, "a fifth", True),
         (1, 24, large, "under 600 MB", False),
     ):
         cases.append(
             Case(
-                f"srp, {batch}x({own}, 256)x{side}x{side}",
+                f"srp, {batch}x({channels}, 256)x{side}x{side}",
                 "dense formula",
-                ((batch, own, side, side), (batch, 256, side, side)),
+                ((batch, channels, side, side), (batch, 256, side, side)),
                 lambda device: semantic_relation_loss,
                 lambda device: _dense_relations,
                 target=2.5,
-                memory=aim,
+                memory=target_memory,
                 needs=8 * batch * side**4 * 4,
                 timed=timed,
             )
@@ -100,7 +100,7 @@ def _wavelet(wavelet: str, levels: int) -> Callable[[torch.device], Loss]:
 
 
 def _two_pytorch_wavelets(wavelet: str, levels: int) -> Callable[[torch.device], Loss]:
-    """What the paper's code does: transform both images, sum the mean differences of the levels."""
+    """As in the paper's code: transform both images, sum the mean differences of the levels."""
 
     def make(device: torch.device) -> Loss:
         from pytorch_wavelets import DWTForward
@@ -108,8 +108,8 @@ def _two_pytorch_wavelets(wavelet: str, levels: int) -> Callable[[torch.device],
         transform = DWTForward(J=levels, wave=wavelet, mode="zero").to(device)
 
         def loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-            own, other = transform(student)[1], transform(teacher)[1]
-            return torch.stack([F.l1_loss(a, b) for a, b in zip(own, other, strict=True)]).sum()
+            details, details_t = transform(student)[1], transform(teacher)[1]
+            return torch.stack([F.l1_loss(a, b) for a, b in zip(details, details_t, strict=True)]).sum()
 
         return loss
 
@@ -121,8 +121,8 @@ def _two_ptwt(wavelet: str, levels: int) -> Callable[[torch.device], Loss]:
         import ptwt
 
         def loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-            own, other = (ptwt.wavedec2(x, wavelet, mode="zero", level=levels)[1:] for x in (student, teacher))
-            bands = [pair for a, b in zip(own, other, strict=True) for pair in zip(a, b, strict=True)]
+            s, t = (ptwt.wavedec2(x, wavelet, mode="zero", level=levels)[1:] for x in (student, teacher))
+            bands = [pair for a, b in zip(s, t, strict=True) for pair in zip(a, b, strict=True)]
             return torch.stack([F.l1_loss(a, b) for a, b in bands]).sum() / 3
 
         return loss
@@ -131,7 +131,7 @@ def _two_ptwt(wavelet: str, levels: int) -> Callable[[torch.device], Loss]:
 
 
 def _dense_relations(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """The papers' equation as one writes it down."""
+    """Direct implementation of the paper's equation."""
 
     def relations(features: torch.Tensor) -> torch.Tensor:
         pixels = features.flatten(2).transpose(1, 2)
@@ -140,11 +140,11 @@ def _dense_relations(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tens
     return (relations(student) - relations(teacher)).abs().mean()
 
 
-STEP = "a pix2pix step with ResNet-9 64 -> 24 at 256x256 and"  # what TrainingStep is, in a table's head
+STEP = "a pix2pix step with ResNet-9 64 -> 24 at 256x256 and"  # table header for TrainingStep
 
 
 class TrainingStep:
-    """A pix2pix step at batch size 1: ResNet-9 of 24 channels under a teacher of 64, PatchGAN, two Adams."""
+    """A pix2pix step at batch size 1: ResNet-9 student of 24 channels, teacher of 64, PatchGAN, two Adams."""
 
     def __init__(
         self,
@@ -158,21 +158,21 @@ class TrainingStep:
         torch.manual_seed(0)
         self.student, self.teacher = (_generator(ngf, depth).to(device) for ngf in ((4, 8) if tiny else (24, 64)))
         self.teacher.requires_grad_(False).eval()
-        self.judge = _patch_gan(8 if tiny else 64).to(device)
+        self.discriminator = _patch_gan(8 if tiny else 64).to(device)
         self.image, self.target, self.other = (torch.rand(1, 3, side, side, device=device) * 2 - 1 for _ in range(3))
-        self.optimizers = [torch.optim.Adam(n.parameters(), lr=2e-4) for n in (self.student, self.judge)]
+        self.optimizers = [torch.optim.Adam(n.parameters(), lr=2e-4) for n in (self.student, self.discriminator)]
         if compiled:
-            for network in (self.student, self.teacher, self.judge):
+            for network in (self.student, self.teacher, self.discriminator):
                 network.compile()
         half = cost.half(device)
         teacher = cost.prepare_teacher(self.teacher, half)
         self.distiller = Distiller(self.student, teacher, terms, cache=cost.cache(), half=half)
         if half:
             half.run(self.student)
-            half.run(self.judge)
+            half.run(self.discriminator)
 
     def plain(self) -> None:
-        """Train the student alone."""
+        """Train the student without distillation."""
         self._train(self.student(self.image))
 
     def teach(self) -> None:
@@ -181,13 +181,13 @@ class TrainingStep:
             self.teacher(self.image)
 
     def both(self) -> None:
-        """Run the teacher while the student's step waits, as distillation does, and distil nothing."""
+        """Run the teacher within the student's step, as in distillation, but without terms."""
         fake = self.student(self.image)
         self.teach()
         self._train(fake)
 
     def distilling(self) -> None:
-        """Train the student with distillation, as the plugin does it in a host."""
+        """Train the student with distillation, as in a host."""
         with self.distiller.record() as recorder:
             self.student(self.image)
         result = self.distiller.distill(recorder.calls[-1])
@@ -196,18 +196,18 @@ class TrainingStep:
     def _train(self, fake: torch.Tensor) -> None:
         generator, discriminator = self.optimizers
         discriminator.zero_grad()
-        real, judged = (self.judge(torch.cat((self.image, x), 1)) for x in (self.target, fake.detach()))
-        (((real - 1) ** 2).mean() + (judged**2).mean()).mul(0.5).backward()
+        real, scores = (self.discriminator(torch.cat((self.image, x), 1)) for x in (self.target, fake.detach()))
+        (((real - 1) ** 2).mean() + (scores**2).mean()).mul(0.5).backward()
         discriminator.step()
         generator.zero_grad()
-        self.judge.requires_grad_(False)
-        judged = self.judge(torch.cat((self.image, fake), 1))
-        (((judged - 1) ** 2).mean() + 100 * (fake - self.target).abs().mean()).backward()
-        self.judge.requires_grad_(True)
+        self.discriminator.requires_grad_(False)
+        scores = self.discriminator(torch.cat((self.image, fake), 1))
+        (((scores - 1) ** 2).mean() + 100 * (fake - self.target).abs().mean()).backward()
+        self.discriminator.requires_grad_(True)
         generator.step()
 
     def distillers(self, costs: dict[str, CostOptions]) -> dict[str, Distiller]:
-        """Return distillers whose teacher runs as options say, and with its weights in channels_last."""
+        """Return distillers with the teacher of each option, and with its weights in channels_last."""
         terms = "wavelet,srp"
         last = copy.deepcopy(self.teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found = {
@@ -220,7 +220,7 @@ class TrainingStep:
         return found
 
     def gradient(self, distiller: Distiller, image: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the gradient that the terms give the student, as one vector."""
+        """Return the gradient of the terms with respect to the student, as one vector."""
         self.student.zero_grad()
         distiller(self.image if image is None else image).total.backward()
         return torch.cat([p.grad.flatten() for p in self.student.parameters() if p.grad is not None])

@@ -1,8 +1,8 @@
-"""All that needs a GPU, in pieces: ``make gpu``, and again until it says that all is done.
+"""Run all tests and benchmarks that need a GPU, in steps: repeat ``make gpu`` until all are done.
 
 Every test of ``tests/test_gpu.py`` and the benchmark are a step each. A step that passed is not run again until
-``steps.json`` is removed; one that the time limit ends is begun again by the next call. The output folder holds a log
-of each and, in ``benchmarks.md``, the tables. Nothing is installed or downloaded.
+``steps.json`` is removed; a step that exceeds the time limit is restarted by the next call. The output folder
+contains a log of each and, in ``benchmarks.md``, the tables. Nothing is installed or downloaded.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ DONE, FAILED, MISSING, LEFT = 0, 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is left; return the exit status: 0 all passed, 1 something failed, 2 cannot run, 3 steps are left."""
+    """Run the remaining steps; return the exit status: 0 all passed, 1 some failed, 2 cannot run, 3 some remain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("gpu_results"), help="folder for what is done")
-    parser.add_argument("--minutes", type=float, default=8, help="how long this call may take (default: 8)")
+    parser.add_argument("--output", type=Path, default=Path("gpu_results"), help="folder for the results")
+    parser.add_argument("--minutes", type=float, default=8, help="time limit of this call (default: 8)")
     options = parser.parse_args(arguments)
     if reason := why_not():
         print(f"gpu: error: {reason}", file=sys.stderr)
@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def why_not() -> str:
-    """Return what is missing here, or ""."""
+    """Return what is missing on this machine, or ""."""
     missing = [package for module, package in PACKAGES.items() if not importlib.util.find_spec(module)]
     if missing:
-        return f"{sys.executable} has no {', '.join(missing)}: name a Python that has them, make gpu PYTHON=..."
+        return f"{sys.executable} has no {', '.join(missing)}: use a Python that has them, make gpu PYTHON=..."
     import torch
 
     if not torch.cuda.is_available():
@@ -55,20 +55,20 @@ def why_not() -> str:
 
 
 def steps(output: Path) -> dict[str, list[str]]:
-    """Return the command of each step by its name."""
+    """Return the command of each step by name."""
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs"]
     tests = re.findall(r"^def (test_\w+)", TESTS.read_text(encoding="utf-8"), re.MULTILINE)
     page = output / "benchmarks.md"
     if not page.is_file():
         output.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / "docs" / "benchmarks.md", page)
-    # Paths from the repository, as the page quotes the command.
+    # Relative to the repository, since the page quotes the command.
     bench = [sys.executable, "benchmarks/bench.py", "--device", "cuda", "--write", os.path.relpath(page, REPOSITORY)]
     return {**{name: [*pytest, f"{TESTS}::{name}"] for name in tests}, "benchmark": bench}
 
 
 def work(commands: Mapping[str, Sequence[str]], output: Path, seconds: float) -> int:
-    """Run the steps that have not passed yet, as long as there is time; return the exit status of :func:`main`."""
+    """Run the steps that have not passed, within the time limit; return the exit status of :func:`main`."""
     output.mkdir(parents=True, exist_ok=True)
     record = output / "steps.json"
     results: dict[str, str] = json.loads(record.read_text()) if record.is_file() else {}
@@ -79,7 +79,7 @@ def work(commands: Mapping[str, Sequence[str]], output: Path, seconds: float) ->
         begun = time.monotonic()
         status = run(command, output / f"{name}.log", end - begun)
         if status is None:
-            if first:  # it had all of the time
+            if first:  # it had the whole time
                 print(f"gpu: {name} takes more than {seconds / 60:g} minutes: make gpu GPU_MINUTES=...")
             break
         first = False
@@ -95,13 +95,13 @@ def work(commands: Mapping[str, Sequence[str]], output: Path, seconds: float) ->
     counted = ", ".join(f"{count} {status}" for status, count in counts.items())
     print(f"gpu: {counted or 'none passed'}, {left} left; logs and tables are in {output}")
     if left:
-        print("gpu: run the same command again for those that are left")
+        print("gpu: run the same command again for the remaining steps")
         return LEFT
     return FAILED if counts["failed"] else DONE
 
 
 def run(command: Sequence[str], log: Path, seconds: float) -> int | None:
-    """Run a command in the repository, its output in a log; return its exit status, or None if the time is over."""
+    """Run a command in the repository, logging its output; return its exit status, or None after the time limit."""
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with log.open("w") as stream:
         child = subprocess.Popen(
@@ -112,7 +112,7 @@ def run(command: Sequence[str], log: Path, seconds: float) -> int | None:
         except subprocess.TimeoutExpired:
             return None
         finally:
-            if child.returncode is None:  # the hosts that a test has started, too
+            if child.returncode is None:  # also kills the hosts that a test has started
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
 

@@ -38,7 +38,7 @@ def options_table(old: str) -> str:
 def terms_table(old: str) -> str:
     """Return the terms with weight and summary. The last column is written by hand, and kept."""
     advice = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", old, re.MULTILINE))
-    rows = ["| term | weight | what it compares | reach for it when |", "|---|---|---|---|"]
+    rows = ["| term | weight | what it compares | use it when |", "|---|---|---|---|"]
     for name in losses.term_names():
         term = losses.get_term(name)
         rows.append(f"| `{name}` | {term.default_weight:g} | {markdown(term.summary)} | {advice.get(name, 'TODO')} |")

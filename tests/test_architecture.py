@@ -148,7 +148,7 @@ class TestToy:
     def test_errors_name_it(self, toy: type[Architecture]) -> None:
         with pytest.raises(KDError, match="of at least 32, or toy_3, such as resnet_6blocks or unet_128 or toy_3"):
             build_student(StudentRequest(netG="toy_4"))
-        with pytest.raises(KDError, match="a toy_3 takes 2, of 1 or more, for the halving and the convolution"):
+        with pytest.raises(KDError, match="a toy_3 takes 2, of 1 or more, for the downsampling and the convolution"):
             build_student(StudentRequest(netG="toy_3", norm="none", widths=(64, 1, 1)))
         with pytest.raises(KDError, match="residual blocks, which a toy_3 does not have"):
             build_student(StudentRequest(netG="toy_3", norm="none", conv="separable"))

@@ -161,7 +161,7 @@ class TestCauses:
             with (
                 nullcontext()
                 if step == 0
-                else pytest.raises(KDError, match="a gradient of netD is not finite, as in 1")
+                else pytest.raises(KDError, match="a gradient of netD is not finite, as in the 1 steps")
             ):
                 optimizer.step()
 
