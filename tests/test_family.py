@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 from conftest import (
     FORMS,
     HOST,
+    REPOSITORY,
     distil_options,
     distilling,
     host_arguments,
@@ -189,6 +191,15 @@ class TestRows:
         found = find_family(tmp_path)
         assert found is not None and found.name == "mine" and family.families().count(found) == 1
         assert find_pairs(Namespace(model_names=["G"])) == pairs
+
+    def test_the_one_in_the_documentation(self, table: None, tmp_path: Path) -> None:
+        page = (REPOSITORY / "docs" / "your-own-repo.md").read_text(encoding="utf-8")
+        example = re.search(r"```python\n(from kd_plugin\.host.*?)```", page, re.DOTALL)
+        assert example
+        exec(example[1])  # noqa: S102 - a page of this repository
+        (tmp_path / "stain_model.py").touch()
+        found = find_family(tmp_path)
+        assert found is not None and found.name == "stain translation"
 
     def test_that_could_not_be_found_are_refused(self, registered: None) -> None:
         with pytest.raises(KDError, match="'none' names no models"):
