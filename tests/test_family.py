@@ -209,7 +209,8 @@ class TestRows:
 
     def test_name_the_model_that_was_forgotten(self, table: None, tmp_path: Path) -> None:
         both = HostModel((Pair("gen_x", "y"), Pair("gen_y", "x")), "unaligned")
-        register_family(HostFamily("two", {"one_way": HostModel(PAIRS, "aligned"), "both_ways": both}))
+        single = HostModel(PAIRS, "aligned")
+        register_family(HostFamily("three", {"one_way": single, "again": single, "both_ways": both}))
         (tmp_path / "latest_net_gen.pth").touch()
         (tmp_path / "train").mkdir()
         (tmp_path / "train" / "a.png").touch()
@@ -223,5 +224,5 @@ class TestRows:
             opt = Namespace(model="both_ways", teacher=teacher, teacher_epoch="latest", **data)
             with pytest.raises(KDError, match=f"{said}, and this is --model both_ways, the default: --model one_way"):
                 check_model(opt, None, named=False)
-            opt.model, opt.dataset_mode = "one_way", "aligned"
-            check_model(opt, None, named=False)
+            for model in ("one_way", "again"):  # whose teachers are called alike
+                check_model(Namespace(**{**vars(opt), "model": model, "dataset_mode": "aligned"}), None, named=False)
