@@ -21,8 +21,8 @@ from ..errors import CheckpointError, UnknownNetworkError
 from ..files import write_text_atomically
 from ..imports import is_function
 from ..metrics.cost import count_parameters
+from ..networks.architecture import Conv
 from ..networks.checkpoint import inspect_checkpoint, inspect_state_dict, read_state_dict
-from ..networks.generator import Conv
 from ..networks.taps import unwrap
 from .builders import StudentRequest
 
