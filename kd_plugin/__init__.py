@@ -13,21 +13,21 @@ from .errors import KDError
 from .version import __version__
 
 if TYPE_CHECKING:  # what follows is what a type checker and an editor see
-    from .checkpoint import inspect_checkpoint
-    from .distiller import Distillation, Distiller
-    from .host.mixin import DistillMixin
-    from .networks import GeneratorSpec
-    from .teacher import load_teacher
+    from .distillation.distiller import Distillation, Distiller
+    from .host.model.mixin import DistillMixin
+    from .networks.checkpoint import inspect_checkpoint
+    from .networks.generator import GeneratorSpec
+    from .networks.teacher import load_teacher
 else:
     import importlib.util
 
     _PLACES = {
-        "DistillMixin": "host.mixin",
-        "Distillation": "distiller",
-        "Distiller": "distiller",
-        "GeneratorSpec": "networks",
-        "inspect_checkpoint": "checkpoint",
-        "load_teacher": "teacher",
+        "DistillMixin": "host.model.mixin",
+        "Distillation": "distillation.distiller",
+        "Distiller": "distillation.distiller",
+        "GeneratorSpec": "networks.generator",
+        "inspect_checkpoint": "networks.checkpoint",
+        "load_teacher": "networks.teacher",
     }
 
     def __getattr__(name):

@@ -21,9 +21,9 @@ from launch import make_importable
 from PIL import Image
 
 from kd_plugin import DistillMixin, GeneratorSpec
-from kd_plugin.host import summary
-from kd_plugin.host.patches import _patch_models
-from kd_plugin.networks import build_generator
+from kd_plugin.host.launch.import_hooks import _patch_models
+from kd_plugin.host.model import summary
+from kd_plugin.networks.generator import build_generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HOST = REPOSITORY / "examples" / "host"

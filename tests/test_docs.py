@@ -15,8 +15,8 @@ from conftest import FORMS, HOST, HOSTS, LAUNCH, REPOSITORY, host_arguments, imp
 
 from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.host.options import add_options
-from kd_plugin.networks import build_generator
+from kd_plugin.host.options.distill import add_options
+from kd_plugin.networks.generator import build_generator
 
 README, OPTIONS, TRAINING, FASTER = (
     (REPOSITORY / name).read_text(encoding="utf-8")

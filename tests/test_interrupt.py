@@ -15,8 +15,8 @@ import torch
 from conftest import FORMS, HOSTS, LAUNCH, REPOSITORY, host_arguments
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.host.interrupt import Interruption
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
+from kd_plugin.training.interrupt import Interruption
 
 PLACES = [HOSTS[FORMS.index("2025")], *HOSTS[len(FORMS) :]]
 

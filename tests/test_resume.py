@@ -35,9 +35,9 @@ from conftest import (
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
-from kd_plugin.host.replay import fold
-from kd_plugin.host.state import RunState, is_of
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
+from kd_plugin.training.replay import fold
+from kd_plugin.training.state import RunState, is_of
 
 
 def losses(folder: Path, epochs: range) -> list[list[tuple[str, str]]]:

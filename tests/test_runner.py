@@ -29,7 +29,7 @@ from conftest import (
 )
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
 
 DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}
 NETS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}

@@ -34,13 +34,13 @@ from conftest import (
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint
-from kd_plugin.checkpoint import inspect_state_dict
-from kd_plugin.host.building import StudentBuild, building_students
-from kd_plugin.host.options import DistillConfig
-from kd_plugin.host.patches import _switch
-from kd_plugin.host.record import current_record
-from kd_plugin.host.student_options import StudentOptions, keep_from_teacher
-from kd_plugin.networks import build_generator
+from kd_plugin.host.launch.import_hooks import _switch
+from kd_plugin.host.model.building import building_students
+from kd_plugin.host.options.distill import DistillConfig
+from kd_plugin.host.options.record import current_record
+from kd_plugin.host.options.student import StudentOptions, keep_from_teacher
+from kd_plugin.networks.checkpoint import inspect_state_dict
+from kd_plugin.networks.generator import build_generator
 from kd_plugin.students import StudentRequest, builders, inherit_weights, register
 
 NETS = {"pix2pix": ("G",), "cycle_gan": ("G_A", "G_B")}
@@ -232,7 +232,7 @@ class TestHostsThatBuildOtherwise:
         host_class = models.find_model_using_name("pix2pix")
         own = sys.modules[host_class.__module__]
         monkeypatch.setattr(own, "define_G", models.networks.define_G, raising=False)
-        with building_students(host_class, StudentBuild(conv="separable")):
+        with building_students(host_class, StudentRequest(conv="separable")):
             arguments = {"input_nc": 3, "output_nc": 3, "ngf": 4, "netG": "resnet_2blocks", "norm": "instance"}
             found = inspect_state_dict(own.define_G(**arguments).state_dict())
         assert (found.depth, found.conv) == (2, "separable") and own.define_G is models.networks.define_G
@@ -518,7 +518,7 @@ def test_a_host_that_builds_elsewhere_is_told() -> None:
         pass
 
     message = r"Own builds no generator through networks\.define_G"
-    with pytest.raises(KDError, match=message), building_students(Own, StudentBuild(conv="separable")):
+    with pytest.raises(KDError, match=message), building_students(Own, StudentRequest(conv="separable")):
         Own()
-    with building_students(Own, StudentBuild()):  # nothing was asked for
+    with building_students(Own, StudentRequest()):  # nothing was asked for
         Own()
