@@ -15,9 +15,9 @@ from conftest import HOST, flat, imported_host, start_inside
 
 from kd_plugin import inspect_checkpoint
 from kd_plugin.files import sha256
-from kd_plugin.host.random_numbers import get_random_numbers
-from kd_plugin.host.state import RunState
 from kd_plugin.students import StudentRecord
+from kd_plugin.training.rng import get_random_numbers
+from kd_plugin.training.state import RunState
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 NAMES = sorted(str(file.parent.relative_to(FIXTURES)) for file in FIXTURES.glob("*/*/student.json"))
