@@ -127,8 +127,8 @@ def _shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, int, 
     if key not in state:
         raise CheckpointError(f"there is no '{key}', so this is not a ResNet or U-Net generator of the family")
     shape = tuple(state[key].shape)
-    if len(shape) != 4:
-        raise CheckpointError(f"'{key}' has the shape {shape}, expected a convolution's four dimensions")
+    if len(shape) != 4 or 0 in shape:
+        raise CheckpointError(f"'{key}' has the shape {shape}, expected the four dimensions of a convolution")
     return shape
 
 
@@ -191,7 +191,7 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
     with torch.device("meta"):
         expected = build_generator(spec).state_dict()
     for key, tensor in expected.items():
-        if key.endswith("num_batches_tracked"):  # absent in files from before PyTorch 0.4.1
+        if key.endswith("num_batches_tracked") and key not in state:  # as in files from before PyTorch 0.4.1
             continue
         if key not in state:
             raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is missing")
@@ -199,6 +199,12 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
             raise CheckpointError(
                 f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has the shape {tuple(state[key].shape)}, "
                 f"expected {tuple(tensor.shape)}"
+            )
+        found = state[key]
+        if found.layout != torch.strided or (tensor.is_floating_point() and not found.is_floating_point()):
+            raise CheckpointError(
+                f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is a {found.layout} tensor of {found.dtype}, "
+                f"expected a dense one of floating-point values"
             )
     if stray := find_stray(state, expected):
         raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{stray}' has no place in one")

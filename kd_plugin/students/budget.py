@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from decimal import ROUND_FLOOR, Context
 from functools import lru_cache
 
 import torch
@@ -33,6 +34,7 @@ __all__ = [
     "widest",
 ]
 
+_ROUND_DOWN = Context(prec=3, rounding=ROUND_FLOOR)  # so that a budget of the ratio printed allows it
 LEAST_WIDTH = 4  # of a student that is searched for: narrower ones are no generators any more
 
 
@@ -154,6 +156,7 @@ def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Footprint], te
         name = f"{spec.netG} of ngf {spec.ngf}{', separable,' if spec.conv == 'separable' else ''}"
         parts.append(
             f"{measure} {limit.text} allows {amount(measure, allowed)}, a {name} takes "
-            f"{amount(measure, least)} ({other / least:.3g}x less than the teacher)"
+            f"{amount(measure, least, round_up=True)} ({_ROUND_DOWN.create_decimal(other / least):f}x less than the "
+            f"teacher)"
         )
     return f"no student is small enough: {'; '.join(parts)}; allow that much"
