@@ -50,7 +50,7 @@ def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Pat
     script = tmp_path / "script.py"
     script.write_text(
         "from argparse import ArgumentParser\n"
-        "from kd_plugin.host.options.excepthook import report_in_one_line\n"
+        "from kd_plugin.host.options.distill.excepthook import report_in_one_line\n"
         "from kd_plugin.host.options.distill import add_options\n"
         "report_in_one_line()\n"
         "parser = ArgumentParser()\n"

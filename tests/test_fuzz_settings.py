@@ -18,18 +18,10 @@ from torch import nn
 from kd_plugin import GeneratorSpec
 from kd_plugin.errors import ArgumentError
 from kd_plugin.losses import Schedule, build_terms, get_term, term_names
+from kd_plugin.metrics.cost import generator_cost
+from kd_plugin.metrics.limits import MEASURES, amount, parse_budget, parse_limit
 from kd_plugin.networks.taps import Tap, parse_taps, resolve_taps
-from kd_plugin.students.budget import (
-    LEAST_WIDTH,
-    MEASURES,
-    amount,
-    exceeded,
-    footprint,
-    most_width,
-    parse_budget,
-    parse_limit,
-    student_within,
-)
+from kd_plugin.students.budget import exceeded, most_width, narrowest, student_within
 
 
 def text_of(characters: str) -> st.SearchStrategy[str]:
@@ -151,11 +143,11 @@ class TestBudgets:
         """Found by bisection; the oracle tries all widths. Where none fits, a budget that the error advises does."""
         teacher = GeneratorSpec("resnet", 3, 3, ngf, 1, "instance", False, True)
         budget = parse_budget(f"{measure}={times}x")
-        narrow = min(LEAST_WIDTH, ngf)
+        narrow = narrowest(teacher, most_width(teacher)).ngf
         fitting = [
             width
             for width in range(narrow, most_width(teacher) + 1)
-            if not exceeded(footprint(replace(teacher, ngf=width), 32), budget, footprint(teacher, 32))
+            if not exceeded(generator_cost(replace(teacher, ngf=width), 32), budget, generator_cost(teacher, 32))
         ]
         try:
             assert student_within(budget, teacher, teacher, 32).ngf == max(fitting, default=None)

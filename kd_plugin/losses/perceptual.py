@@ -6,8 +6,8 @@ with :math:`\phi_l` the features of a frozen network at the layers named.
 
 Source: the feature reconstruction loss of Johnson, Alahi and Fei-Fei, ECCV 2016, there of one layer of VGG-16,
 relu2_2. The network is the user's to name, so nothing is downloaded and no package is needed for it: a function that
-builds it, such as ``torchvision.models:vgg16`` (with ``--perceptual_weights`` the file of its state dict, and
-``--perceptual_layers features.8`` for Johnson's layer), or the ``.pth`` of a generator. Where a function's weights
+builds it, such as ``torchvision.models:vgg16`` (with ``perceptual_weights`` the file of its state dict, and
+``perceptual_layers`` ``features.8`` for Johnson's layer), or the ``.pth`` of a generator. Where a function's weights
 come from has to be said: a network of random weights gives a loss as well, but another one.
 """
 
@@ -23,7 +23,7 @@ from torch import nn
 from ..errors import ArgumentError, first_line, in_one_line, unknown_name
 from ..imports import build_network, is_function
 from ..networks.checkpoint import read_state_dict
-from ..networks.taps import find_modules, place_names
+from ..networks.taps import find_modules, tap_points
 from ..networks.teacher import load_teacher
 from .registry import Term, TermOption, register, split_names
 from .validate import check_images, common_dtype, fit, without_autocast
@@ -59,12 +59,12 @@ def perceptual_loss(
     """
     check_images(student, teacher)
     if not layers:
-        raise ArgumentError("no layer is named: give modules whose features to compare (--perceptual_layers)")
+        raise ArgumentError("no layer is named: give modules whose features to compare (perceptual_layers)")
     if scaling not in get_args(PerceptualInput):
         raise ArgumentError(unknown_name("perceptual_input", str(scaling), get_args(PerceptualInput)))
     if scaling == "imagenet" and student.shape[1] not in (1, 3):
         raise ArgumentError(
-            f"ImageNet networks take colour images, these have {student.shape[1]} channels: --perceptual_input image "
+            f"ImageNet networks take colour images, these have {student.shape[1]} channels: perceptual_input image "
             f"hands them on as they are"
         )
     dtype = common_dtype(student, teacher)
@@ -179,7 +179,7 @@ class PerceptualLoss(Term):
             return
         if self.source.endswith(".pth"):
             self.network = load_teacher(Path(self.source).expanduser())
-            self.layers = self.layers or [place_names(self.network)["encoder"]]
+            self.layers = self.layers or [tap_points(self.network)["encoder"][0].module]
         else:
             self.network = _build(self.source, seed=0)
             if self.weights == "own":

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ...errors import ArgumentError, OptionError
 from ...flags import option
 from ...imports import is_function
-from ...networks.generator import Conv, GeneratorSpec, parse_netG
+from ...networks.architecture import Conv
+from ...networks.generator import GeneratorSpec, get_architecture, parse_netG
 from ...processes import say
 from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
 
-__all__ = ["StudentOptions", "keep_from_teacher"]
+__all__ = ["StudentOptions"]
 
 Init = Literal["scratch", "teacher"]
 _USUAL_SIZE = 256  # of a picture, where the host's options do not tell
@@ -169,20 +170,8 @@ class StudentOptions:
         return tuple(map(int, parts))
 
 
-def keep_from_teacher(parser: ArgumentParser, teacher: GeneratorSpec) -> None:
-    """Make what the teacher is the default of the host's own options: architecture, norm and dropout.
-
-    What is named on the command line stays as it is.
-    """
-    opt = parser.parse_known_args()[0]
-    kept: dict[str, Any] = {"netG": teacher.netG, "norm": teacher.norm, "normG": teacher.norm}
-    if teacher.dropout is not None:
-        kept["no_dropout"] = not teacher.dropout
-    parser.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
-
-
 def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
-    """Check that U-Nets, teacher and student, can halve the pictures as often as they want to.
+    """Check that teacher and student can halve the pictures as often as they do.
 
     Raises:
         OptionError: one cannot; the message names what suits both.
@@ -191,10 +180,11 @@ def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
     if side is None:
         return
     try:
-        architecture, depth = parse_netG(netG)
+        name, depth = parse_netG(netG)
     except ArgumentError:  # the host's own, or the user's
-        architecture, depth = "resnet", 0
-    multiple = 2**depth if architecture == "unet" else 1
+        name, depth = "resnet", 1
+    architecture = get_architecture(name)
+    multiple = architecture.multiple(depth)
     if teacher is not None and side % teacher.multiple:
         both = max(multiple, teacher.multiple)  # powers of two
         enough = -(-side // both) * both
@@ -203,11 +193,11 @@ def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
             f"these are {side}: add {_size_options(opt, enough)}"
         )
     if side % multiple:
-        fitting = next((2**d for d in range(depth - 1, 4, -1) if side % 2**d == 0), None)
-        hint = f"take unet_{fitting}, or a" if fitting else "take a ResNet, or a"
+        shallower = {architecture.netG(d): architecture.multiple(d) for d in range(depth - 1, 0, -1)}
+        fitting = (n for n, each in shallower.items() if side % each == 0 and architecture.parse(n) is not None)
         raise OptionError(
-            f"a {netG} halves its pictures {depth} times, so their sides must be multiples of {multiple}, and these "
-            f"are {side}: {hint} --crop_size of {multiple}"
+            f"a {netG} halves its pictures {multiple.bit_length() - 1} times, so their sides must be multiples of "
+            f"{multiple}, and these are {side}: take {next(fitting, 'a ResNet')}, or a --crop_size of {multiple}"
         )
 
 
