@@ -18,12 +18,13 @@ from unittest import mock
 import pytest
 from conftest import HOST, imported_host
 from helpers.fuzz import json_values
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from kd_plugin import KDError
 from kd_plugin.errors import CheckpointError
 from kd_plugin.host.launch.import_hooks import _patch_models
+from kd_plugin.host.repository.family import network_options
 from kd_plugin.students import StudentRecord
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
@@ -59,6 +60,13 @@ def changed_records(draw: st.DrawFn, name: str) -> Any:
 any_record = st.sampled_from(sorted(RECORDS)).flatmap(lambda name: st.tuples(st.just(name), changed_records(name)))
 
 
+def with_channels(channels: Any) -> dict[str, Any]:
+    record = json.loads(RECORDS["pix2pix_end"])
+    return {**record, "students": {"G": {"class": "of.the.Users", "input_nc": channels}}}
+
+
+@example(("pix2pix_end", with_channels([3])))
+@example(("pix2pix_end", with_channels(0)))
 @given(any_record)
 def test_a_record_is_read_as_it_is_or_refused(
     tmp_path_factory: pytest.TempPathFactory, changed: tuple[str, Any]
@@ -67,7 +75,7 @@ def test_a_record_is_read_as_it_is_or_refused(
     folder.mkdir(exist_ok=True)
     (folder / "student.json").write_text(json.dumps(changed[1]))
     try:
-        record = StudentRecord.read(folder)
+        record = StudentRecord.read(folder, network_options())
         assert record is not None
         asked = record.request
     except CheckpointError as error:
@@ -75,9 +83,10 @@ def test_a_record_is_read_as_it_is_or_refused(
         assert "student.json" in str(error) and "\n" not in str(error)
         return
     event("read")
-    assert all(type(value) in (int, bool, str) for value in record.options_for(Namespace(model="pix2pix")).values())
+    for name, value in record.options_for(Namespace(model="test")).items():
+        assert type(value) is network_options()[name] and (type(value) is not int or value > 0)
     assert all(type(width) is int for width in asked.widths or ())
-    again = StudentRecord.read(record.write(folder / "again").parent)
+    again = StudentRecord.read(record.write(folder / "again").parent, network_options())
     assert again == record and again.request == asked
 
 

@@ -15,6 +15,7 @@ from conftest import HOST, flat, imported_host, start_inside
 
 from kd_plugin import inspect_checkpoint
 from kd_plugin.files import sha256
+from kd_plugin.host.repository.family import network_options
 from kd_plugin.students import StudentRecord
 from kd_plugin.training.rng import get_random_numbers
 from kd_plugin.training.state import RunState
@@ -110,7 +111,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
 
 
 def test_the_record_describes_the_files(folder: Path) -> None:
-    record = StudentRecord.read(folder)
+    record = StudentRecord.read(folder, network_options())
     assert record is not None and record.is_of(folder, "latest")
     described = {folder / f"latest_net_{name}.pth": student for name, student in record.students.items()}
     for teacher in record.teachers.values():
@@ -125,7 +126,7 @@ def test_the_record_describes_the_files(folder: Path) -> None:
                 }.items()
             )
     record.write(folder / "copy")
-    assert StudentRecord.read(folder / "copy") == record
+    assert StudentRecord.read(folder / "copy", network_options()) == record
 
 
 def test_the_state_holds_what_the_files_hold(folder: Path) -> None:
@@ -147,7 +148,11 @@ def test_a_continued_run_restores_everything_and_trains_on(folder: Path, host: H
     Only CycleGAN's are compared: nothing in these runs draws random numbers but its pools, which draw Python's. The
     dropout of the others may be drawn differently by another build of PyTorch.
     """
-    record, state, uninterrupted = StudentRecord.read(folder), RunState.read(folder), losses(folder)
+    record, state, uninterrupted = (
+        StudentRecord.read(folder, network_options()),
+        RunState.read(folder),
+        losses(folder),
+    )
     networks, adapters = networks_of(folder), adapters_of(folder)
     assert record is not None
     (folder / "loss_log.txt").unlink()
