@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import REPOSITORY, run, succeed
+from helpers.commands import REPOSITORY, run, succeed
 
 
 def test_tiny(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from helpers.commands import REPOSITORY
 
 import kd_plugin
 from kd_plugin import GeneratorSpec

@@ -14,19 +14,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import (
-    LAUNCH,
-    distil_options,
-    distilling,
-    flat,
-    host_batch,
-    host_options,
-    random,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)
+from helpers.commands import LAUNCH, run, succeed
+from helpers.models import distil_options, distilling, host_batch, host_options, set_up, train_step
+from helpers.tensors import flat, random
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, load_teacher

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, run, succeed
+from helpers.commands import REPOSITORY, run, succeed
 from PIL import Image
 
 from kd_plugin.report.cost import Cost

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOST, HOSTS, LAUNCH, REPOSITORY, host_arguments, imported_host, kd, run, succeed
+from helpers.commands import LAUNCH, REPOSITORY, kd, run, succeed
+from helpers.hosts import FORMS, HOST, HOSTS, host_arguments, imported_host
 
 from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.cli import main

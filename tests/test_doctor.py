@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import HOST, real_hosts
+from helpers.hosts import HOST, real_hosts
 
 from kd_plugin.cli import main
 from kd_plugin.host.failed_imports import failed_imports

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
-from conftest import run
+from helpers.commands import run
 
 from kd_plugin import KDError
 from kd_plugin.host.options import DistillConfig, add_options, are_in

@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distilling, host_options, run, succeed
+from helpers.commands import run, succeed
+from helpers.models import distilling, host_options
 from test_mixin import DISTILL, batch, build, class_of
 
 from kd_plugin import KDError

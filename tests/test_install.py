@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, succeed
+from helpers.commands import REPOSITORY, succeed
 
 from kd_plugin import __version__
 from kd_plugin.host.install import FAMILIES

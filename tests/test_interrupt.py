@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, LAUNCH, REPOSITORY, host_arguments
+from helpers.commands import LAUNCH, REPOSITORY
+from helpers.hosts import FORMS, HOSTS, host_arguments
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.host.interrupt import Interruption

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import HOST, LAUNCH, SMALL, host_arguments, kd, real_hosts, run, succeed
+from helpers.commands import LAUNCH, kd, run, succeed
+from helpers.hosts import HOST, SMALL, host_arguments, real_hosts
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main

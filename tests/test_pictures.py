@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FORMS, HOSTS, LAUNCH, SMALL, host_arguments, paint, run, succeed
+from helpers.commands import LAUNCH, run, succeed
+from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments
+from helpers.images import paint
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 

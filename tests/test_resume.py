@@ -16,22 +16,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOSTS,
-    LAUNCH,
-    REPOSITORY,
-    SMALL,
-    distil_options,
-    distilling,
-    flat,
-    host_arguments,
-    host_batch,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)
+from helpers.commands import LAUNCH, REPOSITORY, run, succeed
+from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
@@ -543,7 +531,9 @@ import random
 from pathlib import Path
 import torch
 from torch import distributed
-from conftest import HOST, distil_options, distilling, flat, imported_host, set_up, train_step
+from helpers.hosts import HOST, imported_host
+from helpers.models import distil_options, distilling, set_up, train_step
+from helpers.tensors import flat
 from kd_plugin.host.state import RunState, state_file
 teachers = Path({str(teachers)!r})
 distributed.init_process_group("gloo")

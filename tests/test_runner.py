@@ -13,20 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOST,
-    HOSTS,
-    LAUNCH,
-    REPOSITORY,
-    SMALL,
-    host_arguments,
-    imported_host,
-    kd,
-    real_hosts,
-    run,
-    succeed,
-)
+from helpers.commands import LAUNCH, REPOSITORY, kd, run, succeed
+from helpers.hosts import FORMS, HOST, HOSTS, SMALL, host_arguments, imported_host, real_hosts
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks import build_generator

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distil_options, distilling, host_batch, host_options, set_up, train_step
+from helpers.models import distil_options, distilling, host_batch, host_options, set_up, train_step
 from torch import nn
 
 from kd_plugin import cli

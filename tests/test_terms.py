@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import random
+from helpers.tensors import random
 from torch import nn
 from torch.autograd import gradcheck
 
