@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from helpers.commands import run, succeed
+from helpers.commands import run_twice, succeed
 from helpers.models import distilling, host_options
 from test_mixin import DISTILL, batch, build, class_of
 
@@ -284,5 +284,5 @@ assert all(a.any() and torch.equal(a, b) for a, b in zip(*found))
 print("averaged")
 """
     )
-    command = "-m torch.distributed.run --nproc_per_node 2 --master_port 29547 script.py"
-    assert succeed(run(command.split(), tmp_path)).stdout.count("averaged") == 2
+    for process in run_twice(["script.py"], tmp_path):
+        assert succeed(process).stdout.count("averaged") == 1

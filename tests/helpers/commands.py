@@ -58,41 +58,53 @@ def server() -> Server:
 class Forked:
     """A command that runs in a child of the server, in a session of its own; a small ``subprocess.Popen``.
 
+    Args:
+        arguments: what follows ``python`` on its command line.
+        cwd, env: its folder and environment.
+        stdout: where its output goes; a temporary file by default.
+
     Attributes:
         pid: its process id, and its group's.
-        returncode: its exit status, or minus the signal that ended it; None before :meth:`wait`.
     """
 
-    def __init__(
-        self, arguments: list[str], cwd: Path, env: dict[str, str], stdout: IO[str], stderr: IO[str]
-    ) -> None:
+    def __init__(self, arguments: list[str], cwd: Path, env: dict[str, str], stdout: IO[str] | None = None) -> None:
+        self.arguments = arguments
+        self._stdout, self._stderr = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.returncode: int | None = None
         with theirs, open(os.devnull) as stdin:
-            descriptors = [file.fileno() for file in (stdin, stdout, stderr, theirs)]
+            descriptors = [file.fileno() for file in (stdin, stdout or self._stdout, self._stderr, theirs)]
             server().send({"arguments": arguments, "cwd": str(cwd), "environment": env}, descriptors)
         self.pid = int(self._answers.recv(32))
 
-    def wait(self, timeout: float = TIMEOUT) -> int:
-        """Return its exit status; kill it, with all of its session, if it takes longer than a time in seconds."""
+    def finish(self, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
+        """Wait for its end, or kill it with its group if that takes longer than ``timeout`` seconds.
+
+        Its exit status is minus the signal if one ended it. An output of the caller's is left to the caller.
+        """
         self._answers.settimeout(timeout)
-        try:
-            self.returncode = int(self._answers.recv(32))
-        except TimeoutError:
-            os.killpg(self.pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout) from None
-        finally:
-            self._answers.close()
-        return self.returncode
+        with self._answers, self._stdout, self._stderr:
+            try:
+                status = int(self._answers.recv(32))
+            except TimeoutError:
+                os.killpg(self.pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(self.arguments, timeout) from None
+            for file in (self._stdout, self._stderr):
+                file.seek(0)
+            return subprocess.CompletedProcess(self.arguments, status, self._stdout.read(), self._stderr.read())
 
 
 def run(command: list[str], cwd: Path, form: str = "2025") -> subprocess.CompletedProcess[str]:
     """Run a Python command line in a host's form, forked."""
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        status = Forked(command, cwd, environment(form), stdout, stderr).wait()
-        for file in (stdout, stderr):
-            file.seek(0)
-        return subprocess.CompletedProcess(command, status, stdout.read(), stderr.read())
+    return Forked(command, cwd, environment(form)).finish()
+
+
+def run_twice(command: list[str], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Run a command in two processes that find each other as those that torchrun starts; forked."""
+    with socket.create_server(("localhost", 0)) as free:
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "tests"}
+    ranks = [Forked(command, cwd, environment(**shared, RANK=rank, LOCAL_RANK=rank)) for rank in "01"]
+    return [process.finish() for process in ranks]
 
 
 def python(command: list[str], cwd: Path, form: str = "2025") -> subprocess.CompletedProcess[str]:
