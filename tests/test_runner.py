@@ -9,16 +9,18 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import LAUNCH, REPOSITORY, kd, run, succeed
+from helpers.commands import LAUNCH, REPOSITORY, kd, python, run, succeed
 from helpers.hosts import FORMS, HOST, HOSTS, SMALL, host_arguments, imported_host, real_hosts
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks import build_generator
 
+Result = subprocess.CompletedProcess[str]
 DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}
 NETS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
 
@@ -30,7 +32,7 @@ class Host:
         self.folder, self.form, self.images, self.output = folder, form, images, output
         self.more = host_arguments(folder, form)
 
-    def start(self, how: str, script: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
+    def start(self, how: str, script: str, model: str, name: str, more: str = "") -> Result:
         phase = script.removesuffix(".py")
         folders = [
             "--dataroot",
@@ -48,7 +50,7 @@ class Host:
         arguments = [*folders, "--model", model, "--name", name, *self.more[phase], *more.split()]
         return run([LAUNCH, *how.split(), script, *arguments], self.folder, self.form)
 
-    def train(self, how: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
+    def train(self, how: str, model: str, name: str, more: str = "") -> Result:
         return succeed(self.start(how, "train.py", model, name, more))
 
     def checkpoint(self, name: str, net: str) -> dict[str, torch.Tensor]:
@@ -324,18 +326,18 @@ class TestScripts:
     def test_interrupted(self, folder: Path) -> None:
         """Ctrl-C: the script's own frames, and death by the signal."""
         (folder / "waits.py").write_text("import models, signal\ndef wait():\n    signal.raise_signal(2)\nwait()\n")
-        plain, ours = run(["waits.py"], folder), run(["-m", "kd_plugin", "run", "waits.py"], folder)
+        plain, ours = python(["waits.py"], folder), python(["-m", "kd_plugin", "run", "waits.py"], folder)
         assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
         assert plain.returncode == -2 and "KeyboardInterrupt" in plain.stderr
 
     @pytest.mark.parametrize("name", SCRIPTS)
-    @pytest.mark.parametrize("below", [False, True])
-    def test_is_as_under_python(self, folder: Path, name: str, below: bool) -> None:
-        """Output, error output with traceback, and exit status, from the folder itself and from above it."""
+    @pytest.mark.parametrize(("below", "start"), [(False, python), (True, run)], ids=["in the folder", "above it"])
+    def test_is_as_under_python(self, folder: Path, name: str, below: bool, start: Callable[..., Result]) -> None:
+        """Output, error output with traceback, and exit status, in a process of its own and forked."""
         script = f"{folder.name}/{name}" if below else name
         cwd = folder.parent if below else folder
-        plain = run([script, "--lr", "1"], cwd)
-        ours = run(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
+        plain = python([script, "--lr", "1"], cwd)
+        ours = start(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
         assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
     def test_console_script(self, folder: Path) -> None:
@@ -345,7 +347,7 @@ class TestScripts:
         result = subprocess.run(
             [kd_script, "run", "plain.py"], cwd=folder, capture_output=True, text=True, check=False
         )
-        assert (result.returncode, result.stdout) == (0, run(["plain.py"], folder).stdout)
+        assert (result.returncode, result.stdout) == (0, python(["plain.py"], folder).stdout)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

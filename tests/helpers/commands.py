@@ -87,6 +87,8 @@ class Forked:
                 status = int(self._answers.recv(32))
             except TimeoutError:
                 os.killpg(self.pid, signal.SIGKILL)
+                self._answers.settimeout(None)
+                self._answers.recv(32)
                 raise subprocess.TimeoutExpired(self.arguments, timeout) from None
             for file in (self._stdout, self._stderr):
                 file.seek(0)
