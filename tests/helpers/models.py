@@ -26,8 +26,9 @@ def host_options(folder: Path, **changes: object) -> Namespace:
 
 
 def distil_options(teachers: Path, **changes: object) -> Namespace:
-    """The same for a distillation from the fixture's teachers."""
-    given = {"teacher": str(teachers), "teacher_epoch": "latest", "teacher_G_A": "", "teacher_G_B": "", **changes}
+    """The same for a distillation from the fixture's teachers, of a student that trains fast."""
+    given = {"teacher": str(teachers), "teacher_epoch": "latest", "teacher_G_A": "", "teacher_G_B": "",
+             "student_netG": "resnet_1blocks", **changes}  # fmt: skip
     return host_options(teachers.parent, **given)
 
 
