@@ -27,8 +27,8 @@ import cases
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from kd_plugin.host.cost_options import CostOptions
-from kd_plugin.taps import Call
+from kd_plugin.host.options.cost import CostOptions
+from kd_plugin.networks.taps import Call
 
 Step = Callable[[], object]
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from kd_plugin import Distiller, GeneratorSpec
-from kd_plugin.attach import attach
-from kd_plugin.host.cost_options import CostOptions
+from kd_plugin.distillation.attach import attach
+from kd_plugin.host.options.cost import CostOptions
 from kd_plugin.losses import semantic_relation_loss, wavelet_loss
-from kd_plugin.networks import Generator, build_generator
+from kd_plugin.networks.generator import Generator, build_generator
 
 Step = Callable[[], object]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

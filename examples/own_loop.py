@@ -8,7 +8,7 @@ import sys
 import torch
 
 from kd_plugin import Distiller, load_teacher
-from kd_plugin.networks import GeneratorSpec, build_generator
+from kd_plugin.networks.generator import GeneratorSpec, build_generator
 
 
 def main(checkpoint: str, steps: int = 5) -> None:

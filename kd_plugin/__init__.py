@@ -13,11 +13,11 @@ from .errors import KDError
 from .version import __version__
 
 if TYPE_CHECKING:  # what follows is what a type checker and an editor see
-    from .checkpoint import inspect_checkpoint
-    from .distiller import Distillation, Distiller
-    from .host.mixin import DistillMixin
-    from .networks import GeneratorSpec
-    from .teacher import load_teacher
+    from .networks.checkpoint import inspect_checkpoint
+    from .distillation.distiller import Distillation, Distiller
+    from .host.model.mixin import DistillMixin
+    from .networks.generator import GeneratorSpec
+    from .networks.teacher import load_teacher
 else:
     import importlib.util
 

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given[:1] == ["run"] and given[1:] and given[1] not in ("-h", "--help"):
-            from .host.runner import run_script
+            from .host.launch.runner import run_script
 
             return run_script(given[1:])  # the rest is the script's own, our parser must not touch it
         if not given:

@@ -12,7 +12,7 @@ from helpers.hosts import HOSTS, imported_host
 from helpers.images import paint
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from helpers.commands import REPOSITORY
 import kd_plugin
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
 
 HEAVY = {"torch", "numpy", "PIL", "dominate", "pywt", "torchvision"}
 

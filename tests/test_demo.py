@@ -12,8 +12,8 @@ import pytest
 from helpers.commands import REPOSITORY, run, succeed
 from PIL import Image
 
-from kd_plugin.report.cost import Cost
-from kd_plugin.report.quality import BandErrors, Quality
+from kd_plugin.metrics.cost import Cost
+from kd_plugin.metrics.quality import BandErrors, Quality
 
 pytest.importorskip("skimage")
 

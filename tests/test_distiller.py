@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
-from kd_plugin.attach import attach
+from kd_plugin.distillation.attach import attach
 from kd_plugin.losses import build_terms, pixel_loss, semantic_relation_loss, wavelet_loss
-from kd_plugin.networks import Generator, build_generator
-from kd_plugin.taps import Recorder, Tap, default_taps, parse_taps, resolve_taps, unwrap
+from kd_plugin.networks.generator import Generator, build_generator
+from kd_plugin.networks.taps import Recorder, Tap, default_taps, parse_taps, resolve_taps, unwrap
 
 ALL = {"wavelet": 2.0, "srp": 30.0, "pixel": 0.5}
 

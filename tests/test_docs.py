@@ -16,8 +16,8 @@ from helpers.hosts import FORMS, HOST, HOSTS, host_arguments, imported_host
 
 from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.host.options import add_options
-from kd_plugin.networks import build_generator
+from kd_plugin.host.options.distill import add_options
+from kd_plugin.networks.generator import build_generator
 
 README, OPTIONS, TRAINING, FASTER = (
     (REPOSITORY / name).read_text(encoding="utf-8")

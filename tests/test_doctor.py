@@ -12,8 +12,8 @@ import torch
 from helpers.hosts import HOST, real_hosts
 
 from kd_plugin.cli import main
-from kd_plugin.host.failed_imports import failed_imports
-from kd_plugin.host.survey import survey
+from kd_plugin.host.repository.failed_imports import failed_imports
+from kd_plugin.host.repository.survey import survey
 
 
 def found(host: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from helpers.commands import run
 
 from kd_plugin import KDError
-from kd_plugin.host.options import DistillConfig, add_options, are_in
+from kd_plugin.host.options.distill import DistillConfig, add_options, are_in
 
 DISTILL = ["--distill", "wavelet", "--teacher", "big"]
 
@@ -50,8 +50,8 @@ def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Pat
     script = tmp_path / "script.py"
     script.write_text(
         "from argparse import ArgumentParser\n"
-        "from kd_plugin.host.excepthook import report_in_one_line\n"
-        "from kd_plugin.host.options import add_options\n"
+        "from kd_plugin.host.options.distill.excepthook import report_in_one_line\n"
+        "from kd_plugin.host.options.distill import add_options\n"
         "report_in_one_line()\n"
         "parser = ArgumentParser()\n"
         "parser.add_argument('--name')\n"

@@ -16,8 +16,8 @@ from helpers.tensors import flat
 from torch import nn
 
 from kd_plugin import KDError
-from kd_plugin.host import guard as guards
-from kd_plugin.host.guard import Guard
+from kd_plugin.training import guard as guards
+from kd_plugin.training.guard import Guard
 
 GENERATORS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
 

@@ -233,10 +233,10 @@ import copy
 import torch
 from torch import distributed, nn
 from kd_plugin import Distiller, GeneratorSpec
-from kd_plugin.attach import attach
-from kd_plugin.host.adapters import train_adapters
-from kd_plugin.networks import build_generator
-from kd_plugin.precision import HalfPrecision
+from kd_plugin.distillation.attach import attach
+from kd_plugin.training.adapter_training import train_adapters
+from kd_plugin.networks.generator import build_generator
+from kd_plugin.distillation.precision import HalfPrecision
 distributed.init_process_group("gloo")
 spec = [GeneratorSpec("resnet", 3, 3, ngf, 1, "instance", False, True) for ngf in (2, 3)]
 torch.manual_seed(0)

@@ -15,7 +15,7 @@ import pytest
 from helpers.commands import REPOSITORY, succeed
 
 from kd_plugin import __version__
-from kd_plugin.host.install import FAMILIES
+from kd_plugin.host.repository.model_files import FAMILIES
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_clone_in_the_host_does_not_shadow_the_package(clone: Path, tmp_path: 
     (host / "script.py").write_text(
         "import kd_plugin\n"
         "from kd_plugin import DistillMixin\n"
-        "from kd_plugin.host.install import families\n"
+        "from kd_plugin.host.repository.model_files import families\n"
         "print(kd_plugin.__file__, *families())\n"
     )
     printed = command(python, "script.py", cwd=host)

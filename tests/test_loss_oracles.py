@@ -22,7 +22,7 @@ from skimage.metrics import structural_similarity
 from torch import nn
 
 from kd_plugin import KDError
-from kd_plugin.discriminator import Discriminator, load_discriminator
+from kd_plugin.networks.discriminator import Discriminator, load_discriminator
 from kd_plugin.errors import ArgumentError, CheckpointError
 from kd_plugin.losses import (
     DiscriminatorLoss,
@@ -44,7 +44,7 @@ from kd_plugin.losses import (
     ssim_loss,
     total_variation_loss,
 )
-from kd_plugin.networks import GeneratorSpec, build_generator
+from kd_plugin.networks.generator import GeneratorSpec, build_generator
 
 Array = np.ndarray
 RESNET = GeneratorSpec("resnet", 3, 3, ngf=2, depth=2, norm="instance", dropout=False, bias=True)

@@ -20,9 +20,9 @@ from helpers.launch import make_importable
 from helpers.models import distilling, set_up
 
 from kd_plugin import GeneratorSpec, KDError
-from kd_plugin.checkpoint import inspect_state_dict
-from kd_plugin.host.patches import _patch_models
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.checkpoint import inspect_state_dict
+from kd_plugin.host.launch.import_hooks import _patch_models
+from kd_plugin.networks.generator import build_generator
 
 Parse = Callable[..., Namespace]
 once = functools.cache(make_importable)

@@ -15,8 +15,8 @@ from helpers.hosts import HOST, SMALL, host_arguments, real_hosts
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.host.folder import find_host
-from kd_plugin.networks import build_generator
+from kd_plugin.host.repository.folder import find_host
+from kd_plugin.networks.generator import build_generator
 
 _PARTS = "models|data|options|util"
 

@@ -12,7 +12,7 @@ from helpers.commands import REPOSITORY
 from helpers.hosts import HOST, HOSTS
 
 from kd_plugin.cli import main
-from kd_plugin.host.install import FAMILIES, families, find_family
+from kd_plugin.host.repository.model_files import FAMILIES, families, find_family
 
 PIX2PIX, CUT = "pytorch-CycleGAN-and-pix2pix", "contrastive-unpaired-translation"
 FILES = {
@@ -128,5 +128,5 @@ def test_a_folder_that_cannot_be_written(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kd_plugin.host.install.write_text_atomically", full)
+    monkeypatch.setattr("kd_plugin.host.repository.model_files.write_text_atomically", full)
     assert "cannot be written: No space left on device" in refused(capsys, str(host))

@@ -16,8 +16,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.host.pictures import explain_unreadable, find_unreadable
-from kd_plugin.networks import build_generator
+from kd_plugin.host.model.unreadable import explain_unreadable, find_unreadable
+from kd_plugin.networks.generator import build_generator
 
 DAMAGED = {"empty.png": 0, "cut.png": 400, "text.jpg": None}  # bytes that are left; None: what is no picture
 

@@ -13,7 +13,7 @@ import torch
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
 from kd_plugin.commands.plan_page import _times
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
 from kd_plugin.students.budget import footprint
 
 TEACHER = GeneratorSpec("resnet", 3, 3, 16, 6, "instance", False, True)

@@ -14,7 +14,7 @@ from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments, imported_host, st
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
 
 PLACES = [HOSTS[FORMS.index("2025")], *HOSTS[len(FORMS) :]]
 
@@ -321,7 +321,7 @@ class TestANewRunOfAnOldName:
         runs.test()
         pictures = runs.pictures()
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("kd_plugin.distiller.Distiller.distill", _interrupt)
+            patch.setattr("kd_plugin.distillation.distiller.Distiller.distill", _interrupt)
             runs.train(distilling(runs).replace("ngf 4", "ngf 5"))
         after = {f.name: f.read_bytes() for f in (runs.output / "small").iterdir() if f.suffix in (".pth", ".json")}
         assert after == before

@@ -11,7 +11,7 @@ import pywt
 import torch
 
 from kd_plugin import KDError
-from kd_plugin.report.quality import band_errors, l1_error, measure_quality, psnr, ssim
+from kd_plugin.metrics.quality import band_errors, l1_error, measure_quality, psnr, ssim
 
 metrics = pytest.importorskip("skimage.metrics")
 

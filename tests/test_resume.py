@@ -23,9 +23,9 @@ from helpers.tensors import flat
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
-from kd_plugin.host.replay import fold
-from kd_plugin.host.state import RunState, is_of
-from kd_plugin.networks import build_generator
+from kd_plugin.training.replay import fold
+from kd_plugin.training.state import RunState, is_of
+from kd_plugin.networks.generator import build_generator
 
 
 def losses(folder: Path, epochs: range) -> list[list[tuple[str, str]]]:
@@ -534,7 +534,7 @@ from torch import distributed
 from helpers.hosts import HOST, imported_host
 from helpers.models import distil_options, distilling, set_up, train_step
 from helpers.tensors import flat
-from kd_plugin.host.state import RunState, state_file
+from kd_plugin.training.state import RunState, state_file
 teachers = Path({str(teachers)!r})
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()

@@ -18,7 +18,7 @@ from helpers.commands import LAUNCH, REPOSITORY, kd, python, run, succeed
 from helpers.hosts import FORMS, HOST, HOSTS, SMALL, host_arguments, imported_host, real_hosts
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
 
 Result = subprocess.CompletedProcess[str]
 DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}

@@ -14,9 +14,9 @@ from helpers.tensors import flat
 from torch import nn
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
-from kd_plugin.networks import build_generator
-from kd_plugin.teacher_cache import TeacherCache
-from kd_plugin.teacher_pass import TeacherPass
+from kd_plugin.networks.generator import build_generator
+from kd_plugin.distillation.teacher_cache import TeacherCache
+from kd_plugin.distillation.teacher_pass import TeacherPass
 
 SPEC = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, False)
 
@@ -201,7 +201,7 @@ class TestFolder:
         def refused(*arguments: object, **named: object) -> None:
             raise OSError(30, "Read-only file system")
 
-        monkeypatch.setattr("kd_plugin.teacher_cache.write_atomically", refused)
+        monkeypatch.setattr("kd_plugin.distillation.teacher_cache.write_atomically", refused)
         monkeypatch.setattr(Path, "mkdir", lambda path, **named: None if path.exists() else refused())
         seen = passes(teacher)
         for taps in ([], ["model.10"]):  # the second has no folder yet

@@ -14,7 +14,7 @@ from torch.autograd import gradcheck
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
 from kd_plugin.losses import Term, get_term, term_names
-from kd_plugin.networks import build_generator
+from kd_plugin.networks.generator import build_generator
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

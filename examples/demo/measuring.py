@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from kd_plugin import __version__, inspect_checkpoint
-from kd_plugin.report.cost import Cost, generator_cost
-from kd_plugin.report.quality import Quality, measure_quality
+from kd_plugin.metrics.cost import Cost, generator_cost
+from kd_plugin.metrics.quality import Quality, measure_quality
 
 
 def load_images(folder: Path, stems: Sequence[str], role: str) -> torch.Tensor:

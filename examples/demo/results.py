@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kd_plugin.report.cost import Cost
-from kd_plugin.report.quality import Quality
+from kd_plugin.metrics.cost import Cost
+from kd_plugin.metrics.quality import Quality
 
 BANDS = ("LL", "LH", "HL", "HH")
 

@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..host.failed_imports import failed_imports
-from ..host.survey import Survey, survey
+from ..host.repository.failed_imports import failed_imports
+from ..host.repository.survey import Survey, survey
 from ..version import __version__
 from .shared import add_host, add_json
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError
-from ..host.folder import find_host
-from ..host.install import FAMILIES, find_family, install, remove, status
+from ..host.repository.folder import find_host
+from ..host.repository.model_files import FAMILIES, find_family, install, remove, status
 from .shared import add_host
 
 __all__ = ["add_parser"]

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint_files import generator_files, is_safetensors
+from ..networks.checkpoint_files import generator_files, is_safetensors
 from ..errors import OptionError
-from ..limits import Limit, parse_limit
+from ..metrics.limits import Limit, parse_limit
 from .shared import add_json, add_size
 
 __all__ = ["add_parser"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import OptionError
 
 if TYPE_CHECKING:
-    from ..networks import GeneratorSpec
+    from ..networks.generator import GeneratorSpec
 
 __all__ = ["add_host", "add_json", "add_size", "check_size"]
 

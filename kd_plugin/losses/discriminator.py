@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..discriminator import Discriminator, discriminator_beside, load_discriminator
+from ..networks.discriminator import Discriminator, discriminator_beside, load_discriminator
 from ..errors import ArgumentError
 from .registry import Term, TermOption, register
 from .validate import check_images, common_dtype, fit, without_autocast

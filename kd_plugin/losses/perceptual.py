@@ -20,11 +20,11 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from ..checkpoint import read_state_dict
+from ..networks.checkpoint import read_state_dict
 from ..errors import ArgumentError, first_line, in_one_line, unknown_name
 from ..imports import build_network, is_function
-from ..taps import find_modules, place_names
-from ..teacher import load_teacher
+from ..networks.taps import find_modules, place_names
+from ..networks.teacher import load_teacher
 from .registry import Term, TermOption, register, split_names
 from .validate import check_images, common_dtype, fit, without_autocast
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 from torch import nn
 
 from ..errors import ArgumentError, unknown_name
-from ..taps import Place
+from ..networks.taps import Place
 from .schedule import Schedule
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError
-from ..layout import keep_layout
+from .layout import keep_layout
 
 __all__ = ["check_features", "check_images", "common_dtype", "fit", "safe_normalize", "without_autocast"]
 
@@ -44,7 +44,7 @@ def check_features(
     """Check that two feature maps (B, C, H, W) can be compared.
 
     Returns:
-        The two, such that their gradients arrive in their own layout (:mod:`kd_plugin.layout`).
+        The two, such that their gradients arrive in their own layout (:mod:`kd_plugin.losses.layout`).
 
     Raises:
         ArgumentError: with both shapes, and the option that mends it as ``hint``.

@@ -22,7 +22,7 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..imports import build_network, is_function
-from ..networks import Architecture, Conv, GeneratorSpec, Norm, build_generator, parse_netG
+from ..networks.generator import Architecture, Conv, GeneratorSpec, Norm, build_generator, parse_netG
 
 __all__ = ["StudentRequest", "build_student", "factory_of", "is_registered", "register", "student_spec"]
 

@@ -20,10 +20,10 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from ..checkpoint import inspect_state_dict
+from ..networks.checkpoint import inspect_state_dict
 from ..errors import ArgumentError, CheckpointError, unknown_name
-from ..networks import GeneratorSpec
-from ..taps import unwrap
+from ..networks.generator import GeneratorSpec
+from ..networks.taps import unwrap
 from .structure import INPUT, OUTPUT, Layer, layers_of, widths_of
 
 __all__ = ["Keep", "inherit_weights"]

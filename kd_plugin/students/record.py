@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..checkpoint import inspect_checkpoint, inspect_state_dict, read_state_dict
+from ..networks.checkpoint import inspect_checkpoint, inspect_state_dict, read_state_dict
 from ..errors import CheckpointError, OptionError, UnknownNetworkError
 from ..files import write_text_atomically
-from ..report.cost import count_parameters
-from ..taps import unwrap
+from ..metrics.cost import count_parameters
+from ..networks.taps import unwrap
 
 __all__ = ["RECORD_NAME", "StudentRecord", "describe"]
 

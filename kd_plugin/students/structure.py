@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..networks import GeneratorSpec
+from ..networks.generator import GeneratorSpec
 
 __all__ = ["INPUT", "OUTPUT", "Layer", "layers_of", "widths_of"]
 
@@ -27,7 +27,7 @@ class Layer:
         reads: the groups it reads, concatenated in this order.
         writes: the group it writes.
         transposed: whether it is a transposed convolution, whose weight has input channels first.
-        separable: whether it is a :class:`~kd_plugin.networks.SeparableConv`.
+        separable: whether it is a :class:`~kd_plugin.networks.generator.SeparableConv`.
     """
 
     place: str

@@ -1,0 +1,1 @@
+"""Compare a student with its teacher, in any training loop."""

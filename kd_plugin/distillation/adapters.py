@@ -1,0 +1,80 @@
+"""Learnt 1x1 convolutions from the student's channels to the teacher's, for terms that compare channel by channel."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..errors import ArgumentError, first_line
+from ..networks.taps import Recorder, Tap, unwrap
+
+__all__ = ["make_adapters"]
+
+# Of the pictures the channels are found with, on the meta device, where nothing is computed: U-Nets of many halvings
+# take large ones alone.
+_SIDES = (256, 512, 1024, 2048, 4096)
+
+
+def make_adapters(student: nn.Module, teacher: nn.Module, taps: Sequence[Tap]) -> list[nn.Conv2d]:
+    """Return an adapter for every tap, (B, C_s, H, W) -> (B, C_t, H, W), on the student's device.
+
+    They start as the identity on the channels both have and zero on the others (Dirac): a student equal to its
+    teacher starts with nothing to learn, and making one draws no random numbers.
+
+    Raises:
+        ArgumentError: a tapped module gives no feature map, or the networks cannot be followed.
+    """
+    own = _channels(student, [tap.student for tap in taps], "student")
+    other = _channels(teacher, [tap.teacher for tap in taps], "teacher")
+    like = next(student.parameters())
+    adapters = []
+    for tap in taps:
+        with torch.device("meta"):
+            adapter = nn.Conv2d(own[tap.student], other[tap.teacher], 1, dtype=like.dtype)
+        adapter.to_empty(device=like.device)
+        nn.init.dirac_(adapter.weight)
+        if adapter.bias is not None:
+            nn.init.zeros_(adapter.bias)
+        adapters.append(adapter)
+    return adapters
+
+
+def _channels(network: nn.Module, names: Sequence[str], role: str) -> dict[str, int]:
+    network = unwrap(network)
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None:
+        raise ArgumentError(f"the {role} has no convolution, so there are no features to adapt")
+    tensors = (*network.parameters(), *network.buffers())
+    try:
+        # A copy of the modules alone: their tensors are replaced by ones that hold nothing.
+        shadow = copy.deepcopy(network, {id(t): torch.nn.Parameter(t.to("meta"), False) for t in tensors})
+        features = _features(shadow, names, first.in_channels, first.weight.dtype)
+    except ArgumentError:
+        raise
+    except Exception as error:  # a network of the user's may object in any way
+        raise ArgumentError(
+            f"cannot find the channels of the {role}, which did not run on a {_SIDES[0]}x{_SIDES[0]} picture of "
+            f"{first.in_channels} channels ({first_line(error, 120)}): leave terms with adapters out"
+        ) from error
+    for name in names:
+        if not isinstance(features[name], torch.Tensor) or features[name].ndim != 4:
+            raise ArgumentError(f"module '{name}' of the {role} gives no feature map (B, C, H, W): tap another")
+    return {name: features[name].shape[1] for name in names}
+
+
+def _features(network: nn.Module, names: Sequence[str], channels: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return what a network on the meta device computes on the smallest picture it takes."""
+    objections = []
+    for side in _SIDES:
+        try:
+            with torch.no_grad(), Recorder(network, names) as recorder:
+                network(torch.empty(1, channels, side, side, device="meta", dtype=dtype))
+            return recorder.calls[-1].features
+        except ArgumentError:
+            raise
+        except Exception as error:
+            objections.append(error)
+    raise objections[0]

@@ -1,0 +1,106 @@
+"""Run a frozen teacher: its images and the features that terms read, computed or remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from ..errors import ArgumentError, in_one_line
+from .precision import autocast_dtype
+from ..networks.taps import find_modules, unwrap
+from .teacher_cache import TeacherCache
+
+__all__ = ["TeacherPass"]
+
+_OUTPUT = ""  # what the images are called beside the features, which have the names of modules
+
+
+class TeacherPass:
+    """A call takes images (B, C, H, W) and gives the teacher's, and its features at ``taps`` by name.
+
+    Args:
+        teacher: the network; may be compiled.
+        taps: names of the modules to read.
+        cache: where passes are remembered; the teacher must treat every picture for itself, as one in eval mode does.
+
+    Raises:
+        ArgumentError: there is no such module, or the teacher is in training mode and has a cache.
+    """
+
+    def __init__(self, teacher: nn.Module, taps: Iterable[str], cache: TeacherCache | None = None) -> None:
+        self._network = unwrap(teacher)
+        if cache is not None and self._network.training:  # PyTorch 2.2's compiled ones always are
+            raise ArgumentError(
+                "a teacher in training mode gives other images every time, or for other batches: it can have no cache"
+            )
+        self._teacher = teacher
+        self._taps = sorted(taps)
+        self._cache = cache
+        self._shelves: dict[str, Path] = {}  # by the precision of an autocast of the caller's
+        self._features: dict[str, torch.Tensor] = {}
+        self._modules = find_modules(self._network, self._taps, "teacher")
+        # A compiled network keeps the hooks of its first pass and knows of no others.
+        self._compiled = self._network is not teacher
+        if self._compiled:
+            self._hook()
+
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the teacher's images (B, C, H, W) without a graph, and its features by tap."""
+        if self._cache is None:
+            return self._run(images)
+        precision = str(autocast_dtype(images.device.type) or "")
+        if precision not in self._shelves:
+            self._shelves[precision] = self._cache.shelf(self._network, self._taps, precision)
+        names = [_OUTPUT, *self._taps]
+        files = [self._cache.file_of(self._shelves[precision], image) for image in images]
+        entries = [self._cache.get(file, names) for file in files]
+        missing = [i for i, entry in enumerate(entries) if entry is None]
+        if missing:
+            output, features = self._run(images[missing] if len(missing) < len(images) else images)
+            computed = {_OUTPUT: output, **features}
+            for row, i in enumerate(missing):
+                entries[i] = entry = {name: tensor[row] for name, tensor in computed.items()}
+                self._cache.put(files[i], entry)
+            if len(missing) == len(images):
+                return output, features
+        batch = {
+            name: torch.stack([entry[name].to(images.device) for entry in entries if entry is not None])
+            for name in names
+        }
+        return batch.pop(_OUTPUT), batch
+
+    def _run(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        handles = [] if self._compiled else self._hook()
+        try:
+            with torch.no_grad():
+                output: torch.Tensor = self._teacher(images)
+            features = dict(self._features)
+        except Exception as error:
+            if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise ArgumentError(
+                    f"the teacher cannot be compiled here ({in_one_line(error, 160)}): leave --teacher_compile out"
+                ) from error
+            raise
+        finally:
+            self._features.clear()
+            for handle in handles:
+                handle.remove()
+        if missed := next((name for name in self._taps if name not in features), None):
+            raise ArgumentError(
+                f"module '{missed}' took no part in the teacher's pass, so nothing can be read there: name another"
+            )
+        return output, features
+
+    def _hook(self) -> list[RemovableHandle]:
+        return [module.register_forward_hook(self._keep(name)) for name, module in self._modules.items()]
+
+    def _keep(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+            self._features[name] = output
+
+        return hook

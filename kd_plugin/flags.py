@@ -1,0 +1,111 @@
+"""Command line options declared as fields of a dataclass: one source for name, default, help and choices."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .errors import HostError, OptionError, unknown_name
+
+__all__ = ["Flag", "add_flags", "check_value", "clash", "flags_of", "is_ours", "option"]
+
+_YIELDED = "kd_plugin_yields"  # under this name a host's options list those of the plugin that it has itself
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One command line option.
+
+    Attributes:
+        name: without dashes.
+        default: its value if it is not given.
+        help: for ``--help``.
+        type: of its value; one of type ``bool`` takes none, and is true if it is given.
+        choices: what its value may be.
+        term: the term it belongs to, if any.
+        yields: whether it is left out in a host that has an option of the same name.
+    """
+
+    name: str
+    default: Any
+    help: str
+    type: type = str
+    choices: tuple[Any, ...] | None = None
+    term: str | None = None
+    yields: bool = False
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """A dataclass field that is an option of the same name."""
+    return field(default=default, metadata={"help": help, **more})
+
+
+def flags_of(cls: Any) -> list[Flag]:
+    """Return the options that a dataclass declares."""
+    return [Flag(f.name, f.default, **f.metadata) for f in fields(cls) if f.metadata]
+
+
+def add_flags(parser: ArgumentParser, title: str, description: str, flags: Iterable[Flag]) -> None:
+    """Add options to a host's parser, in a group of their own; once only.
+
+    Raises:
+        HostError: the host has an option of the same name.
+    """
+    if any(group.title == title for group in parser._action_groups):
+        return
+    group = parser.add_argument_group(title, description)
+    for flag in flags:
+        form: dict[str, Any] = {"dest": flag.name, "default": flag.default, "help": flag.help}
+        if flag.type is bool:
+            form["action"] = "store_true"
+        else:
+            # Choices are checked with everything else: argparse would print all of the host's usage before its line.
+            form["metavar"] = f"{{{','.join(flag.choices)}}}" if flag.choices else None
+            form["type"] = _or_text(flag.type)
+        try:
+            group.add_argument(f"--{flag.name}", **form)
+        except argparse.ArgumentError as error:
+            if not flag.yields:
+                raise clash(flag) from error
+            parser.set_defaults(**{_YIELDED: [*(parser.get_default(_YIELDED) or []), flag.name]})
+
+
+def is_ours(flag: Flag, opt: Namespace) -> bool:
+    """Return whether options hold a value of an option of the plugin, and not one of the host's of that name."""
+    return hasattr(opt, flag.name) and flag.name not in getattr(opt, _YIELDED, ())
+
+
+def clash(flag: Flag) -> HostError:
+    """Return the error for an option of the plugin whose name the host has given to one of its own."""
+    return HostError(f"this host has an option --{flag.name} of its own, a name the plugin needs: rename the host's")
+
+
+def check_value(flag: Flag, value: Any) -> None:
+    """Check that a value is of the kind and among the choices of its option.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if flag.type in (int, float) and isinstance(value, str):
+        kind = "a whole number" if flag.type is int else "a number"
+        raise OptionError(f"--{flag.name} {value}: give {kind}")
+    if flag.choices and not flag.term and value not in (*flag.choices, flag.default):  # a term checks its own
+        raise OptionError(unknown_name(f"--{flag.name}", value, flag.choices))
+
+
+def _or_text(kind: type) -> Callable[[str], Any]:
+    """Return a converter that leaves what it cannot read as text, for :func:`check_value` to refuse.
+
+    argparse would print all of the host's usage before its line.
+    """
+
+    def convert(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+
+    return convert

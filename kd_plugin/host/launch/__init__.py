@@ -1,0 +1,1 @@
+"""Run a host's script under the plugin."""

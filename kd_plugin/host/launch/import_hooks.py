@@ -1,0 +1,161 @@
+"""Two functions of a host, replaced as the host's own script imports them; the other patch is in :mod:`.building`.
+
+* ``models.find_model_using_name``: the one place where hosts look a model class up. With ``--distill`` the
+  class found is joined with the mixin, without it the host gets its own.
+* ``options.train_options``: for ``--help``, which hosts answer in their first parse, the plugin's options join before
+  it. Otherwise they join after all of the host's own, with the model's.
+
+Both may be inside a package (``package.models``).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.abc
+import importlib.machinery
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ...errors import HostError
+from ...students import RECORD_NAME
+from ..model.building import building_students
+from ...processes import say
+from ..model.mixin import DistillMixin
+from ..options.distill import add_options
+from ..options.record import recorded_build
+from ...training.state import state_file
+
+__all__ = ["install"]
+
+Patch = Callable[[ModuleType], None]
+
+
+def install() -> None:
+    """Arrange for the host's modules to be patched when they are imported."""
+    sys.meta_path.insert(0, _PatchingFinder({"models": _patch_models, "options.train_options": _patch_options}))
+
+
+class _PatchingFinder(importlib.abc.MetaPathFinder):
+    """Finds the modules to be patched where Python would, and patches them once they have run."""
+
+    def __init__(self, patches: dict[str, Patch]) -> None:
+        self._patches = patches
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        patch = next((patch for end, patch in self._patches.items() if f".{name}".endswith(f".{end}")), None)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if patch else None
+        if patch is None or spec is None or spec.loader is None:
+            return None
+        loader = spec.loader
+        run = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            run(module)
+            patch(module)
+
+        loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _patch_models(module: ModuleType) -> None:
+    original = getattr(module, "find_model_using_name", None)
+    if original is None and "." in module.__name__:  # another package's models: torchvision's
+        return
+    if original is None:
+        raise HostError(f"{module.__file__} has no find_model_using_name: this repository is not of the host family")
+
+    switches: dict[type, type] = {}  # so that the same name gives the same class
+
+    @functools.wraps(original)
+    def find_model_using_name(*args: Any, **kwargs: Any) -> type:
+        found: type = original(*args, **kwargs)
+        if issubclass(found, DistillMixin):
+            return found
+        if found not in switches:
+            _tell_others(found)
+            switches[found] = _switch(found)
+        return switches[found]
+
+    module.find_model_using_name = find_model_using_name  # type: ignore[attr-defined]
+
+
+def _tell_others(found: type) -> None:
+    """Tell of other classes that a host could have meant: it compares names in lower case, and takes one of them."""
+    module = sys.modules[found.__module__]
+    others = {
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value is not found and name.lower() == found.__name__.lower()
+    }
+    if others:
+        say(f"note: {module.__file__} also has {', '.join(sorted(others))}; the host takes {found.__name__}")
+
+
+def _switch(host_class: type) -> type:
+    """Return a class that constructs the host's own, or with ``--distill`` the one with the mixin."""
+    distilled = type(
+        f"Distill{host_class.__name__}",
+        (DistillMixin, host_class),
+        {"distill_optional": True, "__module__": host_class.__module__, "__doc__": host_class.__doc__},
+    )
+
+    def construct(cls: type, opt: Any) -> Any:
+        if getattr(opt, "distill", ""):
+            return distilled(opt)
+        build = recorded_build(opt)
+        if build is None:  # nothing of ours is loaded, and nothing is touched
+            model = host_class(opt)
+            if opt.isTrain and not getattr(opt, "continue_train", False):
+                _outdate_record(model, Path(opt.checkpoints_dir, opt.name))
+            return model
+        with building_students(host_class, build):
+            return host_class(opt)
+
+    members = {
+        "modify_commandline_options": distilled.modify_commandline_options,  # type: ignore[attr-defined]
+        "__new__": construct,
+        "__module__": host_class.__module__,
+        "__doc__": host_class.__doc__,
+    }
+    return type(host_class.__name__, (host_class,), members)
+
+
+def _outdate_record(model: Any, folder: Path) -> None:
+    """Put what belongs to a distilled student aside when a new training, without the plugin, saves over it."""
+    files = [file for file in (folder / RECORD_NAME, state_file(folder)) if file.is_file()]
+    if not files or not hasattr(model, "save_networks"):
+        return
+    original = model.save_networks
+
+    def save_networks(*arguments: Any, **named: Any) -> Any:
+        for file in files:
+            if file.is_file():
+                file.replace(file.with_name(f"{file.name}.old"))
+                say(f"note: {file} was of another training of this name; it is now {file.name}.old")
+        files.clear()
+        return original(*arguments, **named)
+
+    model.save_networks = save_networks
+
+
+def _patch_options(module: ModuleType) -> None:
+    for cls in vars(module).values():
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and "initialize" in vars(cls):
+            cls.initialize = _with_options(cls.initialize)  # type: ignore[attr-defined]
+
+
+def _with_options(original: Callable[..., ArgumentParser]) -> Callable[..., ArgumentParser]:
+    @functools.wraps(original)
+    def initialize(self: Any, parser: ArgumentParser) -> ArgumentParser:
+        parser = original(self, parser)
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            add_options(parser)
+        return parser
+
+    return initialize

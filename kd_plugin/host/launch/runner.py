@@ -1,0 +1,124 @@
+"""``kd run script.py ...`` is ``python script.py ...`` with the plugin's options.
+
+So is ``kd run -m module ...`` with ``python -m module ...``.
+
+The script sees the ``__main__``, ``sys.argv`` and ``sys.path[0]`` it would see under plain ``python``, and its
+exit status and traceback are what they would be.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType, TracebackType
+
+from ...errors import HostError
+from ..repository.folder import find_host
+from .import_hooks import install
+
+__all__ = ["run_script"]
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+
+
+def run_script(arguments: Sequence[str]) -> int:
+    """Run a host's script under the plugin.
+
+    Args:
+        arguments: the script's path, or ``-m`` and a module's name; then its own arguments.
+
+    Returns:
+        The exit status 0. Whatever the script raises passes through; uncaught, it is reported as under ``python``.
+
+    Raises:
+        HostError: there is no such script, or its folder is not a host.
+    """
+    if arguments[0] == "-m":
+        _run_module(arguments[1:])
+        return 0
+    script = Path(arguments[0])
+    if not script.is_file():
+        raise HostError(f"no script '{script}' in {Path.cwd()}: run this in the folder of the host repository")
+    if find_host(script.parent) is None:
+        raise HostError(
+            f"there is no models/ package beside {script}: is {script.resolve().parent} a host repository?"
+        )
+    sys.argv = list(arguments)
+    sys.path[0] = str(script.resolve().parent)
+    main = ModuleType("__main__")
+    file = os.path.abspath(script)
+    loader = SourceFileLoader("__main__", file)
+    vars(main).update(
+        __file__=file, __loader__=loader, __builtins__=builtins, __package__=None, __cached__=None, __annotations__={}
+    )
+    sys.modules["__main__"] = main
+    install()
+    sys.excepthook = _report
+    exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - what a runner is for
+    return 0
+
+
+def _run_module(arguments: Sequence[str]) -> None:
+    name = next(iter(arguments), "")
+    sys.path[0] = str(Path.cwd())
+    if find_host(Path.cwd()) is None:
+        raise HostError(f"there is no models/ package in {Path.cwd()}: is it a host repository?")
+    if name.endswith(".py"):  # to look for it would run the file
+        raise HostError(f"kd run -m {name}: a module has a name such as package.train; kd run {name} runs a file")
+    sys.argv = list(arguments)
+    install()  # now, as to look for a module imports the packages it is in
+    sys.excepthook = _report
+    try:
+        found = importlib.util.find_spec(name) if name else None
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):  # what is missing is something that its package imports
+            raise
+        found = None
+    if found is None:
+        raise HostError(f"kd run -m {name}: no such module in {Path.cwd()}; give a name such as package.train")
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print an uncaught exception as plain Python would: from the script's first frame on, without ours."""
+    frames = _frames(traceback)
+    ours = [i for i, frame in enumerate(frames) if frame.tb_frame.f_code is run_script.__code__]
+    inside = [f for f in frames[ours[-1] + 1 :] if not _in_runpy(f)] if ours else frames
+    if not inside or not _in_package(inside[-1]):  # a fault of the plugin itself keeps all of them
+        traceback = _linked(inside)
+        chained = error.__cause__ or error.__context__
+        while chained is not None:
+            chained.__traceback__ = _linked(_frames(chained.__traceback__))
+            chained = chained.__cause__ or chained.__context__
+    sys.__excepthook__(kind, error.with_traceback(traceback), traceback)
+
+
+def _frames(traceback: TracebackType | None) -> list[TracebackType]:
+    frames = []
+    while traceback is not None:
+        frames.append(traceback)
+        traceback = traceback.tb_next
+    return frames
+
+
+def _in_package(frame: TracebackType) -> bool:
+    return frame.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def _in_runpy(frame: TracebackType) -> bool:
+    return frame.tb_frame.f_globals.get("__name__") == "runpy"
+
+
+def _linked(frames: list[TracebackType]) -> TracebackType | None:
+    """Return a traceback of the frames that are not the plugin's."""
+    kept: TracebackType | None = None
+    for frame in reversed(frames):
+        if not _in_package(frame):
+            kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return kept

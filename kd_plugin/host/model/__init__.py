@@ -1,0 +1,1 @@
+"""Distillation inside a host's model class."""

@@ -1,0 +1,170 @@
+"""Have a host build generators it does not know: other widths, depths, convolutions, or the user's own.
+
+Hosts build every generator through ``networks.define_G``. While a model is constructed, that function is replaced by
+one that builds what was asked for, and leaves to the host whatever it can build itself. The host's optimizers,
+checkpoints and initialisation then work on the result as on their own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any, get_args
+
+from torch import nn
+
+from ...errors import CheckpointError, HostError
+from ...imports import is_function
+from ...networks.generator import Conv, parse_netG
+from ...students import RECORD_NAME, StudentRequest, build_student, is_registered
+
+__all__ = ["BuildCall", "StudentBuild", "building_students"]
+
+
+@dataclass(frozen=True)
+class StudentBuild:
+    """What a student is beyond the host's own options; an empty one is what the host builds.
+
+    Attributes:
+        widths: channels of each stage, or None for the family's.
+        conv: of the residual blocks.
+        factory: ``package.module:function`` that builds the generator, or "".
+    """
+
+    widths: tuple[int, ...] | None = None
+    conv: Conv = "standard"
+    factory: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the host's own options say it all."""
+        return self == StudentBuild()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return {**asdict(self), "widths": list(self.widths) if self.widths else None}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> StudentBuild:
+        """Read what :meth:`to_dict` wrote; missing fields are those of a plain one.
+
+        Raises:
+            CheckpointError: it is not what was written.
+        """
+        widths, conv, factory = content.get("widths"), content.get("conv", "standard"), content.get("factory", "")
+        if not (
+            (widths is None or (isinstance(widths, list) and all(type(width) is int for width in widths)))
+            and conv in get_args(Conv)
+            and (factory == "" or (isinstance(factory, str) and is_function(factory)))
+        ):
+            raise CheckpointError(f"{RECORD_NAME}: 'build' is not what was written: {content}")
+        return cls(tuple(widths) if widths else None, conv, factory)
+
+
+@dataclass(frozen=True)
+class BuildCall:
+    """A call of a host's ``define_G``.
+
+    Attributes:
+        define_G: the function.
+        arguments: its arguments by name.
+        network: the generator that came of it.
+        by_host: whether the host has built it, and not the plugin.
+    """
+
+    define_G: Callable[..., nn.Module]
+    arguments: dict[str, Any]
+    network: nn.Module
+    by_host: bool
+
+
+@contextmanager
+def building_students(host_class: type, build: StudentBuild) -> Iterator[list[BuildCall]]:
+    """Within the context, models of a host's class build their generators as asked for; it gives the calls.
+
+    Args:
+        host_class: class of the model; the modules of its bases are where ``define_G`` is looked for.
+        build: what the generators are.
+
+    Raises:
+        HostError: at the end of the context, if the host built no generator through ``define_G`` and should have.
+    """
+    modules = [module for module in _modules(host_class) if callable(getattr(module, "define_G", None))]
+    calls: list[BuildCall] = []
+    originals = [(module, module.define_G) for module in modules]
+    for module, original in originals:
+        module.define_G = _replacement(original, build, calls)  # type: ignore[attr-defined]
+    try:
+        yield calls
+    finally:
+        for module, original in originals:
+            module.define_G = original  # type: ignore[attr-defined]
+    if not calls and not build.is_plain:
+        raise HostError(
+            f"{host_class.__name__} builds no generator through networks.define_G, which is where students of other "
+            f"widths, convolutions or factories are put in: build yours in the model's class"
+        )
+
+
+def _modules(host_class: type) -> list[ModuleType]:
+    """Return the modules that may hold the ``define_G`` a model's class calls, each once."""
+    found: list[ModuleType] = []
+    for cls in host_class.__mro__:
+        own = sys.modules.get(cls.__module__)
+        for module in (own, getattr(own, "networks", None)):
+            if isinstance(module, ModuleType) and module not in found:
+                found.append(module)
+    return found
+
+
+def _replacement(
+    original: Callable[..., nn.Module], build: StudentBuild, calls: list[BuildCall]
+) -> Callable[..., nn.Module]:
+    signature = inspect.signature(original)
+
+    def define_G(*arguments: Any, **named: Any) -> nn.Module:
+        call = signature.bind(*arguments, **named)
+        call.apply_defaults()
+        asked = call.arguments
+        netG = asked.get("netG")
+        network = None
+        if build.is_plain and not (isinstance(netG, str) and is_registered(netG)):
+            try:
+                network = original(*arguments, **named)
+            except (NotImplementedError, ValueError, KeyError) as error:
+                if not isinstance(netG, str) or netG not in str(error):  # it is not the name that the host refuses
+                    raise
+                parse_netG(netG)
+        by_host = network is not None
+        if network is None:
+            network = _initialised(build_student(_request(asked, build)), original, asked)
+        calls.append(BuildCall(original, asked, network, by_host))
+        return network
+
+    return define_G
+
+
+def _request(asked: dict[str, Any], build: StudentBuild) -> StudentRequest:
+    try:
+        return StudentRequest(
+            **{name: asked[name] for name in ("input_nc", "output_nc", "ngf", "netG", "norm")},
+            dropout=asked["use_dropout"],
+            **asdict(build),
+        )
+    except KeyError as error:
+        raise HostError(f"define_G of this host has no argument {error}, which students are built from") from None
+
+
+def _initialised(network: nn.Module, define_G: Callable[..., nn.Module], asked: dict[str, Any]) -> nn.Module:
+    """Do with a network what the host's ``define_G`` does after building one: nothing, since 2025."""
+    if "gpu_ids" not in asked:
+        return network
+    init_net = vars(sys.modules[define_G.__module__]).get("init_net")
+    if init_net is None:
+        raise HostError(f"{define_G.__module__} has no init_net, which initialises generators in hosts of this kind")
+    initialised: nn.Module = init_net(network, asked["init_type"], asked["init_gain"], asked["gpu_ids"])
+    return initialised

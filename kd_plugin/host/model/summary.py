@@ -1,0 +1,146 @@
+"""What a training ends with: sizes, what each term did, where the files are, and the commands that test the student.
+
+Hosts call nothing when they are done, and some years' last call comes before the last save. So the summary is printed
+when the program ends, if its last epoch was in training and no error ended it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...metrics.cost import count_parameters
+from ...students import RECORD_NAME
+from ...processes import say
+from .distilled import Distilled
+from ..repository.folder import find_host
+from .how_to_test import HowToTest
+from ...distillation.shares import GradientShares
+
+__all__ = ["Summary", "is_script"]
+
+_EVERY = 50  # steps of the last epoch, of which one is looked at, after the first few
+
+
+class Summary:
+    """Watches the last epoch of a training, and prints what came of it.
+
+    Args:
+        opt: the host's options.
+        folder: of the experiment.
+        distilled: the students with their teachers.
+        nets: the names of all generators that were trained.
+        commands: the commands that test them.
+    """
+
+    def __init__(
+        self, opt: Any, folder: Path, distilled: Sequence[Distilled], nets: Sequence[str], commands: HowToTest
+    ) -> None:
+        self._opt, self._folder, self._nets, self._commands = opt, folder, nets, commands
+        self._sizes = {
+            d.pair.net: (count_parameters(d.distiller.student), count_parameters(d.teacher)) for d in distilled
+        }
+        self._shares = {net: GradientShares() for net in self._sizes}
+        self._epoch = 0
+        self._saved_epoch = 0
+        self._unsaved = 0  # steps
+        self._prints = False
+        self._looks = False
+
+    def print_at_exit(self) -> None:
+        """Print the summary when the program ends, and no other one before it."""
+        global _pending
+        if _pending is None:
+            atexit.register(_print_pending)
+        _pending = self
+        self._prints = True
+
+    def drop(self) -> None:
+        """Print nothing: the training was stopped."""
+        self._epoch = 0
+
+    def step(self, epoch: int, iteration: int) -> None:
+        """Take note of a training step, before its forward pass; ``iteration`` counts those of the epoch from 1."""
+        for shares in self._shares.values():
+            shares.end()
+        self._epoch = epoch
+        self._unsaved += 1
+        early = iteration < _EVERY and not iteration & (iteration - 1)  # a power of two
+        self._looks = self._prints and epoch >= self._last_epoch and (early or not iteration % _EVERY)
+
+    def resume(self, epoch: int) -> None:
+        """Take note that a continued run has come to where it was saved."""
+        self._epoch = self._saved_epoch = epoch
+
+    def saved(self) -> None:
+        """Take note that the networks have been saved as ``latest``."""
+        self._saved_epoch, self._unsaved = self._epoch, 0
+
+    def look(
+        self,
+        net: str,
+        student: nn.Module,
+        losses: Mapping[str, torch.Tensor],
+        scale: Callable[[], float] | None,
+    ) -> None:
+        """Look at the terms of a student, between the forward and the backward passes, if it is time for it."""
+        if self._looks:
+            self._shares[net].begin(student, losses, scale)
+
+    def lines(self) -> list[str]:
+        """Return the summary; empty if the last epoch was not reached."""
+        if self._epoch < max(1, self._last_epoch):
+            return []
+        lines = [f"the training has ended after epoch {self._epoch}"]
+        for net, (own, large) in self._sizes.items():
+            shares = self._shares[net]
+            shares.end()
+            lines.append(
+                f"{net}: student {own / 1e6:.3f} M parameters, teacher {large / 1e6:.3f} M, "
+                f"{large / own:.2f} times as many"
+            )
+            if shares.steps:
+                parts = [_part(name, share, shares.values.get(name)) for name, share in shares.shares.items()]
+                where = f"{_steps(shares.steps)} of epoch {self._epoch}"
+                lines.append(f"{net}: shares of its gradient, mean of {where}: {', '.join(parts)}")
+        if not self._saved_epoch:
+            return [*lines, "note: nothing was saved as latest: --save_epoch_freq 1 saves every epoch"]
+        if self._unsaved:
+            lines.append(f"note: latest is of epoch {self._saved_epoch}, {_steps(self._unsaved)} before the end")
+        files = [*(f"latest_net_{net}.pth" for net in self._nets), RECORD_NAME]
+        return [*lines, f"files: {', '.join(files)} in {self._folder}", *self._commands.lines()]
+
+    @property
+    def _last_epoch(self) -> int:
+        return int(getattr(self._opt, "n_epochs", 0)) + int(getattr(self._opt, "n_epochs_decay", 0))
+
+
+def is_script() -> bool:
+    """Return whether the program is a script of a host, and no test or notebook."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return file is not None and find_host(Path(file).resolve().parent) is not None
+
+
+_pending: Summary | None = None
+
+
+def _print_pending() -> None:
+    failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    if _pending is not None and failed is None:
+        for line in _pending.lines():
+            say(line)
+
+
+def _steps(number: int) -> str:
+    return "1 step" if number == 1 else f"{number} steps"
+
+
+def _part(name: str, share: float, value: float | None) -> str:
+    text = f"{name or 'host'} {share:.0%}"
+    return text if value is None else f"{text} (value {value:.4g})"

@@ -1,0 +1,290 @@
+"""The plugin's command line options: the fields of two dataclasses give names, defaults, help and validation.
+
+The options that belong to a term come from the term itself (:mod:`kd_plugin.losses.registry`).
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from ...errors import ArgumentError, OptionError
+from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names, term_names
+from ...networks.taps import Tap, parse_taps
+from ...networks.teacher import TeacherMode
+from .cost import CostOptions
+from ...flags import Flag, add_flags, check_value, flags_of, is_ours, option
+from .student import StudentOptions
+
+__all__ = [
+    "DistillConfig",
+    "add_options",
+    "are_in",
+    "early_folder",
+    "experiment_folder",
+    "flags",
+    "loaded_epoch",
+]
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """The settings of a distillation; a field is an option of the same name."""
+
+    distill: str = option(
+        "",
+        f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty; NAME:G_A is for one "
+        f"direction of a CycleGAN; {NO_TERMS}: the student alone",
+    )
+    teacher: str = option("", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file")
+    teacher_epoch: str = option("latest", "which epoch of a teacher folder to load")
+    teacher_G_A: str = option("", "CycleGAN: .pth file of the teacher of G_A alone (A to B)")
+    teacher_G_B: str = option("", "CycleGAN: .pth file of the teacher of G_B alone (B to A)")
+    teacher_mode: TeacherMode = option(
+        "eval",
+        "train: batch statistics and dropout, for teachers tested without --eval",
+        choices=get_args(TeacherMode),
+    )
+    distill_taps: str = option(
+        "",
+        "modules that terms on features read, comma-separated, NAME or STUDENT=TEACHER, with patterns such as "
+        "model.1?.conv_block; encoder, middle and decoder if empty",
+    )
+    srp_layers: str = option(
+        "",
+        "modules srp reads, as --distill_taps; the middle, its paper's end of the encoder, if both are empty",
+        term="srp",
+    )
+    max_bad_steps: int = option(
+        10,
+        "end the run after more steps one after the other that had to be skipped, as a value was not finite",
+        type=int,
+    )
+    student: StudentOptions = StudentOptions()
+    cost: CostOptions = CostOptions()
+    of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
+
+    @classmethod
+    def from_namespace(cls, opt: Namespace) -> DistillConfig | None:
+        """Read and check the options; None if nothing is to be distilled.
+
+        Raises:
+            OptionError: one line that says what is wrong and what to do instead.
+        """
+        given = {flag: getattr(opt, flag.name) for flag in flags() if is_ours(flag, opt)}
+        if not getattr(opt, "distill", ""):
+            stray = [flag.name for flag, value in given.items() if value != flag.default]
+            if stray:
+                raise OptionError(f"--{stray[0]} has no effect without --distill: add e.g. --distill wavelet,srp")
+            return None
+        for flag, value in given.items():
+            check_value(flag, value)
+        own, student, cost = (
+            {flag.name: given[flag] for flag in flags_of(kind) if flag in given}
+            for kind in (cls, StudentOptions, CostOptions)
+        )
+        of_terms = tuple((flag, value) for flag, value in given.items() if flag.term)
+        config = cls(**own, student=StudentOptions(**student), cost=CostOptions(**cost), of_terms=of_terms)
+        config._check()
+        config.cost.check(opt, config.teacher_mode)
+        return config
+
+    @property
+    def names(self) -> list[str]:
+        """The terms asked for, in the order given."""
+        return self.names_for(None)
+
+    def names_for(self, net: str | None) -> list[str]:
+        """The terms asked for a generator: those for all, and those that name it; all terms if None."""
+        return [name for name, only in self._nets().items() if net is None or only in ("", net)]
+
+    def check_nets(self, nets: Sequence[str]) -> None:
+        """Check that the generators that terms are restricted to are among a model's.
+
+        Raises:
+            OptionError: naming the entry and the generators there are.
+        """
+        for name, net in self._nets().items():
+            if net and net not in nets:
+                raise OptionError(
+                    f"--distill {name}:{net}: this model has the generators {', '.join(nets)}, no {net}"
+                )
+
+    def check_files(self, nets: Sequence[str]) -> None:
+        """Check that a file that belongs to one teacher is not given for the teachers of several generators.
+
+        Raises:
+            OptionError: naming the option and the generators.
+        """
+        for name in self.names:
+            served = [net for net in nets if name in self.names_for(net)]
+            for flag in get_term(name).beside(Path("latest_net_G.pth")):
+                if len(served) > 1 and self._value(flag):
+                    raise OptionError(
+                        f"--{flag} is one file for {' and '.join(served)}: leave it out to take those beside the "
+                        f"teachers, or distil with {name}:{served[0]}"
+                    )
+
+    def build_terms(self, net: str | None = None, teacher: Path | None = None) -> dict[str, WeightedTerm]:
+        """Construct the terms with their weights and settings.
+
+        Args:
+            net: the generator they are for; all terms if None.
+            teacher: file of its teacher, for settings it implies.
+
+        Raises:
+            OptionError: an unknown name, or a value a term refuses.
+        """
+        names = self.names_for(net)
+        if not names:
+            return {}
+        settings = self._settings(names)
+        try:
+            for flag, value in self._implied(names, teacher).items():
+                settings[flag] = settings.get(flag) or value
+            return build_terms({name: self._value(f"lambda_{name}") for name in names}, settings)
+        except ArgumentError as error:
+            raise OptionError(f"--distill {self.distill}: {error}") from error
+
+    def taps(self, net: str | None = None) -> dict[str, list[Tap]]:
+        """Return the taps that were named, by the terms of a generator; of all terms if ``net`` is None."""
+        given = dict.fromkeys(self._readers(net), self.distill_taps)
+        if "srp" in given:
+            given["srp"] = self.srp_layers or self.distill_taps
+        return {name: parse_taps(text) for name, text in given.items() if text}
+
+    def idle(self) -> list[str]:
+        """Return the options that were set, but have no effect with the terms asked for."""
+        idle = [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
+        readers = self._readers(None)
+        if self.distill_taps and (not readers or (readers == ["srp"] and self.srp_layers)):
+            idle.append("distill_taps")
+        return idle
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return terms with their weights and settings, for JSON."""
+        return {
+            "distill": self.distill,
+            "terms": {name: str(weighted.weight) for name, weighted in self.build_terms().items()},
+            "options": self._settings(self.names),
+            "distill_taps": self.distill_taps or None,
+            "srp_layers": self.srp_layers or None,
+            "teacher_mode": self.teacher_mode,
+            "max_bad_steps": self.max_bad_steps,
+            "student_init": self.student.student_init,
+            "discriminator_init": self.student.discriminator_init,
+            **self.cost.to_dict(),
+        }
+
+    def _value(self, name: str) -> Any:
+        return next((value for flag, value in self.of_terms if flag.name == name), None)
+
+    def _nets(self) -> dict[str, str]:
+        """Read ``--distill``: the terms, each with the generator it is for, or "" for all."""
+        nets: dict[str, str] = {}
+        entries = split_names(self.distill)
+        if entries == [NO_TERMS]:
+            return {}
+        if NO_TERMS in entries:
+            raise OptionError(
+                f"--distill {self.distill}: {NO_TERMS} is for no terms, so give it alone or leave it out"
+            )
+        for entry in entries:
+            name, colon, net = entry.partition(":")
+            if name in nets:
+                raise OptionError(
+                    f"--distill {self.distill} names {name} twice: once is for all generators, {name}:G_A for one"
+                )
+            if colon and not net:
+                raise OptionError(f"--distill {entry}: name a generator after the colon, such as {name}:G_A")
+            nets[name] = net
+        return nets
+
+    def _readers(self, net: str | None) -> list[str]:
+        """The terms of a generator that read features."""
+        return [name for name in self.names_for(net) if get_term(name).reads == "features"]
+
+    def _settings(self, names: Sequence[str]) -> dict[str, Any]:
+        """The settings of terms, their weights aside."""
+        settings = {option.flag for name in names for option in get_term(name).options}
+        return {flag.name: value for flag, value in self.of_terms if flag.name in settings}
+
+    def _implied(self, names: Sequence[str], teacher: Path | None) -> dict[str, str]:
+        """The settings that a teacher's file implies."""
+        return {k: v for name in names for k, v in get_term(name).beside(teacher).items()} if teacher else {}
+
+    def _check(self) -> None:
+        self.build_terms()
+        self.taps()
+        teacher = self.teacher or self.teacher_G_A or self.teacher_G_B
+        if not self.names and teacher:
+            raise OptionError(
+                f"--distill {self.distill} trains the student alone, so a teacher, {teacher}, has no effect"
+            )
+        if self.names and not teacher:
+            raise OptionError(
+                f"--distill {self.distill} needs a teacher: add --teacher checkpoints/NAME, or a .pth file"
+            )
+        if self.max_bad_steps < 0:
+            raise OptionError(f"--max_bad_steps {self.max_bad_steps}: give 0 or more")
+        self.student.check()
+
+
+def flags() -> list[Flag]:
+    """Return all options: those of the distillation and of the student, then weight and settings of each term.
+
+    A weight is text, as it may be a schedule.
+    """
+    own = flags_of(DistillConfig)
+    before = next(i for i, flag in enumerate(own) if flag.name == "distill_taps")
+    listed = [*own[:before], *flags_of(StudentOptions), *own[before:], *flags_of(CostOptions)]
+    for name in term_names():
+        term = get_term(name)
+        listed.append(
+            Flag(f"lambda_{name}", f"{term.default_weight:g}", f"weight of {name}: {term.summary}", term=name)
+        )
+        listed += [Flag(o.flag, o.default, o.help, o.type, o.choices, name) for o in term.options]
+    return listed
+
+
+def are_in(arguments: Sequence[str]) -> bool:
+    """Return whether a command line has an option of the plugin, or asks for help."""
+    ours = (flag for flag in flags() if not flag.yields)  # one that does may be the host's own
+    names = {"-h", "--help", *(f"--{flag.name}" for flag in ours)}
+    return any(argument.partition("=")[0] in names for argument in arguments)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the plugin's options to a host's training parser, in a group of their own; once only.
+
+    Raises:
+        HostError: the host has an option of the same name.
+    """
+    description = (
+        "train a small student generator from a large teacher; a weight is a number, or "
+        "points WEIGHT@EPOCH with straight lines between them, such as 0@1,100@10"
+    )
+    add_flags(parser, "distillation (kd_plugin)", description, flags())
+
+
+def experiment_folder(opt: Namespace) -> Path:
+    """Return the folder of the run's checkpoints, ``--suffix`` included, before the host has resolved it."""
+    suffix: str = getattr(opt, "suffix", "")
+    name: str = opt.name + (f"_{suffix.format(**vars(opt))}" if suffix else "")
+    return Path(opt.checkpoints_dir, name)
+
+
+def early_folder(opt: Namespace) -> Path | None:
+    """Return the same before the model's own options are known; None if ``--suffix`` is made of one of them."""
+    try:
+        return experiment_folder(opt)
+    except KeyError:
+        return None
+
+
+def loaded_epoch(opt: Namespace) -> str:
+    """Return what the checkpoints that a run loads are called by: an epoch, ``latest``, or ``iter_N``."""
+    return f"iter_{opt.load_iter}" if getattr(opt, "load_iter", 0) > 0 else getattr(opt, "epoch", "latest")

@@ -1,0 +1,42 @@
+"""One line for the plugin's own errors, also where a host's script runs without the runner."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from types import TracebackType
+
+from ...errors import KDError
+from ...flags import clash
+from .distill import flags
+
+__all__ = ["report_in_one_line"]
+
+
+def report_in_one_line() -> None:
+    """Make an uncaught :class:`KDError` end the program with its message and exit status 2.
+
+    So does an option of the host's that comes after the plugin's and has the name of one of them.
+    """
+    if getattr(sys.excepthook, "_of_kd_plugin", False):
+        return
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        line = str(error) if isinstance(error, KDError) else _told_clash(error)
+        if line:
+            print(f"error: {line}", file=sys.stderr)
+            raise SystemExit(2)
+        previous(kind, error, traceback)
+
+    hook._of_kd_plugin = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+def _told_clash(error: BaseException) -> str:
+    """Return the line for an option of the host's that clashes with one of the plugin's; "" for other errors."""
+    if not isinstance(error, argparse.ArgumentError) or "conflicting option" not in str(error):
+        return ""
+    words = re.findall(r"--(\w+)", str(error))
+    return next((str(clash(flag)) for flag in flags() if flag.name in words), "")

@@ -1,0 +1,132 @@
+"""Give a run that continues a distilled student the options of its distillation, from the student's record."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from ...errors import CheckpointError, KDError, OptionError
+from ...files import sha256
+from ...imports import is_function
+from ...losses import NO_TERMS, split_names
+from ...students import RECORD_NAME, StudentRecord
+from .command_line import given_options
+from ...processes import say
+from ...flags import Flag, check_value, is_ours
+from .distill import experiment_folder, flags
+from .record import refuse_among_checkpoints
+
+__all__ = ["resume_distillation"]
+
+_TEACHERS = ("teacher", "teacher_epoch", "teacher_G_A", "teacher_G_B")
+
+
+def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
+    """Make the recorded terms, weights, settings and teachers the defaults of the plugin's options.
+
+    What is on the command line stays, with a note where it replaces something else; ``--distill none`` leaves all of
+    it out.
+
+    Raises:
+        OptionError: a recorded teacher is gone, or its file has changed.
+        CheckpointError: the record holds what is no value of an option.
+    """
+    opt = parser.parse_known_args()[0]
+    file = experiment_folder(opt) / RECORD_NAME
+    given = given_options(parser)
+    if not record.distillation.get("distill"):
+        return
+    distill = str(given.get("distill", record.distillation["distill"]))
+    if distill == NO_TERMS:
+        say(f"continuing without a teacher, as {f'--distill {NO_TERMS}' if 'distill' in given else file} says")
+        parser.set_defaults(distill=NO_TERMS)
+        return
+    terms = {name.partition(":")[0] for name in split_names(distill)}
+    found = _recorded(record, file)
+    recorded_teachers = _teachers(record, file)
+    teachers = {} if {"teacher", "teacher_epoch"} & given.keys() else recorded_teachers
+    recorded = {
+        flag.name: found[flag.name]
+        for flag in flags()
+        if flag.name in found and is_ours(flag, opt) and (flag.term is None or flag.term in terms)
+    }
+    for name, value in recorded.items():
+        if name in given and given[name] != value:
+            say(f"note: --{name} {given[name]} instead of {value or 'none'} in {file}")
+        if name not in given and is_function(str(value)):
+            refuse_among_checkpoints(str(value), opt.checkpoints_dir, file)
+    _check_teachers(record, {name: path for name, path in teachers.items() if name not in given}, file)
+    parser.set_defaults(**recorded, **teachers)
+    named = {name: given[name] for name in _TEACHERS if name in given}
+    replaced = ", ".join(
+        path for name, path in recorded_teachers.items() if named and (name in named or not teachers)
+    )
+    if replaced:
+        now = " ".join(f"--{name} {value}" for name, value in named.items())
+        say(f"note: {now} instead of the teacher {replaced} in {file}")
+    if "distill" not in given:
+        kept = ", ".join(path for name, path in teachers.items() if name not in named)
+        say(f"resuming with --distill {distill}{f' and the teacher {kept}' if kept else ''}, as {file} says")
+
+
+def _recorded(record: StudentRecord, file: Path) -> dict[str, Any]:
+    """Return the options of the distillation by name, each checked to be of its kind.
+
+    Raises:
+        CheckpointError: one is not.
+    """
+    content = record.distillation
+    weights, settings = content.get("terms", {}), content.get("options", {})
+    if not isinstance(weights, dict) or not isinstance(settings, dict):
+        raise CheckpointError(f"{file}: not a student record (terms and options of the distillation are no objects)")
+    known = {flag.name: flag for flag in flags()}
+    found = {name: value for name, value in content.items() if name in known and name not in _TEACHERS}
+    found |= {f"lambda_{name}": weight for name, weight in weights.items()} | settings
+    found = {name: value for name, value in found.items() if value is not None}
+    for name, value in found.items():
+        if name not in known or not _fits(known[name], value):
+            raise CheckpointError(f"{file}: the distillation's {name} is {value!r}, which is no value of --{name}")
+    return found
+
+
+def _fits(flag: Flag, value: Any) -> bool:
+    kinds = (int, float) if flag.type is float else (flag.type,)
+    if type(value) not in kinds:
+        return False
+    try:
+        check_value(flag, value)
+    except KDError:
+        return False
+    return not flag.choices or value in flag.choices
+
+
+def _teachers(record: StudentRecord, file: Path) -> dict[str, str]:
+    """Return the options that name the recorded teachers."""
+    paths = {net: described.get("file") for net, described in record.teachers.items()}
+    for net, path in paths.items():
+        if not isinstance(path, str) or not path:
+            raise CheckpointError(f"{file}: the file of the teacher of {net} is {path!r}")
+    if paths.keys() <= {"G_A", "G_B"}:
+        return {f"teacher_{net}": str(path) for net, path in paths.items()}
+    first = Path(str(next(iter(paths.values()))))
+    if len(paths) == 1:
+        return {"teacher": str(first)}
+    return {"teacher": str(first.parent), "teacher_epoch": first.name.partition("_net_")[0]}
+
+
+def _check_teachers(record: StudentRecord, used: dict[str, str], file: Path) -> None:
+    """Check that the files of the recorded teachers that are used are those the student has learnt from.
+
+    Raises:
+        OptionError: one is gone, or has other contents.
+    """
+    for net, described in record.teachers.items():
+        path = Path(described["file"]).expanduser()
+        if f"teacher_{net}" not in used and "teacher" not in used:
+            continue
+        remedy = f"name one with --teacher, or go on without with --distill {NO_TERMS}"
+        if not path.is_file():
+            raise OptionError(f"the teacher {path} of {file} is not there: {remedy}")
+        if described.get("sha256") not in (None, sha256(path)):
+            raise OptionError(f"the teacher {path} has changed since {file} was written: {remedy}")

@@ -1,0 +1,224 @@
+"""The options that say what the student is: its size, where its weights come from, and its discriminator."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ...errors import ArgumentError, OptionError
+from ...imports import is_function
+from ...networks.generator import Conv, GeneratorSpec, parse_netG
+from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
+from ...students.builders import StudentBuild
+from ...processes import say
+from ...flags import option
+
+__all__ = ["StudentOptions", "keep_from_teacher"]
+
+Init = Literal["scratch", "teacher"]
+_USUAL_SIZE = 256  # of a picture, where the host's options do not tell
+
+
+@dataclass(frozen=True)
+class StudentOptions:
+    """What the student is; a field is an option of the same name."""
+
+    student_ngf: int | None = option(
+        None,
+        "width of the student generator instead of --ngf; three eighths of the teacher's if none is named",
+        type=int,
+    )
+    student_netG: str | None = option(
+        None,
+        "architecture of the student generator instead of the teacher's: resnet_Nblocks with any N, unet_SIDE with "
+        "a power of two from 32 on, one the host knows, or a registered builder",
+    )
+    student_widths: str = option(
+        "", "channels of each stage instead of --student_ngf, comma-separated; of a ResNet three, such as 24,40,96"
+    )
+    student_conv: Conv | None = option(
+        None,
+        "separable: depthwise and pointwise convolutions in the residual blocks; standard if not named",
+        choices=get_args(Conv),
+    )
+    student_dropout: Literal["yes", "no"] | None = option(
+        None, "whether the student has dropout layers, instead of as the teacher", choices=("yes", "no")
+    )
+    student_factory: str = option(
+        "", "package.module:function that builds the student, given a kd_plugin.students.StudentRequest"
+    )
+    student_budget: str = option(
+        "",
+        "choose the width for a budget instead: 7x (so many times fewer MACs than the teacher), params=1.6M, "
+        "file_size=4MB, or several",
+    )
+    student_init: Init = option(
+        "scratch", "teacher: start from the teacher's most important channels", choices=get_args(Init)
+    )
+    student_keep: Keep = option(
+        "l1",
+        "which channels --student_init teacher keeps: those with the largest filters, or the first",
+        choices=get_args(Keep),
+    )
+    student_ndf: int | None = option(None, "width of the discriminator instead of --ndf", type=int)
+    student_netD: str | None = option(None, "architecture of the discriminator instead of --netD")
+    discriminator_init: Init = option(
+        "scratch", "teacher: start from the *_net_D*.pth beside the teacher", choices=get_args(Init)
+    )
+
+    @property
+    def build(self) -> StudentBuild:
+        """What the student is beyond the host's own options."""
+        return StudentBuild(self._widths(), self.student_conv or "standard", self.student_factory)
+
+    def check(self) -> None:
+        """Check what can be checked before anything is built.
+
+        Raises:
+            OptionError: one line that says what is wrong and what to do instead.
+        """
+        for name in ("student_ngf", "student_ndf"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"--{name} {value}: give a width of 1 or more, e.g. 24")
+        self._widths()
+        sizes = [name for name in ("student_ngf", "student_widths", "student_budget") if getattr(self, name)]
+        if len(sizes) > 1:
+            raise OptionError(f"--{sizes[0]} and --{sizes[1]} both say how wide the student is: give one")
+        if self.student_budget:
+            try:
+                budget = parse_budget(self.student_budget)
+            except ArgumentError as error:
+                raise OptionError(f"--student_budget {self.student_budget}: {error}") from None
+            if "latency" in budget:
+                raise OptionError(
+                    f"--student_budget {self.student_budget}: times differ from run to run; kd plan --teacher ... "
+                    f"--latency {budget['latency'].text} measures students here, and names their options"
+                )
+        if self.student_factory:
+            if not is_function(self.student_factory):
+                raise OptionError(
+                    f"--student_factory {self.student_factory}: name a function as package.module:function"
+                )
+            other = next((n for n in ("student_widths", "student_netG", "student_budget") if getattr(self, n)), "")
+            other = other or ("student_conv" if self.student_conv == "separable" else "")
+            if other:
+                raise OptionError(
+                    f"--{other} has no effect on what --student_factory {self.student_factory} builds: leave it out"
+                )
+
+    def notes(self) -> list[str]:
+        """Return what a user should know about the options that were set."""
+        idle = self.student_keep != "l1" and self.student_init == "scratch"
+        return ["--student_keep has no effect without --student_init teacher"] if idle else []
+
+    def apply(self, opt: Namespace, teacher: GeneratorSpec | None, recorded: bool) -> None:
+        """Give the student's options to the host under the names it builds networks from; again, it changes nothing.
+
+        Args:
+            opt: the host's options, changed in place.
+            teacher: what the amounts of ``--student_budget`` refer to; its pictures are the student's.
+            recorded: whether the student is there already, so that its width is not to be searched for.
+
+        Raises:
+            OptionError: nothing keeps within the budget, or the pictures are too small for the networks.
+        """
+        _check_size("" if self.student_factory else str(self.student_netG or getattr(opt, "netG", "")), teacher, opt)
+        for name in ("ngf", "netG", "ndf", "netD"):
+            value = getattr(self, f"student_{name}")
+            if value is not None:
+                setattr(opt, name, value)
+        if widths := self._widths():
+            opt.ngf = widths[0]
+        if self.student_dropout:
+            opt.no_dropout = self.student_dropout == "no"
+        if self.student_budget and not recorded:
+            if is_registered(opt.netG):
+                raise OptionError(
+                    f"--student_budget {self.student_budget}: what a registered {opt.netG} takes is not known: give "
+                    f"--student_ngf"
+                )
+            if teacher is None:
+                raise OptionError(
+                    f"--student_budget {self.student_budget}: the teacher is none of the family, or not found, so it "
+                    f"is not known what it takes: give --student_ngf"
+                )
+            opt.ngf = self._within_budget(opt, teacher)
+
+    def _within_budget(self, opt: Namespace, teacher: GeneratorSpec) -> int:
+        size = _training_size(opt) or _USUAL_SIZE
+        try:
+            asked = StudentRequest(
+                opt.input_nc, opt.output_nc, teacher.ngf, opt.netG, teacher.norm, conv=self.build.conv
+            )
+            found = student_within(parse_budget(self.student_budget), student_spec(asked), teacher, size)
+        except ArgumentError as error:
+            raise OptionError(f"--student_budget {self.student_budget}: {error}") from None
+        if opt.ngf != found.ngf:
+            say(f"ngf {found.ngf} is the widest {found.netG} within {self.student_budget} at {size}x{size}")
+        return found.ngf
+
+    def _widths(self) -> tuple[int, ...] | None:
+        if not self.student_widths:
+            return None
+        parts = [part.strip() for part in self.student_widths.split(",")]
+        if not all(part.isdecimal() and int(part) for part in parts):
+            raise OptionError(f"--student_widths {self.student_widths}: give whole numbers such as 24,40,96")
+        return tuple(map(int, parts))
+
+
+def keep_from_teacher(parser: ArgumentParser, teacher: GeneratorSpec) -> None:
+    """Make what the teacher is the default of the host's own options: architecture, norm and dropout.
+
+    What is named on the command line stays as it is.
+    """
+    opt = parser.parse_known_args()[0]
+    kept: dict[str, Any] = {"netG": teacher.netG, "norm": teacher.norm, "normG": teacher.norm}
+    if teacher.dropout is not None:
+        kept["no_dropout"] = not teacher.dropout
+    parser.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
+
+
+def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
+    """Check that U-Nets, teacher and student, can halve the pictures as often as they want to.
+
+    Raises:
+        OptionError: one cannot; the message names what suits both.
+    """
+    side = _training_size(opt)
+    if side is None:
+        return
+    try:
+        architecture, depth = parse_netG(netG)
+    except ArgumentError:  # the host's own, or the user's
+        architecture, depth = "resnet", 0
+    multiple = 2**depth if architecture == "unet" else 1
+    if teacher is not None and side % teacher.multiple:
+        both = max(multiple, teacher.multiple)  # powers of two
+        enough = -(-side // both) * both
+        raise OptionError(
+            f"the teacher, a {teacher.netG}, takes pictures whose sides are multiples of {teacher.multiple}, and "
+            f"these are {side}: add {_size_options(opt, enough)}"
+        )
+    if side % multiple:
+        fitting = next((2**d for d in range(depth - 1, 4, -1) if side % 2**d == 0), None)
+        hint = f"take unet_{fitting}, or a" if fitting else "take a ResNet, or a"
+        raise OptionError(
+            f"a {netG} halves its pictures {depth} times, so their sides must be multiples of {multiple}, and these "
+            f"are {side}: {hint} --crop_size of {multiple}"
+        )
+
+
+def _size_options(opt: Any, side: int) -> str:
+    """Return the options that make the pictures of a training squares of ``side`` pixels."""
+    crops = "crop" in opt.preprocess
+    loads = opt.preprocess != "crop" and (not crops or opt.load_size < side)
+    return " ".join([*([f"--load_size {side}"] if loads else []), *([f"--crop_size {side}"] if crops else [])])
+
+
+def _training_size(opt: Any) -> int | None:
+    """Return the side of the square pictures a host trains with, or None where they are no squares of known size."""
+    preprocess = getattr(opt, "preprocess", "")
+    option = "crop_size" if "crop" in preprocess else "load_size" if "resize" in preprocess else ""
+    return getattr(opt, option, None) if option else None

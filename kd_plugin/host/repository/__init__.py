@@ -1,0 +1,1 @@
+"""What a host's folder holds, read without importing it."""

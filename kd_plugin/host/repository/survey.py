@@ -1,0 +1,184 @@
+"""What a host has, found by reading its files: nothing of it is imported or run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import HostError
+from .folder import find_host
+from .found_models import found_models
+from .model_files import families, status
+
+__all__ = ["Finding", "Survey", "survey"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the plugin needs of a host, or that hosts differ in.
+
+    Attributes:
+        what: in words.
+        found: what there is; "" if it was not found.
+        where: file and line.
+        needed: whether the plugin does not work without it.
+    """
+
+    what: str
+    found: str
+    where: str = ""
+    needed: bool = False
+
+
+@dataclass
+class Survey:
+    """A look at a host.
+
+    Attributes:
+        folder: the host.
+        kind: in a few words.
+        findings: capability by capability.
+        models: its models, with what of them is distilled; "" where their files name no networks.
+        patches: which of the plugin's model files are there, by path.
+        scripts: its train.py and test.py, by path in the folder.
+    """
+
+    folder: str
+    kind: str
+    findings: list[Finding] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)
+    patches: dict[str, str] = field(default_factory=dict)
+    scripts: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> list[str]:
+        """What the plugin needs and the host has not."""
+        return [finding.what for finding in self.findings if finding.needed and not finding.found]
+
+
+def survey(host: Path) -> Survey:
+    """Look a host over.
+
+    Raises:
+        HostError: the folder is not there.
+    """
+    if not host.is_dir():
+        raise HostError(f"{host}: no such folder")
+    root = find_host(host) or host
+    sources = {
+        name: _Source(host, root / name)
+        for name in ("models/__init__.py", "models/networks.py", "models/base_model.py")
+    }
+    for name in ("train.py", "test.py"):
+        sources[name] = _Source(host, next((f / name for f in (host, root) if (f / name).is_file()), host / name))
+    init, networks, base, train, test = sources.values()
+    finds_models = init.function("find_model_using_name") or init.import_of("find_model_using_name")
+    define_G, init_net = networks.function("define_G"), networks.function("init_net")
+    arguments = [argument.arg for argument in define_G.args.args] if define_G else []
+    assigned = networks.assignment("define_G")
+    built = f"define_G({', '.join(arguments)})" if define_G else "define_G" if assigned else ""
+    early = define_G is not None and _calls(define_G, "init_net")
+    setup = base.function("setup")
+    late = setup is not None and _calls(setup, "init_net")
+    wrappers = ("DistributedDataParallel", "DataParallel")
+    parallel = next((name for name in wrappers if networks.has(name) or base.has(name)), "")
+    findings = [
+        Finding("models looked up by name", "find_model_using_name" if finds_models else "",
+                init.at(finds_models), needed=True),
+        Finding("generators built by", built, networks.at(define_G or assigned)),
+        Finding("networks initialised", "when they are built" if early else "in setup()" if late else "",
+                networks.at(init_net)),
+        Finding("several GPUs", parallel),
+        Finding("checkpoints saved by", "save_networks" if base.function("save_networks") else "",
+                base.at(base.function("save_networks"))),
+        Finding("learning rate set", _learning_rate(train), train.at(None) if train.tree else ""),
+        Finding("training script", "train.py" if train.tree else "", needed=True),
+        Finding("test script", "test.py" if test.tree else ""),
+    ]  # fmt: skip
+    patches = _patches(root) if init.tree else {}
+    models = found_models(root / "models")
+    scripts = [script.name for script in (train, test) if script.tree]
+    return Survey(str(host), _kind(root, early, late, parallel), findings, models, patches, scripts)
+
+
+class _Source:
+    """A file of a host, parsed; it may be missing or of a Python that cannot be parsed here."""
+
+    def __init__(self, host: Path, file: Path) -> None:
+        self.name = str(file.relative_to(host))
+        self.tree: ast.Module | None = None
+        if file.is_file():
+            try:
+                self.tree = ast.parse(file.read_text(encoding="utf-8", errors="replace"))
+            except (SyntaxError, ValueError, RecursionError):
+                self.tree = None
+
+    def nodes(self) -> Iterator[ast.AST]:
+        return ast.walk(self.tree) if self.tree else iter(())
+
+    def function(self, name: str) -> ast.FunctionDef | None:
+        return next((n for n in self.nodes() if isinstance(n, ast.FunctionDef) and n.name == name), None)
+
+    def assignment(self, name: str) -> ast.stmt | None:
+        """Return where a module gives a name a value, as one does that chooses among functions."""
+        for node in self.tree.body if self.tree else ():
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return node
+        return None
+
+    def import_of(self, name: str) -> ast.stmt | None:
+        """Return where a module takes a name from another."""
+        for node in self.tree.body if self.tree else ():
+            if isinstance(node, ast.ImportFrom) and any(name in (a.asname, a.name) for a in node.names):
+                return node
+        return None
+
+    def has(self, name: str) -> bool:
+        return any(_name(node) == name for node in self.nodes())
+
+    def at(self, node: ast.stmt | None) -> str:
+        return f"{self.name}:{node.lineno}" if node else self.name if self.tree else ""
+
+
+def _name(node: ast.AST) -> str | None:
+    """Return the last part of a name or of an attribute."""
+    name: str | None = getattr(node, "attr", getattr(node, "id", None))
+    return name
+
+
+def _calls(function: ast.FunctionDef, name: str) -> bool:
+    return any(isinstance(node, ast.Call) and _name(node.func) == name for node in ast.walk(function))
+
+
+def _learning_rate(train: _Source) -> str:
+    """Return whether the rate is set before or after the steps of an epoch."""
+    lines = {
+        name: node.lineno
+        for node in train.nodes()
+        if isinstance(node, ast.Call)
+        and (name := getattr(node.func, "attr", "")) in ("update_learning_rate", "optimize_parameters")
+    }
+    if len(lines) < 2:
+        return ""
+    before = lines["update_learning_rate"] < lines["optimize_parameters"]
+    return "before every epoch" if before else "after every epoch"
+
+
+def _kind(host: Path, early: bool, late: bool, parallel: str) -> str:
+    if not (host / "models" / "__init__.py").is_file():
+        return "not a host: it has no models/__init__.py"
+    upstream = "pix2pix and CycleGAN"
+    kinds = {"cut": "contrastive-unpaired-translation", "pix2pix": upstream, "cycle_gan": upstream}
+    found = (kind for model, kind in kinds.items() if (host / "models" / f"{model}_model.py").is_file())
+    name = next(found, "a host with models of its own")
+    if late or (parallel == "DistributedDataParallel" and not early):
+        return f"{name}, as of 2025 (torchrun)"
+    return f"{name}, as before 2025 (--gpu_ids)" if early else name
+
+
+def _patches(host: Path) -> dict[str, str]:
+    found = {path: how for family in families().values() for path, how in status(host, family).items()}
+    return {path: how for path, how in found.items() if how != "missing"}

@@ -1,0 +1,1 @@
+"""Numbers: what a network costs, how good its images are."""

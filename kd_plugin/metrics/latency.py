@@ -1,0 +1,65 @@
+"""How long networks take for one image on this machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from ..networks.generator import GeneratorSpec, build_generator
+
+__all__ = ["generator_latencies", "measure_latencies"]
+
+
+def measure_latencies(
+    networks: Sequence[nn.Module],
+    images: Sequence[torch.Tensor],
+    rounds: int = 5,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[float]:
+    """Return the median time of a forward pass of each network, in seconds.
+
+    The networks take turns, so that a disturbance, or a clock that changes, meets all of them alike.
+
+    Args:
+        networks: in the mode they are to be timed in.
+        images: (B, C, H, W), what each network is given.
+        rounds: how often each is timed, after one pass to warm up.
+        progress: told the part done, 0 to 1.
+    """
+    times: list[list[float]] = [[] for _ in networks]
+    with torch.no_grad():
+        for turn in range(rounds + 1):
+            for i, (network, batch) in enumerate(zip(networks, images, strict=True)):
+                begun = _now(batch.device)
+                network(batch)
+                if turn:
+                    times[i].append(_now(batch.device) - begun)
+                progress((turn * len(networks) + i + 1) / ((rounds + 1) * len(networks)))
+    return [statistics.median(measured) for measured in times]
+
+
+def generator_latencies(
+    specs: Sequence[GeneratorSpec],
+    size: int,
+    device: torch.device | str = "cpu",
+    rounds: int = 5,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[float]:
+    """Return the time of each generator for one image of size x size pixels, in seconds; as when it is shipped.
+
+    The weights are PyTorch's initial ones; what they are makes no difference to the time.
+    """
+    with torch.random.fork_rng(devices=[]):
+        networks = [build_generator(spec).eval().to(device) for spec in specs]
+    images = [torch.zeros(1, spec.input_nc, size, size, device=device) for spec in specs]
+    return measure_latencies(networks, images, rounds, progress)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,109 @@
+"""Limits on what a student costs, as text: read and printed without PyTorch, which takes seconds to import."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import ArgumentError, unknown_name
+
+__all__ = ["MEASURES", "Budget", "Limit", "amount", "parse_budget", "parse_limit"]
+
+MEASURES = ("params", "macs", "file_size", "latency")
+_UNITS = {
+    "params": {"k": 1e3, "m": 1e6, "g": 1e9},
+    "macs": {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12},
+    "file_size": {"kb": 1e3, "mb": 1e6, "gb": 1e9},
+    "latency": {"us": 1e-6, "ms": 1e-3, "s": 1.0},
+}
+_EXAMPLES = {"params": "1.6M or 7x", "macs": "8G or 7x", "file_size": "4MB or 7x", "latency": "50ms or 3x"}
+_USUAL = {"params": "M", "macs": "G", "file_size": "MB", "latency": "ms"}  # suggested for a number without a unit
+_ALIASES = {"size": "file_size"}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An upper limit: an amount, or how many times less than the teacher's."""
+
+    amount: float
+    relative: bool
+    text: str
+
+    def absolute(self, teacher: float) -> float:
+        """Return the amount allowed beside a teacher that takes so much."""
+        return teacher / self.amount if self.relative else self.amount
+
+
+Budget = Mapping[str, Limit]
+
+
+def parse_limit(measure: str, text: str, name: str = "") -> Limit:
+    """Read one limit of a budget.
+
+    >>> parse_limit("params", "1.6M").amount, parse_limit("latency", "50ms").amount
+    (1600000.0, 0.05)
+    >>> parse_limit("macs", "7x")
+    Limit(amount=7.0, relative=True, text='7x')
+
+    Args:
+        measure: one of :data:`MEASURES`.
+        text: a number above 0 with a unit, or with ``x`` for so many times less than the teacher.
+        name: what to call the measure in an error, if not so.
+
+    Raises:
+        ArgumentError: not an amount of that kind; a number without a unit is answered with what it may mean.
+    """
+    if measure not in MEASURES:
+        raise ArgumentError(unknown_name("measure of a budget", measure, MEASURES))
+    name = name or measure
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.strip().lower())
+    units = {**_UNITS[measure], "x": 1.0}
+    if found and not found[2] and float(found[1]):
+        raise ArgumentError(f"{name} {text}: a number needs a unit: did you mean {_with_unit(measure, found[1])}?")
+    if not found or found[2] not in units or float(found[1]) == 0:
+        raise ArgumentError(f"{name} {text}: give an amount such as {_EXAMPLES[measure]}")
+    return Limit(float(found[1]) * units[found[2]], found[2] == "x", text.strip())
+
+
+def _with_unit(measure: str, number: str) -> str:
+    """Return what a number without a unit may mean."""
+    if measure != "latency" and float(number) >= 1000:
+        return amount(measure, float(number)).replace(" ", "")
+    return f"{number}x (so many times less than the teacher) or {number}{_USUAL[measure]}"
+
+
+def parse_budget(text: str) -> dict[str, Limit]:
+    """Read a budget: limits as ``macs=8G,params=1.6M``; ``7x`` alone is ``macs=7x``.
+
+    Raises:
+        ArgumentError: an entry is no limit, or a measure comes twice.
+    """
+    budget: dict[str, Limit] = {}
+    for entry in text.split(","):
+        measure, equals, amount = (part.strip() for part in entry.rpartition("="))
+        if not equals and re.fullmatch(r"[\d.]+x?", amount.lower()):
+            measure = "macs"
+        elif not equals:
+            raise ArgumentError(f"'{entry}' is no limit: give e.g. 7x (MACs), or macs=8G,params=1.6M")
+        measure = _ALIASES.get(measure, measure)
+        if measure in budget:
+            raise ArgumentError(f"{measure} is limited twice in '{text}'")
+        budget[measure] = parse_limit(measure, amount)
+    return budget
+
+
+def amount(measure: str, value: float) -> str:
+    """Return an amount of a measure for people.
+
+    >>> amount("params", 1605699), amount("macs", 7.26e9), amount("file_size", 6.44e6), amount("latency", 0.0421)
+    ('1.606 M', '7.26 G', '6.44 MB', '42.1 ms')
+    """
+    if measure in ("file_size", "latency"):
+        return (
+            f"{value / 1e6:.2f} MB" if measure == "file_size" else f"{value * 1e3:.{1 if value >= 1e-3 else 4}f} ms"
+        )
+    unit, digits = (1e6, 3) if measure == "params" else (1e9, 2)
+    while value < unit / 100 and unit > 1e3:  # small ones in the next smaller unit
+        unit /= 1e3
+    return f"{value / unit:.{digits}f} { {1e9: 'G', 1e6: 'M', 1e3: 'K'}[unit] }"

@@ -1,0 +1,234 @@
+"""Read a generator's architecture off its checkpoint.
+
+The names and the shapes of the tensors tell everything but a U-Net's dropout, so nobody has to remember the
+options a teacher was trained with. Checkpoints are untrusted: they are loaded with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .checkpoint_files import is_safetensors
+from ..errors import CheckpointError, UnknownNetworkError, first_line
+from .generator import GeneratorSpec, Norm, build_generator
+
+__all__ = [
+    "fill_network",
+    "find_stray",
+    "inspect_checkpoint",
+    "inspect_state_dict",
+    "is_statistic",
+    "read_state_dict",
+]
+
+_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+_WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
+
+
+def inspect_checkpoint(path: str | os.PathLike[str]) -> GeneratorSpec:
+    """Return the architecture of the generator in a checkpoint file.
+
+    Args:
+        path: a ``.pth`` file as the hosts write it, a bare state dict.
+
+    Raises:
+        CheckpointError: the file is missing or unreadable.
+        UnknownNetworkError: it holds no generator of the family.
+    """
+    return inspect_state_dict(read_state_dict(path), str(path))
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Load a state dict on the CPU, with the prefixes of DataParallel, DDP and torch.compile removed.
+
+    Raises:
+        CheckpointError: missing, not a file, unreadable, not a state dict, or it needs code to load.
+    """
+    file = Path(path)
+    if is_safetensors(file):
+        return _read_safetensors(file)
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file}: is damaged, or holds objects besides tensors, which could run code on loading; "
+            f"expected the bare state dict the host saves as *_net_G*.pth"
+        ) from error
+    except Exception as error:
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{file}: is a TorchScript program, which holds code; expected the state dict the host saves"
+            ) from error
+        raise _damaged(file, error) from error  # the unpickler fails in any way: struct.error, KeyError, ...
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise CheckpointError(f"{file}: holds a {type(loaded).__name__}, expected the state dict of a generator")
+    others = [str(key) for key, value in loaded.items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise CheckpointError(
+            f"{file}: '{others[0]}' is no tensor; expected the bare state dict the host saves as *_net_G*.pth"
+        )
+    return {_unwrapped(str(key)): value for key, value in loaded.items()}
+
+
+def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(
+            f"{file}: is a safetensors file, for which a package is missing: pip install 'kd_plugin[safetensors]'"
+        ) from error
+    try:
+        return {_unwrapped(key): tensor for key, tensor in load_file(file).items()}
+    except Exception as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line(error, 120)})")
+
+
+def _unwrapped(key: str) -> str:
+    while key.startswith(_WRAPPERS):
+        key = key.split(".", 1)[1]
+    return key
+
+
+def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state dict") -> GeneratorSpec:
+    """Return the architecture of a generator's state dict.
+
+    Args:
+        state: tensors by name, without wrapper prefixes.
+        source: what to call it in an error.
+
+    Raises:
+        UnknownNetworkError: not a generator of the family; the message names the first tensor that does not fit.
+    """
+    try:
+        if "model.1.weight" in state:
+            spec = _resnet(state)
+        elif "model.model.0.weight" in state:
+            spec = _unet(state)
+        else:
+            raise CheckpointError(f"no first layer of a ResNet or U-Net generator among {_some(state)}")
+        _compare(spec, state)
+    except CheckpointError as error:
+        raise UnknownNetworkError(f"{source}: {error}") from None
+    return spec
+
+
+def _shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, int, int]:
+    if key not in state:
+        raise CheckpointError(f"there is no '{key}', so this is not a ResNet or U-Net generator of the family")
+    shape = tuple(state[key].shape)
+    if len(shape) != 4:
+        raise CheckpointError(f"'{key}' has the shape {shape}, expected a convolution's four dimensions")
+    return shape
+
+
+def _norm(state: Mapping[str, torch.Tensor], norm_key: str, conv_key: str) -> Norm:
+    """Batch norm has weights; else a bias before the norm is what the family does for instance norm."""
+    if f"{norm_key}.weight" in state:
+        return "batch"
+    # Running statistics without weights: instance norm as PyTorch saved it before 0.4.
+    return "instance" if f"{conv_key}.bias" in state or f"{norm_key}.running_mean" in state else "none"
+
+
+def _resnet(state: Mapping[str, torch.Tensor]) -> GeneratorSpec:
+    input_nc = _shape(state, "model.1.weight")[1]
+    blocks = {int(m[1]) for key in state if (m := re.match(r"model\.(\d+)\.conv_block\.", key))}
+    if not blocks:
+        raise CheckpointError(
+            f"'model.1.weight' looks like a ResNet generator, but there are no residual blocks among {_some(state)}"
+        )
+    widths = tuple(_shape(state, f"model.{place}.weight")[0] for place in (1, 4, 7))
+    last = f"model.{max(blocks) + 8}"
+    block = f"model.{min(blocks)}.conv_block"
+    return GeneratorSpec(
+        architecture="resnet",
+        input_nc=input_nc,
+        output_nc=_shape(state, f"{last}.weight")[0],
+        ngf=widths[0],
+        depth=len(blocks),
+        norm=_norm(state, "model.2", "model.1"),
+        dropout=f"{block}.5.weight" not in state and f"{block}.5.0.weight" not in state,  # it moves to 6
+        bias="model.1.bias" in state,
+        widths=widths,
+        conv="separable" if f"{block}.1.0.weight" in state else "standard",
+    )
+
+
+def _unet(state: Mapping[str, torch.Tensor]) -> GeneratorSpec:
+    ngf, input_nc = _shape(state, "model.model.0.weight")[:2]
+    output_nc = _shape(state, "model.model.3.weight")[1]
+    widths, block = [ngf], "model.model.1.model"
+    while f"{block}.1.weight" in state:
+        widths.append(_shape(state, f"{block}.1.weight")[0])
+        block = f"{block}.3.model"
+    if len(widths) < 5:
+        raise CheckpointError(f"a U-Net generator of the family halves 5 times or more, this one {len(widths)} times")
+    return GeneratorSpec(
+        architecture="unet",
+        input_nc=input_nc,
+        output_nc=output_nc,
+        ngf=ngf,
+        depth=len(widths),
+        norm=_norm(state, "model.model.1.model.2", "model.model.1.model.1"),
+        dropout=None,
+        bias="model.model.0.bias" in state,
+        widths=tuple(widths),
+    )
+
+
+def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
+    """Check that the state dict is exactly that of the generator it was read as."""
+    with torch.device("meta"):
+        expected = build_generator(spec).state_dict()
+    for key, tensor in expected.items():
+        if key.endswith("num_batches_tracked"):  # absent in files from before PyTorch 0.4.1
+            continue
+        if key not in state:
+            raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is missing")
+        if state[key].shape != tensor.shape:
+            raise CheckpointError(
+                f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has the shape {tuple(state[key].shape)}, "
+                f"expected {tuple(tensor.shape)}"
+            )
+    if stray := find_stray(state, expected):
+        raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{stray}' has no place in one")
+
+
+def find_stray(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:
+    """Return the first tensor of a state dict that a network has no place for; statistics of old files are none."""
+    return next((key for key in state if key not in wanted and not is_statistic(key)), None)
+
+
+def is_statistic(key: str) -> bool:
+    """Return whether a tensor holds running statistics of a norm, by its name."""
+    return key.endswith(_STATISTICS)
+
+
+def fill_network(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a network that was built on the meta device the tensors of a state dict, in float32.
+
+    Raises:
+        RuntimeError: a tensor is missing, or of another shape.
+    """
+    wanted = network.state_dict()
+    # Left out: the running statistics old files hold for instance norm, which the family drops as well.
+    tensors = {key: tensor.float() for key, tensor in state.items() if key in wanted and tensor.is_floating_point()}
+    for key in wanted:
+        if key.endswith("num_batches_tracked"):
+            tensors[key] = state.get(key, torch.tensor(0))
+    network.load_state_dict(tensors, strict=True, assign=True)
+
+
+def _some(state: Mapping[str, torch.Tensor]) -> str:
+    keys = list(state)
+    return ", ".join(keys[:3]) + (f", ... ({len(keys)} tensors)" if len(keys) > 3 else "")

@@ -1,0 +1,109 @@
+"""Rebuild a discriminator of the host family from its checkpoint, to look at pictures through its features.
+
+The family has two: PatchGAN (``basic`` and ``n_layers``) and ``pixel``; the shapes in the file tell them apart.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .checkpoint import fill_network, find_stray, read_state_dict
+from ..errors import CheckpointError, in_one_line
+
+__all__ = ["Discriminator", "discriminator_beside", "load_discriminator"]
+
+
+def discriminator_beside(generator: Path) -> Path | None:
+    """Return the file of the discriminator that judged a generator: ``latest_net_D_A.pth`` of ``latest_net_G_A.pth``.
+
+    It need not be there. None if the generator's file is not called as hosts call theirs.
+    """
+    if "_net_G" not in generator.name:
+        return None
+    return generator.with_name(generator.name.replace("_net_G", "_net_D"))
+
+
+class Discriminator(nn.Module):
+    """A frozen discriminator, (B, input_nc, H, W) images in [-1, 1] to its features."""
+
+    def __init__(self, layers: nn.Sequential, input_nc: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.input_nc = input_nc
+
+    @property
+    def smallest_side(self) -> int:
+        """The least height and width of an image, in pixels, that leaves its norms more than one."""
+        side = 2
+        for layer in reversed(list(self.layers)[:-1]):
+            if isinstance(layer, nn.Conv2d):
+                side = (side - 1) * layer.stride[0] + layer.kernel_size[0] - 2 * int(layer.padding[0])
+        return side
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the features after every activation, first to last, without the scores: (B, C, H', W') each."""
+        features = []
+        for layer in list(self.layers)[:-1]:  # the last gives the scores
+            images = layer(images)
+            if isinstance(layer, nn.LeakyReLU):
+                features.append(images)
+        return features
+
+
+def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
+    """Load a discriminator, ``*_net_D*.pth``, frozen and in eval mode; its architecture is read from the file.
+
+    Raises:
+        CheckpointError: the file is not a discriminator of the family.
+    """
+    state = read_state_dict(path)
+    prefix = next((p for p in ("model.", "net.") if f"{p}0.weight" in state), None)
+    if prefix is None:
+        raise CheckpointError(
+            f"{path}: is no discriminator of the family, *_net_D*.pth: there is no 'model.0.weight'"
+        )
+    state = {key.removeprefix(prefix): value for key, value in state.items()}
+    try:
+        with torch.device("meta"):  # draws no random numbers
+            layers = _assemble(state)
+        fill_network(layers, state)
+        if stray := find_stray(state, layers.state_dict()):
+            raise CheckpointError(f"'{stray}' has no place in one")
+    except (RuntimeError, CheckpointError) as error:
+        reason = in_one_line(error)
+        raise CheckpointError(f"{path}: is no discriminator of the family, *_net_D*.pth: {reason}") from None
+    network = Discriminator(layers, state["0.weight"].shape[1])
+    return network.requires_grad_(False).eval()
+
+
+def _assemble(state: Mapping[str, torch.Tensor]) -> nn.Sequential:
+    """Lay the convolutions of the file out with what the family puts between them."""
+    places = sorted(
+        int(m[1]) for key, value in state.items() if (m := re.fullmatch(r"(\d+)\.weight", key)) and value.ndim == 4
+    )
+    if len(places) < 3 or state[f"{places[-1]}.weight"].shape[0] != 1:
+        raise CheckpointError("it does not end in a convolution to one score")
+    layers: list[nn.Module] = []
+    channels = 0
+    for number, place in enumerate(places):
+        width, before, side, _ = state[f"{place}.weight"].shape
+        # PatchGAN halves at all convolutions but the last two; the pixel discriminator at none.
+        stride = 2 if side == 4 and number < len(places) - 2 else 1
+        if place != len(layers) or side not in (1, 4) or before != (channels or before):
+            raise CheckpointError(f"'{place}.weight' is not where, or as large as, the family has it")
+        bias = f"{place}.bias" in state
+        channels = width
+        layers.append(nn.Conv2d(before, width, side, stride, padding=1 if side == 4 else 0, bias=bias))
+        if number == len(places) - 1:
+            break
+        if number > 0:
+            batch = f"{place + 1}.weight" in state
+            layers.append(nn.BatchNorm2d(width) if batch else nn.InstanceNorm2d(width) if bias else nn.Identity())
+        layers.append(nn.LeakyReLU(0.2))
+    return nn.Sequential(*layers)

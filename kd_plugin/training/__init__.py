@@ -1,0 +1,1 @@
+"""What keeps a training safe, whoever's loop it is."""

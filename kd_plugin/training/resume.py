@@ -1,0 +1,380 @@
+"""Keep the state of a run with the host's saves, and bring it back with ``--continue_train``."""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import distributed, nn
+
+from ..errors import OptionError
+from ..losses import NO_TERMS
+from ..distillation.precision import HalfPrecision
+from ..students import RECORD_NAME
+from ..processes import is_main_process, process_count, process_rank, say, several_processes
+from ..host.options.distill import early_folder, experiment_folder, loaded_epoch
+from .rng import get_random_numbers, set_random_numbers
+from .replay import Replay, fold
+from .saving import clear_save_errors, finish_save, is_cut_short, saving_whole_files
+from .state import RunState, capture, capture_process, is_of, restore, restore_pools, state_file
+
+__all__ = ["Keeper", "check_not_distilled", "check_saved", "continue_epochs", "finish_last_save"]
+
+_PATIENCE = 600  # seconds that a process waits for the first one to complete a save
+
+
+def check_not_distilled(opt: Namespace) -> None:
+    """Check that a run that is to be continued without options of the plugin was not distilled.
+
+    Raises:
+        OptionError: it was, by what it has saved, and there is no record to continue it from.
+    """
+    file = state_file(experiment_folder(opt))
+    if file.is_file():
+        raise OptionError(
+            f"{file} is of a distilled run, and no {RECORD_NAME} beside it says how: name --distill and --teacher "
+            f"again, or go on without with --distill {NO_TERMS}"
+        )
+
+
+def finish_last_save(opt: Namespace) -> None:
+    """Complete a save that was cut short, before anything of the run is read; other processes wait for the first.
+
+    Raises:
+        HostError: a file cannot be moved.
+    """
+    folder = early_folder(opt)
+    if folder is None:
+        return
+    if os.environ.get("RANK", "0") == "0":  # the processes have not joined yet
+        with clear_save_errors(folder, "latest"):
+            if finish_save(folder, folder):
+                say("the last save was cut short while its files were moved into place; completed it")
+        return
+    begun = time.monotonic()
+    while is_cut_short(folder) and time.monotonic() - begun < _PATIENCE:
+        time.sleep(0.1)
+
+
+def check_saved(opt: Namespace) -> None:
+    """Check that there is something to continue.
+
+    Raises:
+        OptionError: the run has saved no networks.
+    """
+    folder, epoch = experiment_folder(opt), loaded_epoch(opt)
+    if not any(folder.glob(f"{epoch}_net_*.pth")):
+        raise OptionError(
+            f"--continue_train: {folder} has no {epoch}_net_*.pth to continue from: leave the option out to begin, "
+            f"or check --name, --checkpoints_dir and --epoch"
+        )
+
+
+def continue_epochs(parser: ArgumentParser) -> None:
+    """Make the epoch a continued run goes on with the default of the host's ``--epoch_count``.
+
+    Raises:
+        CheckpointError: the state of the run cannot be read.
+    """
+    opt = parser.parse_known_args()[0]
+    state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
+    if state is not None and hasattr(opt, "epoch_count"):
+        parser.set_defaults(epoch_count=state.next_epoch)
+
+
+class Keeper:
+    """Watches a training go by, and saves its state whenever the host saves ``latest``.
+
+    Args:
+        model: the host's model.
+        folder: of the experiment.
+        adapters: gives the learnt adapters by generator, once there are any.
+    """
+
+    def __init__(self, model: Any, folder: Path, adapters: Callable[[], Mapping[str, nn.Module]]) -> None:
+        self._model, self._folder, self._adapters = model, folder, adapters
+        self._state: RunState | None = None
+        self.half: HalfPrecision | None = None  # that the networks run in, to be set when it is known
+        self.stepped_once = False  # in this process
+        self._epoch, self._iteration = 0, 0
+        self._epoch_numbers: dict[str, Any] = {}  # the random numbers before the batches of the epoch were drawn
+        self._batch: Any = None  # the one that is being trained
+        # Those of the epoch: how many were trained, and a digest of their pictures' names.
+        self._batches, self._seen, self._batches_epoch = 0, "", 0
+        self._replay: Replay | None = None
+        self._lr_first = False  # whether the host sets the learning rate before an epoch, not after it
+        self._updated = False  # whether it has done so since the last step
+        self._lr_epoch_count = 1
+        self._written: bool | None = None  # since the last step: whether the state is of an epoch's end
+        self._drawn: dict[str, Any] | None = None  # the random numbers, where they have gone on before the setup
+
+    def before_data(self) -> None:
+        """Bring the random numbers back at once, for a host that draws a batch before it sets its networks up."""
+        if self._continues_latest() and process_count() == 1:
+            self._state = RunState.read(self._folder)
+            if self._state is not None and self._model.opt.epoch_count == self._state.next_epoch:
+                set_random_numbers(_first_numbers(self._state))
+                self._drawn = get_random_numbers()
+        self._epoch_numbers = get_random_numbers()
+
+    @contextmanager
+    def initialising(self) -> Iterator[None]:
+        """Within the context, a host makes networks by a first batch; a continued run has done so before."""
+        numbers = get_random_numbers()
+        yield
+        if self._drawn is not None:
+            self._drawn = numbers
+
+    def before_setup(self) -> None:
+        """Look for a state before the host loads its networks, and complete a save that was cut short."""
+        if is_main_process() and self._folder.is_dir():
+            with clear_save_errors(self._folder, "latest"):
+                if finish_save(self._folder, Path(self._model.save_dir)):
+                    say("the last save was cut short while its files were moved into place; completed it")
+        if several_processes():
+            distributed.barrier()
+        if self._continues_latest():
+            self._state = RunState.read(self._folder)
+
+    def after_setup(self, update_learning_rate: Callable[[], None], late: bool) -> bool:
+        """Bring the state back, when networks, optimizers and adapters are there.
+
+        Args:
+            update_learning_rate: the host's, called if the run was stopped just before it.
+            late: whether the host sets its networks up within the first epoch, after a first batch.
+
+        Returns:
+            Whether the host's next setting of the learning rate has been made already.
+
+        Raises:
+            CheckpointError: the state is of another model.
+        """
+        ahead = self._restore(late) if self._continues() else None
+        if ahead is None:
+            self._lr_epoch_count = getattr(self._model.opt, "epoch_count", 1)
+        if ahead == -1:
+            update_learning_rate()
+        if not late:
+            self._epoch_numbers = get_random_numbers()
+        return ahead == 1
+
+    def _restore(self, late: bool) -> int | None:
+        """Bring the state back; return its ``lr_ahead``, or None if the learning rate is that of a fresh run."""
+        state, opt = self._state, self._model.opt
+        self._state = None
+        if state is None:
+            say(f"note: there is no saved state of {loaded_epoch(opt)}: optimizers and epochs start afresh")
+            return None
+        if not is_of(self._model, state):
+            if opt.epoch_count == state.next_epoch and not late:
+                opt.epoch_count = 1
+            say("note: the saved state is of other weights than latest_net_*.pth: optimizers start afresh")
+            return None
+        exact = opt.epoch_count == state.next_epoch
+        restore(self._model, state, self._adapters(), exact)
+        own = self._of_this_process(state)
+        if own is not None:
+            restore_pools(self._model, own)
+        if self.half and self.half.scales and state.loss_scale:
+            self.half.scale, self.half.growth = state.loss_scale
+        if not exact:
+            say(f"continuing at --epoch_count {opt.epoch_count} as asked, with the optimizers of epoch {state.epoch}")
+            return None
+        self._lr_epoch_count = state.lr_epoch_count
+        if own is not None:
+            set_random_numbers(self._drawn or _first_numbers(own))
+        if state.complete:
+            say(f"continuing after epoch {state.epoch}")
+        elif state.batches and state.processes == process_count():  # on all processes alike
+            say(
+                f"continuing after {state.iteration} steps of epoch {state.epoch}: its first {state.batches} batches "
+                f"are loaded again, but not trained on"
+            )
+            self._state = own or replace(state, random_numbers={}, seen="")
+            self._replay = Replay(opt, state.batches)
+        else:
+            say(f"continuing after {state.iteration} steps of epoch {state.epoch}, which is begun again")
+        if late and self._drawn is None:
+            say("note: this host draws its first pictures before, so they are not those of an unbroken run")
+        last = getattr(opt, "n_epochs", 0) + getattr(opt, "n_epochs_decay", 0)
+        if last and opt.epoch_count > last:
+            say(f"note: all {last} epochs are trained: a larger --n_epochs trains on")
+        return state.lr_ahead
+
+    def _of_this_process(self, state: RunState) -> RunState | None:
+        """Return the state with this process's own image pools and random numbers; None if they were not saved."""
+        others = [RunState.read(self._folder, rank) for rank in range(1, process_count())]
+        for rank, other in enumerate(others, 1):
+            if other is None or other.place != state.place:
+                others[rank - 1] = None
+                say(f"note: image pools and random numbers of process {rank} were not saved: they start afresh")
+        return [state, *others][process_rank()]
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the next batch is one that was trained before the save."""
+        return self._replay is not None and self._replay.left > 0
+
+    @property
+    def has_trained_nothing(self) -> bool:
+        """Whether the last batch was passed over, so that the host has nothing to show of it."""
+        return self._replay is not None
+
+    def pass_over(self) -> tuple[int, int] | None:
+        """Take note of a batch that was trained before the save and is not trained again.
+
+        Returns:
+            After the last of them the epoch and how many of its steps are made, else None.
+        """
+        assert self._replay is not None and self._state is not None
+        self._count_batch(self._state.epoch)
+        if not self._replay.pass_over():
+            return None
+        if self._state.seen not in ("", self._seen):
+            say(
+                "note: the data set gives other pictures than before the save, so the rest of the epoch is not that "
+                "of the uninterrupted run"
+            )
+        if self._state.random_numbers:
+            set_random_numbers(self._state.random_numbers)
+        self.stepped(*self._state.place[:2])
+        say(f"continuing with step {self._iteration + 1} of epoch {self._epoch}")
+        return self._epoch, self._iteration
+
+    def drew(self, batch: Any) -> None:
+        """Take note of the batch that the host trains next."""
+        self._batch = batch
+        if self._replay is not None and not self._replay.left:
+            self._end_replay()
+
+    def _end_replay(self) -> None:
+        assert self._replay is not None
+        self._replay.end()
+        self._replay = self._state = None  # the state is as large as networks and optimizers
+
+    def trained(self) -> None:
+        """Take note that the batch has been trained, in one step or several."""
+        self._count_batch(self._epoch)
+
+    def _count_batch(self, epoch: int) -> None:
+        if epoch != self._batches_epoch:
+            self._batches_epoch, self._batches, self._seen = epoch, 0, ""
+        self._batches += 1
+        self._seen = fold(self._seen, self._batch)
+
+    def stepped(self, epoch: int, iteration: int) -> None:
+        """Take note of a training step."""
+        self._epoch, self._iteration = epoch, iteration
+        self.stepped_once = True
+        self._updated = False
+        self._written = None
+
+    def lr_updated(self) -> tuple[int, int] | None:
+        """Take note that the host has set the learning rate: after an epoch, or before the next.
+
+        Returns:
+            The epoch and how many of its steps were made, if that epoch has ended before all batches up to the save
+            were passed over; else None.
+        """
+        missed = None
+        if self._replay is not None and self._state is not None and self._replay.begun and self._replay.left:
+            missed = self._state.place[:2]
+            self._end_replay()
+            self.stepped(*missed)
+            say("note: the data set has fewer batches than before the save: continuing with the next epoch")
+        if not self.replaying:
+            self._epoch_numbers = get_random_numbers()
+        if not self.stepped_once:
+            self._lr_first = True
+            return None
+        self._updated = True
+        if self._written is not None and not (self._lr_first and self._written):
+            self._rewrite()
+        return missed
+
+    def save(self, epoch: int | str, host_saves: Callable[[], Any], more: Callable[[Path], None]) -> Any:
+        """Let the host save its networks, with the state of the run beside them.
+
+        Nothing is saved before a continued run is where it was when it was saved last.
+
+        Args:
+            epoch: as the host calls it.
+            host_saves: its ``save_networks``.
+            more: saves what else belongs to the networks, into a folder.
+
+        Returns:
+            What ``host_saves`` does, if it was called.
+
+        Raises:
+            HostError: the disk is full or read-only.
+        """
+        if self.replaying:
+            return None
+        stateful = epoch == "latest" and self.stepped_once
+        ended = self._updated or str(epoch).isdecimal()
+        if not is_main_process():
+            returned = host_saves()
+            if stateful:
+                with clear_save_errors(self._folder, epoch):
+                    self._folder.mkdir(parents=True, exist_ok=True)  # the first process may not have come so far
+                    self._capture(ended).write(self._folder, process_rank())
+        elif not hasattr(self._model, "save_dir"):
+            returned = host_saves()
+            more(self._folder)
+            return returned
+        else:
+            whole = saving_whole_files(self._model, self._folder, epoch)
+            with clear_save_errors(self._folder, epoch), whole as place:
+                returned = host_saves()
+                more(place)
+                if stateful:
+                    self._capture(ended).write(place)
+        if stateful:
+            self._written = ended
+        elif self._written is False and ended:
+            self._rewrite()
+        return returned
+
+    def _rewrite(self) -> None:
+        """Write the state anew, when an epoch turns out to have ended with the last save."""
+        with clear_save_errors(self._folder, "latest"):
+            self._capture(True).write(self._folder, process_rank())
+        self._written = True
+
+    def _capture(self, complete: bool) -> RunState:
+        if self.half:
+            self.half.update()
+        ahead = int(self._updated or not complete) if self._lr_first else -int(complete and not self._updated)
+        progress = {
+            "epoch": self._epoch,
+            "iteration": self._iteration,
+            "complete": complete,
+            "lr_ahead": ahead,
+            "lr_epoch_count": self._lr_epoch_count,
+            "lr": getattr(self._model.opt, "lr", 0.0),
+            "epoch_random_numbers": {} if complete else self._epoch_numbers,
+            "batches": self._batches if self._batches_epoch == self._epoch else 0,
+            "seen": self._seen,
+            "processes": process_count(),
+            "loss_scale": (self.half.scale, self.half.growth) if self.half and self.half.scales else None,
+        }
+        if is_main_process():
+            return capture(self._model, self._adapters(), **progress)
+        return capture_process(self._model, **progress)
+
+    def _continues(self) -> bool:
+        return bool(getattr(self._model.opt, "continue_train", False))
+
+    def _continues_latest(self) -> bool:
+        return self._continues() and loaded_epoch(self._model.opt) == "latest"
+
+
+def _first_numbers(state: RunState) -> Mapping[str, Any]:
+    """Return the random numbers that a continued run begins with: an epoch that was not complete, from its start."""
+    return state.random_numbers if state.complete or not state.epoch_random_numbers else state.epoch_random_numbers
