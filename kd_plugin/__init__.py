@@ -22,12 +22,12 @@ else:
     import importlib.util
 
     _PLACES = {
-        "DistillMixin": "host.mixin",
-        "Distillation": "distiller",
-        "Distiller": "distiller",
-        "GeneratorSpec": "networks",
-        "inspect_checkpoint": "checkpoint",
-        "load_teacher": "teacher",
+        "DistillMixin": "host.model.mixin",
+        "Distillation": "distillation.distiller",
+        "Distiller": "distillation.distiller",
+        "GeneratorSpec": "networks.generator",
+        "inspect_checkpoint": "networks.checkpoint",
+        "load_teacher": "networks.teacher",
     }
 
     def __getattr__(name):

@@ -31,7 +31,17 @@ class KDError(Exception):
 
 
 class ArgumentError(KDError, ValueError):
-    """A function was called with a value it cannot work with."""
+    """A function was called with a value it cannot work with.
+
+    Args:
+        message: one line.
+        argument: which argument the user should change, such as ``"taps"``, for callers that know it by another name:
+            the host layer adds its command line option.
+    """
+
+    def __init__(self, message: str, *, argument: str = "") -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 class OptionError(KDError):

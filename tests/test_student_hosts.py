@@ -221,7 +221,7 @@ class TestHostsThatBuildOtherwise:
         host_class = models.find_model_using_name("pix2pix")
         own = sys.modules[host_class.__module__]
         monkeypatch.setattr(own, "define_G", models.networks.define_G, raising=False)
-        with building_students(host_class, StudentBuild(conv="separable")):
+        with building_students(host_class, StudentRequest(conv="separable")):
             arguments = {"input_nc": 3, "output_nc": 3, "ngf": 4, "netG": "resnet_2blocks", "norm": "instance"}
             found = inspect_state_dict(own.define_G(**arguments).state_dict())
         assert (found.depth, found.conv) == (2, "separable") and own.define_G is models.networks.define_G
@@ -507,7 +507,7 @@ def test_a_host_that_builds_elsewhere_is_told() -> None:
         pass
 
     message = r"Own builds no generator through networks\.define_G"
-    with pytest.raises(KDError, match=message), building_students(Own, StudentBuild(conv="separable")):
+    with pytest.raises(KDError, match=message), building_students(Own, StudentRequest(conv="separable")):
         Own()
-    with building_students(Own, StudentBuild()):  # nothing was asked for
+    with building_students(Own, StudentRequest()):  # nothing was asked for
         Own()

@@ -18,6 +18,7 @@ from kd_plugin.processes import say
 from kd_plugin.host.model.how_to_test import HowToTest, model_name
 from kd_plugin.distillation.shares import GradientShares
 from kd_plugin.losses import pixel_loss, semantic_relation_loss
+from kd_plugin.processes import say
 
 MODELS = ("pix2pix", "cycle_gan")
 GENERATORS = {"pix2pix": {"G": "A"}, "cycle_gan": {"G_A": "A", "G_B": "B"}}

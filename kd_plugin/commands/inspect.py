@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..networks.checkpoint_files import generator_files, is_safetensors
 from ..errors import OptionError
+from ..networks.checkpoint_files import generator_files, is_safetensors
 from .shared import add_json, add_size, check_size
 
 if TYPE_CHECKING:

@@ -20,6 +20,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ..errors import ArgumentError
+from ..losses import Schedule, WeightedTerm, build_terms
+from ..losses.layout import keep_layout
+from ..networks.taps import Call, Recorder, Tap, default_taps, read_taps, resolve_taps
 from .adapters import make_adapters
 from ..errors import ArgumentError
 from ..losses.layout import keep_layout

@@ -18,6 +18,7 @@ import torch
 
 from ..networks.discriminator import Discriminator, discriminator_beside, load_discriminator
 from ..errors import ArgumentError
+from ..networks.discriminator import Discriminator, discriminator_beside, load_discriminator
 from .registry import Term, TermOption, register
 from .validate import check_images, common_dtype, fit, without_autocast
 

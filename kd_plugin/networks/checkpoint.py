@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..errors import CheckpointError, UnknownNetworkError, first_line
 from .checkpoint_files import is_safetensors
 from ..errors import CheckpointError, UnknownNetworkError, first_line
 from .generator import GeneratorSpec, Norm, build_generator

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..errors import CheckpointError, in_one_line
 from .checkpoint import fill_network, find_stray, read_state_dict
 from ..errors import CheckpointError, in_one_line
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from ..errors import ArgumentError, unknown_name
 from .checkpoint import fill_network, inspect_state_dict, read_state_dict
 from ..errors import ArgumentError, unknown_name
 from .generator import Generator, GeneratorSpec, build_generator

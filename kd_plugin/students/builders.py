@@ -42,15 +42,20 @@ class StudentRequest:
         factory: ``package.module:function`` that builds it, or "".
     """
 
-    input_nc: int
-    output_nc: int
-    ngf: int
-    netG: str
+    input_nc: int = 3
+    output_nc: int = 3
+    ngf: int = 64
+    netG: str = "resnet_9blocks"
     norm: str = "instance"
     dropout: bool = False
     widths: tuple[int, ...] | None = None
     conv: Conv = "standard"
     factory: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a host can build it: its options have no widths, convolutions or factory."""
+        return self.widths is None and self.conv == "standard" and not self.factory
 
 
 Builder = Callable[[StudentRequest], nn.Module]

@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -145,6 +145,23 @@ class StudentRecord:
                     f"--{option} {getattr(opt, name)} contradicts {folder / RECORD_NAME}: the student there was "
                     f"built with {expected[name]}; leave the option out"
                 )
+
+    @property
+    def request(self) -> StudentRequest:
+        """What the generators were built as, beyond what the host gives its ``define_G``.
+
+        Raises:
+            CheckpointError: ``build`` is not what was written.
+        """
+        widths, conv = self.build.get("widths"), self.build.get("conv", "standard")
+        factory = self.build.get("factory", "")
+        if not (
+            (widths is None or (isinstance(widths, list) and all(type(width) is int for width in widths)))
+            and conv in get_args(Conv)
+            and (factory == "" or (isinstance(factory, str) and is_function(factory)))
+        ):
+            raise CheckpointError(f"{RECORD_NAME}: 'build' is not what was written: {self.build}")
+        return StudentRequest(widths=tuple(widths) if widths else None, conv=conv, factory=factory)
 
     def options_for(self, opt: Namespace) -> dict[str, Any]:
         """Return the host's options that rebuild the networks of a run, by name.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+from ..distillation.precision import HalfPrecision
 from ..errors import KDError
 from ..distillation.precision import HalfPrecision
 from ..processes import say, several_processes

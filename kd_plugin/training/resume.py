@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
-from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,71 +18,11 @@ from ..processes import is_main_process, process_count, process_rank, say, sever
 from ..host.options.distill import early_folder, experiment_folder, loaded_epoch
 from .rng import get_random_numbers, set_random_numbers
 from .replay import Replay, fold
-from .saving import clear_save_errors, finish_save, is_cut_short, saving_whole_files
-from .state import RunState, capture, capture_process, is_of, restore, restore_pools, state_file
+from .rng import get_random_numbers, set_random_numbers
+from .saving import clear_save_errors, finish_save, saving_whole_files
+from .state import RunState, capture, capture_process, is_of, restore, restore_pools
 
-__all__ = ["Keeper", "check_not_distilled", "check_saved", "continue_epochs", "finish_last_save"]
-
-_PATIENCE = 600  # seconds that a process waits for the first one to complete a save
-
-
-def check_not_distilled(opt: Namespace) -> None:
-    """Check that a run that is to be continued without options of the plugin was not distilled.
-
-    Raises:
-        OptionError: it was, by what it has saved, and there is no record to continue it from.
-    """
-    file = state_file(experiment_folder(opt))
-    if file.is_file():
-        raise OptionError(
-            f"{file} is of a distilled run, and no {RECORD_NAME} beside it says how: name --distill and --teacher "
-            f"again, or go on without with --distill {NO_TERMS}"
-        )
-
-
-def finish_last_save(opt: Namespace) -> None:
-    """Complete a save that was cut short, before anything of the run is read; other processes wait for the first.
-
-    Raises:
-        HostError: a file cannot be moved.
-    """
-    folder = early_folder(opt)
-    if folder is None:
-        return
-    if os.environ.get("RANK", "0") == "0":  # the processes have not joined yet
-        with clear_save_errors(folder, "latest"):
-            if finish_save(folder, folder):
-                say("the last save was cut short while its files were moved into place; completed it")
-        return
-    begun = time.monotonic()
-    while is_cut_short(folder) and time.monotonic() - begun < _PATIENCE:
-        time.sleep(0.1)
-
-
-def check_saved(opt: Namespace) -> None:
-    """Check that there is something to continue.
-
-    Raises:
-        OptionError: the run has saved no networks.
-    """
-    folder, epoch = experiment_folder(opt), loaded_epoch(opt)
-    if not any(folder.glob(f"{epoch}_net_*.pth")):
-        raise OptionError(
-            f"--continue_train: {folder} has no {epoch}_net_*.pth to continue from: leave the option out to begin, "
-            f"or check --name, --checkpoints_dir and --epoch"
-        )
-
-
-def continue_epochs(parser: ArgumentParser) -> None:
-    """Make the epoch a continued run goes on with the default of the host's ``--epoch_count``.
-
-    Raises:
-        CheckpointError: the state of the run cannot be read.
-    """
-    opt = parser.parse_known_args()[0]
-    state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
-    if state is not None and hasattr(opt, "epoch_count"):
-        parser.set_defaults(epoch_count=state.next_epoch)
+__all__ = ["Keeper"]
 
 
 class Keeper:
@@ -94,11 +31,16 @@ class Keeper:
     Args:
         model: the host's model.
         folder: of the experiment.
+        loads: what the networks that the run continues are called by, such as ``latest``; "" if it continues none.
+        record: name of the student's record.
         adapters: gives the learnt adapters by generator, once there are any.
     """
 
-    def __init__(self, model: Any, folder: Path, adapters: Callable[[], Mapping[str, nn.Module]]) -> None:
+    def __init__(
+        self, model: Any, folder: Path, loads: str, record: str, adapters: Callable[[], Mapping[str, nn.Module]]
+    ) -> None:
         self._model, self._folder, self._adapters = model, folder, adapters
+        self._loads, self._record = loads, record
         self._state: RunState | None = None
         self.half: HalfPrecision | None = None  # that the networks run in, to be set when it is known
         self.stepped_once = False  # in this process
@@ -116,7 +58,7 @@ class Keeper:
 
     def before_data(self) -> None:
         """Bring the random numbers back at once, for a host that draws a batch before it sets its networks up."""
-        if self._continues_latest() and process_count() == 1:
+        if self._loads == "latest" and process_count() == 1:
             self._state = RunState.read(self._folder)
             if self._state is not None and self._model.opt.epoch_count == self._state.next_epoch:
                 set_random_numbers(_first_numbers(self._state))
@@ -135,11 +77,11 @@ class Keeper:
         """Look for a state before the host loads its networks, and complete a save that was cut short."""
         if is_main_process() and self._folder.is_dir():
             with clear_save_errors(self._folder, "latest"):
-                if finish_save(self._folder, Path(self._model.save_dir)):
+                if finish_save(self._folder, Path(self._model.save_dir), self._record):
                     say("the last save was cut short while its files were moved into place; completed it")
         if several_processes():
             distributed.barrier()
-        if self._continues_latest():
+        if self._loads == "latest":
             self._state = RunState.read(self._folder)
 
     def after_setup(self, update_learning_rate: Callable[[], None], late: bool) -> bool:
@@ -155,7 +97,7 @@ class Keeper:
         Raises:
             CheckpointError: the state is of another model.
         """
-        ahead = self._restore(late) if self._continues() else None
+        ahead = self._restore(late) if self._loads else None
         if ahead is None:
             self._lr_epoch_count = getattr(self._model.opt, "epoch_count", 1)
         if ahead == -1:
@@ -169,7 +111,7 @@ class Keeper:
         state, opt = self._state, self._model.opt
         self._state = None
         if state is None:
-            say(f"note: there is no saved state of {loaded_epoch(opt)}: optimizers and epochs start afresh")
+            say(f"note: there is no saved state of {self._loads}: optimizers and epochs start afresh")
             return None
         if not is_of(self._model, state):
             if opt.epoch_count == state.next_epoch and not late:
@@ -329,7 +271,7 @@ class Keeper:
             more(self._folder)
             return returned
         else:
-            whole = saving_whole_files(self._model, self._folder, epoch)
+            whole = saving_whole_files(self._model, self._folder, epoch, self._record)
             with clear_save_errors(self._folder, epoch), whole as place:
                 returned = host_saves()
                 more(place)
@@ -367,12 +309,6 @@ class Keeper:
         if is_main_process():
             return capture(self._model, self._adapters(), **progress)
         return capture_process(self._model, **progress)
-
-    def _continues(self) -> bool:
-        return bool(getattr(self._model.opt, "continue_train", False))
-
-    def _continues_latest(self) -> bool:
-        return self._continues() and loaded_epoch(self._model.opt) == "latest"
 
 
 def _first_numbers(state: RunState) -> Mapping[str, Any]:

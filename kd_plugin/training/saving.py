@@ -13,7 +13,6 @@ from typing import Any
 
 from ..errors import HostError, first_line
 from ..files import sha256, write_text_atomically
-from ..students import RECORD_NAME
 from .state import state_file
 
 __all__ = ["clear_save_errors", "finish_save", "is_cut_short", "saving_whole_files"]
@@ -44,11 +43,17 @@ def clear_save_errors(folder: Path, what: int | str) -> Iterator[None]:
 
 
 @contextmanager
-def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[Path]:
+def saving_whole_files(model: Any, folder: Path, epoch: int | str, record: str) -> Iterator[Path]:
     """Let a host save its networks elsewhere, then move all into place; it gives the place for what goes with them.
 
     A full disk or a kill leaves the files that were there. Files of ``latest`` are moved one by one, the networks
     first; a marker lists them meanwhile, so that the next start can complete the set (:func:`finish_save`).
+
+    Args:
+        model: the host's.
+        folder: of the experiment.
+        epoch: as the host calls it.
+        record: name of the student's record, which belongs into the experiment's folder.
     """
     original = model.save_dir
     for place in {folder, Path(original)}:
@@ -61,11 +66,11 @@ def saving_whole_files(model: Any, folder: Path, epoch: int | str) -> Iterator[P
         finally:
             model.save_dir = original
         files = sorted(file.name for file in elsewhere.iterdir())
-        files.sort(key=lambda name: (_is_ours(name), name == state_file(folder).name))
+        files.sort(key=lambda name: (_is_ours(name, record), name == state_file(folder).name))
         if epoch == "latest":
             digests = {file: sha256(elsewhere / file) for file in files}
             write_text_atomically(_marker(folder), json.dumps({"from": elsewhere.name, "files": digests}))
-        _move(files, elsewhere, folder, Path(original))
+        _move(files, elsewhere, folder, Path(original), record)
     if epoch == "latest":
         _marker(folder).unlink()
 
@@ -75,7 +80,7 @@ def is_cut_short(folder: Path) -> bool:
     return _marker(folder).exists()
 
 
-def finish_save(folder: Path, networks: Path) -> bool:
+def finish_save(folder: Path, networks: Path, record: str) -> bool:
     """Complete a save of ``latest`` whose files were being moved into place when the process was killed.
 
     To be called before a host loads its networks. What the killed run has left besides is removed.
@@ -83,6 +88,7 @@ def finish_save(folder: Path, networks: Path) -> bool:
     Args:
         folder: of the experiment.
         networks: where the host keeps its networks, usually the same.
+        record: name of the student's record.
 
     Returns:
         Whether files were moved. None are if the kill came before the first, or if the networks have been saved since
@@ -97,9 +103,9 @@ def finish_save(folder: Path, networks: Path) -> bool:
         except (ValueError, KeyError, TypeError):
             elsewhere, digests = folder, {}
         left = [name for name in digests if (elsewhere / name).is_file()]
-        there = [name for name in digests if name not in left and not _is_ours(name)]
+        there = [name for name in digests if name not in left and not _is_ours(name, record)]
         if left and any((networks / name).is_file() and sha256(networks / name) == digests[name] for name in there):
-            _move(left, elsewhere, folder, networks)
+            _move(left, elsewhere, folder, networks, record)
             moved = True
         marker.unlink()
     for rest in folder.glob(f"{_ELSEWHERE}*"):
@@ -109,11 +115,11 @@ def finish_save(folder: Path, networks: Path) -> bool:
     return moved
 
 
-def _is_ours(name: str) -> bool:
+def _is_ours(name: str, record: str) -> bool:
     """Return whether a file is the plugin's, which belongs into the experiment's folder."""
-    return "_distill_" in name or name == RECORD_NAME
+    return "_distill_" in name or name == record
 
 
-def _move(names: list[str], elsewhere: Path, folder: Path, networks: Path) -> None:
+def _move(names: list[str], elsewhere: Path, folder: Path, networks: Path, record: str) -> None:
     for name in names:
-        (elsewhere / name).replace((folder if _is_ours(name) else networks) / name)
+        (elsewhere / name).replace((folder if _is_ours(name, record) else networks) / name)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..distillation.precision import autocast_dtype
 from ..errors import HostError
 from ..distillation.precision import autocast_dtype
 

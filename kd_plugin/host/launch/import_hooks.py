@@ -108,13 +108,13 @@ def _switch(host_class: type) -> type:
     def construct(cls: type, opt: Any) -> Any:
         if getattr(opt, "distill", ""):
             return distilled(opt)
-        build = recorded_build(opt)
-        if build is None:  # nothing of ours is loaded, and nothing is touched
+        student = recorded_student(opt)
+        if student is None:  # nothing of ours is loaded, and nothing is touched
             model = host_class(opt)
             if opt.isTrain and not getattr(opt, "continue_train", False):
                 _outdate_record(model, Path(opt.checkpoints_dir, opt.name))
             return model
-        with building_students(host_class, build):
+        with building_students(host_class, student):
             return host_class(opt)
 
     members = {

@@ -24,7 +24,7 @@ from .import_hooks import install
 
 __all__ = ["run_script"]
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
 
 
 def run_script(arguments: Sequence[str]) -> int:

@@ -11,9 +11,9 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any
 
 from torch import nn
 
@@ -22,47 +22,7 @@ from ...imports import is_function
 from ...networks.generator import Conv, parse_netG
 from ...students import RECORD_NAME, StudentRequest, build_student, is_registered
 
-__all__ = ["BuildCall", "StudentBuild", "building_students"]
-
-
-@dataclass(frozen=True)
-class StudentBuild:
-    """What a student is beyond the host's own options; an empty one is what the host builds.
-
-    Attributes:
-        widths: channels of each stage, or None for the family's.
-        conv: of the residual blocks.
-        factory: ``package.module:function`` that builds the generator, or "".
-    """
-
-    widths: tuple[int, ...] | None = None
-    conv: Conv = "standard"
-    factory: str = ""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the host's own options say it all."""
-        return self == StudentBuild()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return {**asdict(self), "widths": list(self.widths) if self.widths else None}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> StudentBuild:
-        """Read what :meth:`to_dict` wrote; missing fields are those of a plain one.
-
-        Raises:
-            CheckpointError: it is not what was written.
-        """
-        widths, conv, factory = content.get("widths"), content.get("conv", "standard"), content.get("factory", "")
-        if not (
-            (widths is None or (isinstance(widths, list) and all(type(width) is int for width in widths)))
-            and conv in get_args(Conv)
-            and (factory == "" or (isinstance(factory, str) and is_function(factory)))
-        ):
-            raise CheckpointError(f"{RECORD_NAME}: 'build' is not what was written: {content}")
-        return cls(tuple(widths) if widths else None, conv, factory)
+__all__ = ["BuildCall", "building_students"]
 
 
 @dataclass(frozen=True)
@@ -83,12 +43,12 @@ class BuildCall:
 
 
 @contextmanager
-def building_students(host_class: type, build: StudentBuild) -> Iterator[list[BuildCall]]:
-    """Within the context, models of a host's class build their generators as asked for; it gives the calls.
+def building_students(host_class: type, student: StudentRequest) -> Iterator[list[BuildCall]]:
+    """Within the context, models of a host's class build their generators as asked for; it yields the calls.
 
     Args:
         host_class: class of the model; the modules of its bases are where ``define_G`` is looked for.
-        build: what the generators are.
+        student: what the generators are, beyond what the host gives its ``define_G``.
 
     Raises:
         HostError: at the end of the context, if the host built no generator through ``define_G`` and should have.
@@ -97,13 +57,13 @@ def building_students(host_class: type, build: StudentBuild) -> Iterator[list[Bu
     calls: list[BuildCall] = []
     originals = [(module, module.define_G) for module in modules]
     for module, original in originals:
-        module.define_G = _replacement(original, build, calls)  # type: ignore[attr-defined]
+        module.define_G = _replacement(original, student, calls)  # type: ignore[attr-defined]
     try:
         yield calls
     finally:
         for module, original in originals:
             module.define_G = original  # type: ignore[attr-defined]
-    if not calls and not build.is_plain:
+    if not calls and not student.is_plain:
         raise HostError(
             f"{host_class.__name__} builds no generator through networks.define_G, which is where students of other "
             f"widths, convolutions or factories are put in: build yours in the model's class"
@@ -122,7 +82,7 @@ def _modules(host_class: type) -> list[ModuleType]:
 
 
 def _replacement(
-    original: Callable[..., nn.Module], build: StudentBuild, calls: list[BuildCall]
+    original: Callable[..., nn.Module], student: StudentRequest, calls: list[BuildCall]
 ) -> Callable[..., nn.Module]:
     signature = inspect.signature(original)
 
@@ -132,7 +92,7 @@ def _replacement(
         asked = call.arguments
         netG = asked.get("netG")
         network = None
-        if build.is_plain and not (isinstance(netG, str) and is_registered(netG)):
+        if student.is_plain and not (isinstance(netG, str) and is_registered(netG)):
             try:
                 network = original(*arguments, **named)
             except (NotImplementedError, ValueError, KeyError) as error:
@@ -141,20 +101,17 @@ def _replacement(
                 parse_netG(netG)
         by_host = network is not None
         if network is None:
-            network = _initialised(build_student(_request(asked, build)), original, asked)
+            network = _initialised(build_student(_request(asked, student)), original, asked)
         calls.append(BuildCall(original, asked, network, by_host))
         return network
 
     return define_G
 
 
-def _request(asked: dict[str, Any], build: StudentBuild) -> StudentRequest:
+def _request(asked: dict[str, Any], student: StudentRequest) -> StudentRequest:
     try:
-        return StudentRequest(
-            **{name: asked[name] for name in ("input_nc", "output_nc", "ngf", "netG", "norm")},
-            dropout=asked["use_dropout"],
-            **asdict(build),
-        )
+        given = {name: asked[name] for name in ("input_nc", "output_nc", "ngf", "netG", "norm")}
+        return replace(student, **given, dropout=asked["use_dropout"])
     except KeyError as error:
         raise HostError(f"define_G of this host has no argument {error}, which students are built from") from None
 

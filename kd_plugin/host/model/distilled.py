@@ -90,7 +90,7 @@ def _places(taps: dict[str, list[Tap]]) -> list[str]:
 
 
 def record_of(
-    model: Any, opt: Any, config: DistillConfig, build: StudentBuild, distilled: Sequence[Distilled]
+    model: Any, opt: Any, config: DistillConfig, student: StudentRequest, distilled: Sequence[Distilled]
 ) -> StudentRecord:
     """Return the record of the students of a model that is set up."""
     return StudentRecord(
@@ -105,5 +105,9 @@ def record_of(
         },
         dataset_mode=getattr(opt, "dataset_mode", None),
         pictures=StudentRecord.pictures_of(opt),
-        build={**build.to_dict(), "factory": build.factory or factory_of(opt.netG)},
+        build={
+            "widths": list(student.widths) if student.widths else None,
+            "conv": student.conv,
+            "factory": student.factory or factory_of(opt.netG),
+        },
     )

@@ -50,6 +50,7 @@ from ..options.student import keep_from_teacher
 from .summary import Summary, is_script
 from .teacher_network import load_teacher_of
 from .teachers import check_channels, check_not_overwritten, check_teacher_paths, find_teachers, peek_teacher
+from .unreadable import explain_unreadable
 
 __all__ = ["DistillMixin"]
 
@@ -146,26 +147,27 @@ class DistillMixin:
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._config = DistillConfig.from_namespace(opt) if opt.isTrain else None
         if self._config is None:
-            with building_students(type(self), recorded_build(opt) or StudentBuild()):
+            with building_students(type(self), recorded_student(opt) or StudentRequest()):
                 super().__init__(opt)  # type: ignore[call-arg]
             return
         explain_unreadable(getattr(opt, "dataroot", ""))
         self._netG = getattr(opt, "netG", "")
         student = self._config.student
-        self._build = student.build
+        self._request = student.request
         record = current_record(opt, self._folder) if getattr(opt, "continue_train", False) else None
         if record:
-            self._build = build_of(record, opt)
-            check_build(student, self._build, self._folder)
+            self._request = student_of(record, opt)
+            check_student(student, self._request, self._folder)
         student.apply(opt, peek_teacher(self._config), record is not None)
         if record:
             record.check(opt, self._folder)
         try:
-            with building_students(type(self), self._build) as self._build_calls:
+            with building_students(type(self), self._request) as self._calls:
                 super().__init__(opt)  # type: ignore[call-arg]
         except NotImplementedError as error:  # what the family raises for a name it does not know
             raise OptionError(f"the host cannot build its networks: {error}") from error
-        self._keeper = Keeper(self, self._folder, self._adapters)
+        loads = loaded_epoch(opt) if getattr(opt, "continue_train", False) else ""
+        self._keeper = Keeper(self, self._folder, loads, RECORD_NAME, self._adapters)
         check_not_overwritten(self._config, self._folder)
         pairs = find_pairs(self)
         self._config.check_nets([pair.net for pair in pairs])
@@ -210,14 +212,16 @@ class DistillMixin:
         self._guard = Guard(self.optimizers, students, networks, self._config.max_bad_steps, half)
         if getattr(opt, "continue_train", False):
             load_adapters(self._adapters(), self._folder, loaded_epoch(opt))
-        self._record = record_of(self, opt, self._config, self._build, self._distilled) if is_main_process() else None
+        self._record = (
+            record_of(self, opt, self._config, self._request, self._distilled) if is_main_process() else None
+        )
         late = self._epoch is not None  # a pass before this one, as CUT makes it, is no step
         self._epoch, self._iteration, self._between_epochs = None, 0, False
         update = super().update_learning_rate  # type: ignore[misc]
         self._skip_learning_rate = self._keeper.after_setup(update, late)
         self._interruption.watch(self)
         host_class = type(self).__mro__[type(self).__mro__.index(DistillMixin) + 1]
-        plain = model_name(host_class, opt.model) if all(call.by_host for call in self._build_calls) else ""
+        plain = model_name(host_class, opt.model) if all(call.by_host for call in self._calls) else ""
         commands = HowToTest(training_script(), opt, self._host_defaults, plain)
         self._summary = Summary(opt, self._folder, self._distilled, [p.net for p in find_pairs(self)], commands)
         if is_script():
@@ -235,7 +239,7 @@ class DistillMixin:
     ) -> Distilled:
         """Load the teacher of a pair, and prepare all that is needed to compare the student with it."""
         student = network_of(self, pair)  # only now: the host may have wrapped it for several GPUs in its setup
-        teacher = load_teacher_of(student, file, config.teacher_mode, opt, self._netG, self._build_calls)
+        teacher = load_teacher_of(student, file, config.teacher_mode, opt, self._netG, self._calls)
         teacher.to(self.device)
         check_channels(pair, file, teacher, student)
         if not getattr(opt, "continue_train", False):

@@ -19,12 +19,12 @@ from .distill import early_folder, experiment_folder, loaded_epoch
 from .student import StudentOptions
 
 __all__ = [
-    "build_of",
-    "check_build",
+    "check_student",
     "current_record",
-    "recorded_build",
     "recorded_model",
+    "recorded_student",
     "refuse_among_checkpoints",
+    "student_of",
     "use_record",
 ]
 
@@ -180,7 +180,7 @@ def current_record(opt: Namespace, folder: Path, quiet: bool = False) -> Student
     return None
 
 
-def recorded_build(opt: Namespace) -> StudentBuild | None:
+def recorded_student(opt: Namespace) -> StudentRequest | None:
     """Return what the generators of the checkpoints that a run loads were built as; None if no record tells.
 
     Raises:
@@ -189,20 +189,22 @@ def recorded_build(opt: Namespace) -> StudentBuild | None:
     if opt.isTrain and not getattr(opt, "continue_train", False):
         return None
     record = current_record(opt, Path(opt.checkpoints_dir) / opt.name, quiet=True)
-    return build_of(record, opt) if record else None
+    return student_of(record, opt) if record else None
 
 
-def build_of(record: StudentRecord, opt: Namespace) -> StudentBuild:
+def student_of(record: StudentRecord, opt: Namespace) -> StudentRequest:
     """Return what the generators of a record were built as.
 
     Raises:
         OptionError: the record names a function that stands among the checkpoints.
     """
-    build = StudentBuild.from_dict(record.build)
-    if build.factory:
-        refuse_among_checkpoints(build.factory, opt.checkpoints_dir, Path(opt.checkpoints_dir, opt.name, RECORD_NAME))
-        say(f"the student is built by {build.factory}")
-    return build
+    student = record.request
+    if student.factory:
+        refuse_among_checkpoints(
+            student.factory, opt.checkpoints_dir, Path(opt.checkpoints_dir, opt.name, RECORD_NAME)
+        )
+        say(f"the student is built by {student.factory}")
+    return student
 
 
 def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str], file: Path) -> None:
@@ -236,14 +238,14 @@ def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str],
                 )
 
 
-def check_build(given: StudentOptions, recorded: StudentBuild, folder: Path) -> None:
+def check_student(given: StudentOptions, recorded: StudentRequest, folder: Path) -> None:
     """Check that the options of a continued run, which may repeat what was recorded, do not contradict it.
 
     Raises:
         OptionError: naming the option, both values and the file.
     """
     named = {
-        "student_widths": (given.student_widths, given.build.widths, recorded.widths),
+        "student_widths": (given.student_widths, given.request.widths, recorded.widths),
         "student_conv": (given.student_conv, given.student_conv, recorded.conv),
         "student_factory": (given.student_factory, given.student_factory, recorded.factory),
     }

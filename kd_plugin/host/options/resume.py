@@ -1,8 +1,10 @@
-"""Give a run that continues a distilled student the options of its distillation, from the student's record."""
+"""The options of a run that continues another: what must be there, its epoch, and the recorded distillation."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import os
+import time
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from ...flags import Flag, check_value, is_ours
 from .distill import experiment_folder, flags
 from .record import refuse_among_checkpoints
 
-__all__ = ["resume_distillation"]
+__all__ = ["check_not_distilled", "check_saved", "continue_epochs", "finish_last_save", "resume_distillation"]
+
+_PATIENCE = 600  # seconds that a process waits for the first one to complete a save
 
 _TEACHERS = ("teacher", "teacher_epoch", "teacher_G_A", "teacher_G_B")
 
@@ -130,3 +134,62 @@ def _check_teachers(record: StudentRecord, used: dict[str, str], file: Path) -> 
             raise OptionError(f"the teacher {path} of {file} is not there: {remedy}")
         if described.get("sha256") not in (None, sha256(path)):
             raise OptionError(f"the teacher {path} has changed since {file} was written: {remedy}")
+
+
+def check_not_distilled(opt: Namespace) -> None:
+    """Check that a run that is to be continued without options of the plugin was not distilled.
+
+    Raises:
+        OptionError: it was, by what it has saved, and there is no record to continue it from.
+    """
+    file = state_file(experiment_folder(opt))
+    if file.is_file():
+        raise OptionError(
+            f"{file} is of a distilled run, and no {RECORD_NAME} beside it says how: name --distill and --teacher "
+            f"again, or go on without with --distill {NO_TERMS}"
+        )
+
+
+def finish_last_save(opt: Namespace) -> None:
+    """Complete a save that was cut short, before anything of the run is read; other processes wait for the first.
+
+    Raises:
+        HostError: a file cannot be moved.
+    """
+    folder = early_folder(opt)
+    if folder is None:
+        return
+    if os.environ.get("RANK", "0") == "0":  # the processes have not joined yet
+        with clear_save_errors(folder, "latest"):
+            if finish_save(folder, folder, RECORD_NAME):
+                say("the last save was cut short while its files were moved into place; completed it")
+        return
+    begun = time.monotonic()
+    while is_cut_short(folder) and time.monotonic() - begun < _PATIENCE:
+        time.sleep(0.1)
+
+
+def check_saved(opt: Namespace) -> None:
+    """Check that there is something to continue.
+
+    Raises:
+        OptionError: the run has saved no networks.
+    """
+    folder, epoch = experiment_folder(opt), loaded_epoch(opt)
+    if not any(folder.glob(f"{epoch}_net_*.pth")):
+        raise OptionError(
+            f"--continue_train: {folder} has no {epoch}_net_*.pth to continue from: leave the option out to begin, "
+            f"or check --name, --checkpoints_dir and --epoch"
+        )
+
+
+def continue_epochs(parser: ArgumentParser) -> None:
+    """Make the epoch a continued run goes on with the default of the host's ``--epoch_count``.
+
+    Raises:
+        CheckpointError: the state of the run cannot be read.
+    """
+    opt = parser.parse_known_args()[0]
+    state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
+    if state is not None and hasattr(opt, "epoch_count"):
+        parser.set_defaults(epoch_count=state.next_epoch)

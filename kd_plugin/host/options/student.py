@@ -68,9 +68,11 @@ class StudentOptions:
     )
 
     @property
-    def build(self) -> StudentBuild:
+    def request(self) -> StudentRequest:
         """What the student is beyond the host's own options."""
-        return StudentBuild(self._widths(), self.student_conv or "standard", self.student_factory)
+        return StudentRequest(
+            widths=self._widths(), conv=self.student_conv or "standard", factory=self.student_factory
+        )
 
     def check(self) -> None:
         """Check what can be checked before anything is built.
@@ -150,7 +152,7 @@ class StudentOptions:
         size = _training_size(opt) or _USUAL_SIZE
         try:
             asked = StudentRequest(
-                opt.input_nc, opt.output_nc, teacher.ngf, opt.netG, teacher.norm, conv=self.build.conv
+                opt.input_nc, opt.output_nc, teacher.ngf, opt.netG, teacher.norm, conv=self.request.conv
             )
             found = student_within(parse_budget(self.student_budget), student_spec(asked), teacher, size)
         except ArgumentError as error:

@@ -14,7 +14,7 @@ from .folder import finds_models
 
 __all__ = ["FAMILIES", "Family", "families", "find_family", "install", "remove", "status"]
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parents[2]
 # Which model of a host tells its family; the most particular first, as forks add models to what they fork.
 _TELLING = {
     "contrastive-unpaired-translation": "cut_model.py",
