@@ -13,9 +13,9 @@ from .errors import KDError
 from .version import __version__
 
 if TYPE_CHECKING:  # what follows is what a type checker and an editor see
-    from .networks.checkpoint import inspect_checkpoint
     from .distillation.distiller import Distillation, Distiller
     from .host.model.mixin import DistillMixin
+    from .networks.checkpoint import inspect_checkpoint
     from .networks.generator import GeneratorSpec
     from .networks.teacher import load_teacher
 else:

@@ -17,8 +17,8 @@ from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint, load_teacher
 from kd_plugin.errors import CheckpointError
-from kd_plugin.networks.generator import build_generator
 from kd_plugin.metrics.cost import generator_cost
+from kd_plugin.networks.generator import build_generator
 
 
 def host_generator(

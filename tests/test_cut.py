@@ -21,10 +21,10 @@ from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, load_teacher
 from kd_plugin.cli import main
-from kd_plugin.training.state import RunState
 from kd_plugin.losses import pixel_loss, semantic_relation_loss
 from kd_plugin.networks.generator import build_generator
 from kd_plugin.networks.taps import Recorder
+from kd_plugin.training.state import RunState
 
 CUT = os.environ.get("KD_CUT", "")
 SPEC = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, True)

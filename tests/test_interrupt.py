@@ -14,8 +14,8 @@ from helpers.commands import LAUNCH, Forked, environment
 from helpers.hosts import FORMS, HOSTS, host_arguments
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.training.interrupt import Interruption
 from kd_plugin.networks.generator import build_generator
+from kd_plugin.training.interrupt import Interruption
 
 PLACES = [HOSTS[FORMS.index("2025")], *HOSTS[len(FORMS) :]]
 

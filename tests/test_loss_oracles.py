@@ -22,7 +22,6 @@ from skimage.metrics import structural_similarity
 from torch import nn
 
 from kd_plugin import KDError
-from kd_plugin.networks.discriminator import Discriminator, load_discriminator
 from kd_plugin.errors import ArgumentError, CheckpointError
 from kd_plugin.losses import (
     DiscriminatorLoss,
@@ -44,6 +43,7 @@ from kd_plugin.losses import (
     ssim_loss,
     total_variation_loss,
 )
+from kd_plugin.networks.discriminator import Discriminator, load_discriminator
 from kd_plugin.networks.generator import GeneratorSpec, build_generator
 
 Array = np.ndarray

@@ -20,8 +20,8 @@ from helpers.models import distilling, host_options, set_up, train_step
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
-from kd_plugin.host.model.distilled import refuse_replicas
 from kd_plugin.host.launch.import_hooks import _patch_models, _switch
+from kd_plugin.host.model.distilled import refuse_replicas
 from kd_plugin.losses import pixel_loss, semantic_relation_loss, wavelet_loss
 from kd_plugin.networks.generator import build_generator
 

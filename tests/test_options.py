@@ -20,8 +20,8 @@ from helpers.launch import make_importable
 from helpers.models import distilling, set_up
 
 from kd_plugin import GeneratorSpec, KDError
-from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.host.launch.import_hooks import _patch_models
+from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.networks.generator import build_generator
 
 Parse = Callable[..., Namespace]

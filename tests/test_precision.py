@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn import functional
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
+from kd_plugin.distillation.precision import DTYPES, HalfPrecision, run_in
 from kd_plugin.host.options.cost import CostOptions
-from kd_plugin.training.state import RunState
 from kd_plugin.losses import term_names
 from kd_plugin.networks.generator import build_generator
-from kd_plugin.distillation.precision import DTYPES, HalfPrecision, run_in
+from kd_plugin.training.state import RunState
 
 NETWORKS = {"pix2pix": ["G", "D"], "cycle_gan": ["G_A", "G_B", "D_A", "D_B"]}
 PRECISIONS = ("bf16", "fp16")

@@ -23,9 +23,9 @@ from helpers.tensors import flat
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
+from kd_plugin.networks.generator import build_generator
 from kd_plugin.training.replay import fold
 from kd_plugin.training.state import RunState, is_of
-from kd_plugin.networks.generator import build_generator
 
 
 def losses(folder: Path, epochs: range) -> list[list[tuple[str, str]]]:

@@ -22,13 +22,12 @@ from helpers.models import distil_options, distilling, host_options, set_up, tra
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint
-from kd_plugin.networks.checkpoint import inspect_state_dict
-from kd_plugin.students.builders import StudentBuild
+from kd_plugin.host.launch.import_hooks import _switch
 from kd_plugin.host.model.building import building_students
 from kd_plugin.host.options.distill import DistillConfig
-from kd_plugin.host.launch.import_hooks import _switch
 from kd_plugin.host.options.record import current_record
 from kd_plugin.host.options.student import StudentOptions, keep_from_teacher
+from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.networks.generator import build_generator
 from kd_plugin.students import StudentRequest, builders, inherit_weights, register
 

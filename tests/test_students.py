@@ -16,11 +16,11 @@ from helpers.tensors import random
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError
-from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.host.options.distill import add_options
-from kd_plugin.networks.generator import build_generator, parse_netG
 from kd_plugin.metrics import latency
 from kd_plugin.metrics.cost import count_parameters, generator_cost
+from kd_plugin.networks.checkpoint import inspect_state_dict
+from kd_plugin.networks.generator import build_generator, parse_netG
 from kd_plugin.students import (
     StudentRequest,
     build_student,

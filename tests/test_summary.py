@@ -13,10 +13,9 @@ from helpers.models import distil_options, distilling, host_batch, host_options,
 from torch import nn
 
 from kd_plugin import cli
-from kd_plugin.host.model import summary
-from kd_plugin.processes import say
-from kd_plugin.host.model.how_to_test import HowToTest, model_name
 from kd_plugin.distillation.shares import GradientShares
+from kd_plugin.host.model import summary
+from kd_plugin.host.model.how_to_test import HowToTest, model_name
 from kd_plugin.losses import pixel_loss, semantic_relation_loss
 from kd_plugin.processes import say
 

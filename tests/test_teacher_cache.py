@@ -14,9 +14,9 @@ from helpers.tensors import flat
 from torch import nn
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
-from kd_plugin.networks.generator import build_generator
 from kd_plugin.distillation.teacher_cache import TeacherCache
 from kd_plugin.distillation.teacher_pass import TeacherPass
+from kd_plugin.networks.generator import build_generator
 
 SPEC = GeneratorSpec("resnet", 3, 3, 4, 2, "instance", False, False)
 

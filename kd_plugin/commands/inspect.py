@@ -8,14 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..networks.checkpoint_files import generator_files, is_safetensors
 from ..errors import OptionError
 from ..networks.checkpoint_files import generator_files, is_safetensors
 from .shared import add_json, add_size, check_size
 
 if TYPE_CHECKING:
-    from ..networks.generator import GeneratorSpec
     from ..metrics.cost import Cost
+    from ..networks.generator import GeneratorSpec
 
 __all__ = ["add_parser"]
 
@@ -48,8 +47,8 @@ def _inspect(options: argparse.Namespace) -> int:
     for file in files:
         is_safetensors(file)  # refuses what is no checkpoint, before PyTorch is imported
 
-    from ..networks.checkpoint import inspect_checkpoint
     from ..metrics.cost import generator_cost
+    from ..networks.checkpoint import inspect_checkpoint
 
     specs = [inspect_checkpoint(file) for file in files]
     for spec in specs:

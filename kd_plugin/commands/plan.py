@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..networks.checkpoint_files import generator_files, is_safetensors
 from ..errors import OptionError
 from ..metrics.limits import Limit, parse_limit
+from ..networks.checkpoint_files import generator_files, is_safetensors
 from .shared import add_json, add_size
 
 __all__ = ["add_parser"]

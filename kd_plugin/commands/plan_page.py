@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from ..networks.checkpoint import inspect_checkpoint
 from ..errors import OptionError
 from ..metrics.limits import Budget, amount
+from ..networks.checkpoint import inspect_checkpoint
 from ..progress import Phase, Progress
 from ..students.budget import Footprint
 from ..students.plan import Plan, Student, make_plan, measure_papers, student_flags

@@ -25,11 +25,7 @@ from ..losses import Schedule, WeightedTerm, build_terms
 from ..losses.layout import keep_layout
 from ..networks.taps import Call, Recorder, Tap, default_taps, read_taps, resolve_taps
 from .adapters import make_adapters
-from ..errors import ArgumentError
-from ..losses.layout import keep_layout
-from ..losses import Schedule, WeightedTerm, build_terms
 from .precision import HalfPrecision
-from ..networks.taps import Call, Recorder, Tap, default_taps, read_taps, resolve_taps
 from .teacher_cache import TeacherCache
 from .teacher_pass import TeacherPass
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import ArgumentError, in_one_line
-from .precision import autocast_dtype
 from ..networks.taps import find_modules, unwrap
+from .precision import autocast_dtype
 from .teacher_cache import TeacherCache
 
 __all__ = ["TeacherPass"]

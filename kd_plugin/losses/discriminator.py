@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from ..networks.discriminator import Discriminator, discriminator_beside, load_discriminator
 from ..errors import ArgumentError
 from ..networks.discriminator import Discriminator, discriminator_beside, load_discriminator
 from .registry import Term, TermOption, register

@@ -20,9 +20,9 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from ..networks.checkpoint import read_state_dict
 from ..errors import ArgumentError, first_line, in_one_line, unknown_name
 from ..imports import build_network, is_function
+from ..networks.checkpoint import read_state_dict
 from ..networks.taps import find_modules, place_names
 from ..networks.teacher import load_teacher
 from .registry import Term, TermOption, register, split_names

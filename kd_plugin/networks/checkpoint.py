@@ -17,7 +17,6 @@ from torch import nn
 
 from ..errors import CheckpointError, UnknownNetworkError, first_line
 from .checkpoint_files import is_safetensors
-from ..errors import CheckpointError, UnknownNetworkError, first_line
 from .generator import GeneratorSpec, Norm, build_generator
 
 __all__ = [

@@ -15,7 +15,6 @@ from torch import nn
 
 from ..errors import CheckpointError, in_one_line
 from .checkpoint import fill_network, find_stray, read_state_dict
-from ..errors import CheckpointError, in_one_line
 
 __all__ = ["Discriminator", "discriminator_beside", "load_discriminator"]
 

@@ -11,7 +11,6 @@ from torch import nn
 
 from ..errors import ArgumentError, unknown_name
 from .checkpoint import fill_network, inspect_state_dict, read_state_dict
-from ..errors import ArgumentError, unknown_name
 from .generator import Generator, GeneratorSpec, build_generator
 
 __all__ = ["TeacherMode", "freeze", "load_teacher"]

@@ -10,9 +10,9 @@ from functools import lru_cache
 import torch
 
 from ..errors import ArgumentError
+from ..metrics.cost import generator_cost
 from ..metrics.limits import MEASURES, Budget, Limit, amount, parse_budget, parse_limit
 from ..networks.generator import GeneratorSpec, build_generator
-from ..metrics.cost import generator_cost
 
 __all__ = [
     "LEAST_WIDTH",

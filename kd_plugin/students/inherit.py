@@ -20,8 +20,8 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from ..networks.checkpoint import inspect_state_dict
 from ..errors import ArgumentError, CheckpointError, unknown_name
+from ..networks.checkpoint import inspect_state_dict
 from ..networks.generator import GeneratorSpec
 from ..networks.taps import unwrap
 from .structure import INPUT, OUTPUT, Layer, layers_of, widths_of

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import ArgumentError
-from ..networks.generator import Conv, GeneratorSpec
 from ..metrics.latency import generator_latencies
+from ..networks.generator import Conv, GeneratorSpec
 from .budget import (
     Budget,
     Footprint,

@@ -17,11 +17,14 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from ..networks.checkpoint import inspect_checkpoint, inspect_state_dict, read_state_dict
 from ..errors import CheckpointError, OptionError, UnknownNetworkError
 from ..files import write_text_atomically
+from ..imports import is_function
 from ..metrics.cost import count_parameters
+from ..networks.checkpoint import inspect_checkpoint, inspect_state_dict, read_state_dict
+from ..networks.generator import Conv
 from ..networks.taps import unwrap
+from .builders import StudentRequest
 
 __all__ = ["RECORD_NAME", "StudentRecord", "describe"]
 

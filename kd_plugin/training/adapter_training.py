@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 
-from ..networks.checkpoint import read_state_dict
 from ..distillation.distiller import Distiller
 from ..errors import CheckpointError, HostError
 from ..files import write_atomically
+from ..networks.checkpoint import read_state_dict
 from ..processes import say, several_processes
 
 __all__ = ["load_adapters", "save_adapters", "train_adapters"]

@@ -14,7 +14,6 @@ from torch import distributed, nn
 
 from ..distillation.precision import HalfPrecision
 from ..errors import KDError
-from ..distillation.precision import HalfPrecision
 from ..processes import say, several_processes
 
 __all__ = ["Guard", "TrainingError"]

@@ -10,13 +10,8 @@ from typing import Any
 
 from torch import distributed, nn
 
-from ..errors import OptionError
-from ..losses import NO_TERMS
 from ..distillation.precision import HalfPrecision
-from ..students import RECORD_NAME
 from ..processes import is_main_process, process_count, process_rank, say, several_processes
-from ..host.options.distill import early_folder, experiment_folder, loaded_epoch
-from .rng import get_random_numbers, set_random_numbers
 from .replay import Replay, fold
 from .rng import get_random_numbers, set_random_numbers
 from .saving import clear_save_errors, finish_save, saving_whole_files

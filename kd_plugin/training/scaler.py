@@ -10,7 +10,6 @@ import torch
 
 from ..distillation.precision import autocast_dtype
 from ..errors import HostError
-from ..distillation.precision import autocast_dtype
 
 __all__ = ["find_loss_scale", "scalers_of"]
 

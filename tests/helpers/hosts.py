@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from kd_plugin.host.model import summary
 from kd_plugin.host.launch.import_hooks import _patch_models
+from kd_plugin.host.model import summary
 
 from .commands import REPOSITORY
 from .launch import make_importable

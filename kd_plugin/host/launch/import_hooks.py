@@ -21,13 +21,13 @@ from types import ModuleType
 from typing import Any
 
 from ...errors import HostError
-from ...students import RECORD_NAME
-from ..model.building import building_students
 from ...processes import say
+from ...students import RECORD_NAME
+from ...training.state import state_file
+from ..model.building import building_students
 from ..model.mixin import DistillMixin
 from ..options.distill import add_options
-from ..options.record import recorded_build
-from ...training.state import state_file
+from ..options.record import recorded_student
 
 __all__ = ["install"]
 

@@ -17,10 +17,9 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import CheckpointError, HostError
-from ...imports import is_function
-from ...networks.generator import Conv, parse_netG
-from ...students import RECORD_NAME, StudentRequest, build_student, is_registered
+from ...errors import HostError
+from ...networks.generator import parse_netG
+from ...students import StudentRequest, build_student, is_registered
 
 __all__ = ["BuildCall", "building_students"]
 

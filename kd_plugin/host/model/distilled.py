@@ -13,12 +13,11 @@ from ...distillation.distiller import Distiller
 from ...errors import OptionError
 from ...files import sha256
 from ...metrics.cost import count_parameters
-from ...students import StudentRecord, describe, factory_of
 from ...networks.taps import Tap, unwrap
+from ...students import StudentRecord, StudentRequest, describe, factory_of
 from ...version import __version__
-from ...students.builders import StudentBuild
-from .pair import Pair, find_pairs, network_of
 from ..options.distill import DistillConfig
+from .pair import Pair, find_pairs, network_of
 
 __all__ = ["Distilled", "record_of", "refuse_replicas"]
 

@@ -22,31 +22,29 @@ from torch.utils._pytree import tree_map
 
 from ...distillation.attach import Attachment, attach
 from ...distillation.distiller import Distiller
-from ...errors import HostError, KDError, OptionError
 from ...distillation.precision import HalfPrecision
 from ...distillation.teacher_cache import TeacherCache
-from ...training.adapter_training import load_adapters, save_adapters, train_adapters
-from ...students.builders import StudentBuild
-from .building import building_students
-from ..options.command_line import check_commas, end, explain_errors, given_options, misspelt
-from .pair import Pair, find_pairs, network_of
+from ...errors import HostError, KDError, OptionError
 from ...processes import is_main_process, say
+from ...students import RECORD_NAME, StudentRequest
+from ...training.adapter_training import load_adapters, save_adapters, train_adapters
+from ...training.guard import Guard
+from ...training.interrupt import Interruption
+from ...training.resume import Keeper
+from ...training.scaler import find_loss_scale
+from ..options.command_line import check_commas, end, explain_errors, given_options, misspelt
 from ..options.default_student import check_smaller, complete_student
-from .distilled import Distilled, record_of, refuse_replicas
+from ..options.distill import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
 from ..options.excepthook import report_in_one_line
 from ..options.forgotten_model import check_model
-from ...training.guard import Guard
-from .how_to_test import DEFAULTS, HowToTest, model_name, training_script
-from ...training.interrupt import Interruption
-from ..options.distill import DistillConfig, add_options, are_in, experiment_folder, loaded_epoch
-from .unreadable import explain_unreadable
-from ..options.record import build_of, check_build, current_record, recorded_build, recorded_model, use_record
-from ...training.resume import Keeper
-from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save
-from ..options.resume import resume_distillation
-from ...training.scaler import find_loss_scale
-from .start import note_large_discriminator, start_from_teacher
+from ..options.record import check_student, current_record, recorded_model, recorded_student, student_of, use_record
+from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
 from ..options.student import keep_from_teacher
+from .building import building_students
+from .distilled import Distilled, record_of, refuse_replicas
+from .how_to_test import DEFAULTS, HowToTest, model_name, training_script
+from .pair import Pair, find_pairs, network_of
+from .start import note_large_discriminator, start_from_teacher
 from .summary import Summary, is_script
 from .teacher_network import load_teacher_of
 from .teachers import check_channels, check_not_overwritten, check_teacher_paths, find_teachers, peek_teacher

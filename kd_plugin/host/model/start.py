@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...networks.checkpoint import read_state_dict
-from ...networks.discriminator import discriminator_beside
 from ...errors import ArgumentError, OptionError
 from ...metrics.cost import count_parameters
-from ...students import inherit_weights
+from ...networks.checkpoint import read_state_dict
+from ...networks.discriminator import discriminator_beside
 from ...networks.taps import unwrap
-from .pair import Pair
 from ...processes import say
+from ...students import inherit_weights
 from ..options.student import StudentOptions
+from .pair import Pair
 
 __all__ = ["note_large_discriminator", "start_from_teacher"]
 

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...metrics.cost import count_parameters
-from ...students import RECORD_NAME
-from ...processes import say
-from .distilled import Distilled
-from ..repository.folder import find_host
-from .how_to_test import HowToTest
 from ...distillation.shares import GradientShares
+from ...metrics.cost import count_parameters
+from ...processes import say
+from ...students import RECORD_NAME
+from ..repository.folder import find_host
+from .distilled import Distilled
+from .how_to_test import HowToTest
 
 __all__ = ["Summary", "is_script"]
 

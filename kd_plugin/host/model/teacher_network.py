@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...networks.checkpoint import find_stray, is_statistic, read_state_dict
 from ...errors import UnknownNetworkError, in_one_line
+from ...networks.checkpoint import find_stray, is_statistic, read_state_dict
 from ...networks.taps import unwrap
 from ...networks.teacher import TeacherMode, freeze, load_teacher
 from .building import BuildCall

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from torch import nn
 
+from ...errors import CheckpointError, OptionError, UnknownNetworkError
 from ...networks.checkpoint import inspect_checkpoint
 from ...networks.discriminator import load_discriminator
-from ...errors import CheckpointError, OptionError, UnknownNetworkError
 from ...networks.generator import GeneratorSpec
 from ...students import describe
-from .pair import Pair
 from ..options.distill import DistillConfig
+from .pair import Pair
 
 __all__ = ["check_channels", "check_not_overwritten", "check_teacher_paths", "find_teachers", "peek_teacher"]
 

@@ -11,12 +11,12 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from ...errors import ArgumentError, OptionError, first_line
-from ...networks.generator import GeneratorSpec, build_generator
 from ...distillation.precision import DTYPES, HalfPrecision, PrecisionName, run_in
 from ...distillation.teacher_cache import TeacherCache
-from ...processes import say
+from ...errors import ArgumentError, OptionError, first_line
 from ...flags import flags_of, option
+from ...networks.generator import GeneratorSpec, build_generator
+from ...processes import say
 
 __all__ = ["CostOptions"]
 

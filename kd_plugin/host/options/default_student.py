@@ -7,11 +7,11 @@ from argparse import ArgumentParser, Namespace
 from torch import nn
 
 from ...errors import OptionError
-from ...networks.generator import GeneratorSpec
 from ...metrics.cost import count_parameters
+from ...networks.generator import GeneratorSpec
+from ...processes import say
 from ...students import is_registered
 from .command_line import complete_options, given_options
-from ...processes import say
 from .distill import DistillConfig
 from .student import StudentOptions
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...errors import ArgumentError, OptionError
+from ...flags import Flag, add_flags, check_value, flags_of, is_ours, option
 from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names, term_names
 from ...networks.taps import Tap, parse_taps
 from ...networks.teacher import TeacherMode
 from .cost import CostOptions
-from ...flags import Flag, add_flags, check_value, flags_of, is_ours, option
 from .student import StudentOptions
 
 __all__ = [

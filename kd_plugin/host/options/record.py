@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, OptionError
-from ...students import RECORD_NAME, StudentRecord
-from ...students.builders import StudentBuild
-from .command_line import given_options
 from ...processes import say
+from ...students import RECORD_NAME, StudentRecord, StudentRequest
+from .command_line import given_options
 from .distill import early_folder, experiment_folder, loaded_epoch
 from .student import StudentOptions
 

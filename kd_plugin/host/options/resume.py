@@ -10,13 +10,15 @@ from typing import Any
 
 from ...errors import CheckpointError, KDError, OptionError
 from ...files import sha256
+from ...flags import Flag, check_value, is_ours
 from ...imports import is_function
 from ...losses import NO_TERMS, split_names
-from ...students import RECORD_NAME, StudentRecord
-from .command_line import given_options
 from ...processes import say
-from ...flags import Flag, check_value, is_ours
-from .distill import experiment_folder, flags
+from ...students import RECORD_NAME, StudentRecord
+from ...training.saving import clear_save_errors, finish_save, is_cut_short
+from ...training.state import RunState, state_file
+from .command_line import given_options
+from .distill import early_folder, experiment_folder, flags, loaded_epoch
 from .record import refuse_among_checkpoints
 
 __all__ = ["check_not_distilled", "check_saved", "continue_epochs", "finish_last_save", "resume_distillation"]

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ...errors import ArgumentError, OptionError
+from ...flags import option
 from ...imports import is_function
 from ...networks.generator import Conv, GeneratorSpec, parse_netG
-from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
-from ...students.builders import StudentBuild
 from ...processes import say
-from ...flags import option
+from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
 
 __all__ = ["StudentOptions", "keep_from_teacher"]
 
