@@ -370,7 +370,7 @@ class TestScripts:
         code = "import models\nmodels.find_model_using_name('x')\n"  # object is no model class
         (folder / "fault.py").write_text(code.replace("('x')", "(1, 2, 3)"))
         result = kd("run fault.py", folder)
-        assert result.returncode == 1 and "patches.py" in result.stderr
+        assert result.returncode == 1 and "import_hooks.py" in result.stderr
 
 
 class TestCommandLine:
