@@ -8,11 +8,28 @@ from types import ModuleType
 
 import pytest
 import torch
+from helpers import commands
 from helpers.hosts import HOSTS, imported_host
 from helpers.images import paint
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks.generator import build_generator
+
+_TRAINING = {"images", "models"}  # fixtures of tests that train a host
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that train a host as slow."""
+    for item in items:
+        if _TRAINING.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Allow commands in slow tests only."""
+    commands.allowed = item.get_closest_marker("slow") is not None
 
 
 @pytest.fixture(scope="session")

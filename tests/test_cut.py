@@ -82,13 +82,13 @@ def test_gradients_of_a_joined_batch(models: ModuleType, teachers: Path) -> None
     """Those of the explicit sum, on the images of the first domain alone."""
     model = set_up(joined(models), options(teachers, student_netG=None))
     model.netG.double()
-    model._distilled[0].teacher.double()
+    model._run.pairs[0].teacher.double()
     model.set_input({key: v.double() if isinstance(v, torch.Tensor) else v for key, v in host_batch(2).items()})
     model.forward()
     model.fake_B.mul(0).sum().backward()  # the terms alone
     ours = [p.grad.clone() for p in model.netG.parameters()]
     model.netG.zero_grad()
-    teacher, images = model._distilled[0].teacher, model.real_A
+    teacher, images = model._run.pairs[0].teacher, model.real_A
     features, wanted = model.netG.model[:13](images), teacher.model[:12](images)
     loss = 5 * pixel_loss(model.netG(images), teacher(images)) + 300 * semantic_relation_loss(features, wanted)
     loss.backward()
@@ -139,7 +139,7 @@ class TestTeachersOfTheHostsOwn:
         opt.distill = "pixel"
         model = self.build(unusual, opt)
         state = torch.get_rng_state()
-        teacher = model._distilled[0].teacher
+        teacher = model._run.pairs[0].teacher
         saved = torch.load(teachers / "latest_net_G.pth", weights_only=True)
         assert teacher.width == 7 and model.netG.width == 3
         assert all(torch.equal(t, saved[f"module.{key}"]) for key, t in teacher.state_dict().items())
@@ -159,7 +159,7 @@ class TestTeachersOfTheHostsOwn:
             given = {"netG": "resnet_9blocks", "student_netG": None, "student_ngf": 3, "distill": "pixel"}
             opt = options(teachers, **given, norm=own)
             model = self.build(unusual, opt)
-            kinds = [{type(m) for m in network.modules()} for network in (model._distilled[0].teacher, model.netG)]
+            kinds = [{type(m) for m in network.modules()} for network in (model._run.pairs[0].teacher, model.netG)]
             assert [nn.BatchNorm2d in kind for kind in kinds] == [norm == "batch", own == "batch"]
 
     def test_that_it_cannot_build_are_refused(self, unusual: ModuleType, teachers: Path) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
 from kd_plugin.distillation.attach import attach
+from kd_plugin.errors import ArgumentError
 from kd_plugin.losses import build_terms, pixel_loss, semantic_relation_loss, wavelet_loss
 from kd_plugin.networks.generator import Generator, build_generator
 from kd_plugin.networks.taps import Recorder, Tap, default_taps, parse_taps, resolve_taps, unwrap
@@ -134,8 +135,9 @@ class TestDistiller:
 
     def test_a_network_without_encoder_needs_taps(self) -> None:
         plain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)).double()
-        with pytest.raises(KDError, match=r"--srp_layers for srp, for instance 0, 1"):
+        with pytest.raises(ArgumentError, match=r"name modules to read, for instance 0, 1") as caught:
             Distiller(plain, teacher(), ["srp"])
+        assert caught.value.argument == "taps"
         Distiller(plain, teacher(), ["wavelet"])  # which reads no features
 
     def test_no_hook_stays(self, x: torch.Tensor) -> None:

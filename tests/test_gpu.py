@@ -84,7 +84,7 @@ def test_teachers_adapters_and_terms_are_where_the_student_is(models: ModuleType
     load(reference, weights(model))
     for one in (model, reference):
         train_step(one, 2)
-    for distilled in model._distilled:
+    for distilled in model._run.pairs:
         distiller = distilled.distiller
         assert len(distiller.adapters) == 2
         modules = [distilled.teacher, distiller.adapters, *(active.term for active in distiller.terms.values())]
@@ -124,7 +124,7 @@ def test_the_cache_gives_what_the_teacher_gave(
     model = build(models, teachers, distill="pixel,srp", teacher_cache=str(tmp_path / "cache"), **changes)
     train_step(model, 2)
     calls: list[int] = []
-    model._distilled[0].teacher.register_forward_hook(lambda *arguments: calls.append(1))
+    model._run.pairs[0].teacher.register_forward_hook(lambda *arguments: calls.append(1))
     first, loss = model.teacher_fake_B.clone(), model.loss_pixel
     train_step(model, 2)
     assert not calls and torch.equal(model.teacher_fake_B, first) and first.device == DEVICE
@@ -201,7 +201,7 @@ def test_a_run_continues_with_the_state_it_was_saved_with(models: ModuleType, te
             flat({
                 "weights": weights(one),
                 "optimizers": [optimizer.state_dict()["state"] for optimizer in one.optimizers],
-                "adapters": one._distilled[0].distiller.adapters.state_dict(),
+                "adapters": one._run.pairs[0].distiller.adapters.state_dict(),
             }[part])
             for one in (again, model)
         )  # fmt: skip

@@ -32,13 +32,13 @@ def build(models: ModuleType, opt: Namespace):  # type: ignore[no-untyped-def]
 
 def spoil(model, value: float = float("nan")) -> None:  # type: ignore[no-untyped-def]
     """Let the last teacher give what is not finite."""
-    last = model._distilled[-1].teacher.model[-2]
+    last = model._run.pairs[-1].teacher.model[-2]
     model._kept = copy.deepcopy(last.state_dict())
     last.bias.data.fill_(value)
 
 
 def mend(model) -> None:  # type: ignore[no-untyped-def]
-    model._distilled[-1].teacher.model[-2].load_state_dict(model._kept)
+    model._run.pairs[-1].teacher.model[-2].load_state_dict(model._kept)
 
 
 def state(model):  # type: ignore[no-untyped-def]
@@ -87,7 +87,7 @@ class TestSteps:
         for guarded in (True, False):
             model = build(models, options(teachers, name))
             if not guarded:
-                model._guard._check = lambda *arguments: None
+                model._run.guard._check = lambda *arguments: None
             train_step(model)
             train_step(model)
             results.append(flat(state(model)))
@@ -233,7 +233,7 @@ def test_silent_terms_are_told_once(
     monkeypatch.setattr(guards, "_EVERY", 2)
     opt = options(teachers, "pix2pix", distill="wavelet,pixel,tv", lambda_tv="0")
     model = build(models, opt)
-    wavelet = model._distilled[0].distiller.terms["wavelet"].term
+    wavelet = model._run.pairs[0].distiller.terms["wavelet"].term
     wavelet.forward = lambda student, teacher: (student * 0).sum() + 3
     for _ in range(2 * guards._LOOKS + 6):
         train_step(model)

@@ -18,7 +18,7 @@ from kd_plugin.losses import feature_loss
 def make(models: ModuleType, teachers: Path, name: str = "pix2pix", **changes: object):  # type: ignore[no-untyped-def]
     settings = {**DISTILL, "teacher": str(teachers), **changes}
     model = build(distilling(class_of(models, name)), host_options(teachers.parent, model=name, **settings))
-    for distilled in model._distilled:
+    for distilled in model._run.pairs:
         distilled.distiller.adapters.double()
     return model
 
@@ -31,7 +31,7 @@ def step(model) -> None:  # type: ignore[no-untyped-def]
 class TestAdapters:
     def test_are_trained_with_the_generator(self, models: ModuleType, teachers: Path) -> None:
         model = make(models, teachers, distill="feature", lambda_feature="10")
-        adapters = model._distilled[0].distiller.adapters
+        adapters = model._run.pairs[0].distiller.adapters
         before = [p.clone() for p in adapters.parameters()]
         rate = model.optimizer_G.param_groups[0]["lr"]
         step(model)
@@ -45,7 +45,7 @@ class TestAdapters:
         model.set_input(batch())
         model.forward()
         model.fake_B.backward(torch.zeros_like(model.fake_B))  # the terms alone
-        distilled = model._distilled[0]
+        distilled = model._run.pairs[0]
         adapter = distilled.distiller.adapters["feature"][0]
         ours = [p.grad.clone() for p in (*adapter.parameters(), *model.netG.model[:13].parameters())]
         for parameter in (*adapter.parameters(), *model.netG.parameters()):
@@ -73,7 +73,7 @@ class TestAdapters:
         capsys.readouterr()
         again = make(models, teachers, "cycle_gan", **changes, continue_train=True)
         assert "start afresh" not in capsys.readouterr().out
-        for one, other in zip(model._distilled, again._distilled, strict=True):
+        for one, other in zip(model._run.pairs, again._run.pairs, strict=True):
             pairs = zip(one.distiller.adapters.parameters(), other.distiller.adapters.parameters(), strict=True)
             assert all(torch.equal(a.float(), b.float()) for a, b in pairs)
         with pytest.raises(KDError, match="are of other layers than this run reads"):
@@ -111,7 +111,7 @@ class TestSchedules:
             values = []
             for _ in range(2):
                 model.forward()
-                (distilled,) = model._distilled
+                (distilled,) = model._run.pairs
                 alone = distilled.distiller.terms["pixel"].term(model.fake_B, model.teacher_fake_B)
                 values.append((model.loss_pixel / alone).item())
                 model.fake_B.sum().backward()
@@ -126,7 +126,7 @@ class TestSchedules:
         model = make(models, teachers, distill="pixel", lambda_pixel="0@1,4@3", epoch_count=2)
         model.set_input(batch())
         model.forward()
-        assert model._distilled[0].distiller.epoch == 2 and model.loss_pixel > 0
+        assert model._run.pairs[0].distiller.epoch == 2 and model.loss_pixel > 0
 
     def test_are_recorded_as_given(self, models: ModuleType, teachers: Path) -> None:
         make(models, teachers, distill="pixel", lambda_pixel="0@1,4@3").save_networks("latest")
@@ -145,18 +145,18 @@ class TestDirections:
     def test_a_direction_without_terms_needs_no_teacher(self, models: ModuleType, teachers: Path) -> None:
         (teachers / "latest_net_G_B.pth").unlink()
         model = make(models, teachers, "cycle_gan", distill="wavelet:G_A,pixel:G_A")
-        assert [d.pair.net for d in model._distilled] == ["G_A"]
+        assert [d.pair.net for d in model._run.pairs] == ["G_A"]
 
     def test_taps_of_a_term_for_one_direction(self, models: ModuleType, teachers: Path) -> None:
         model = make(models, teachers, "cycle_gan", distill="wavelet,srp:G_A", srp_layers="model.9")
-        assert [list(d.distiller.taps) for d in model._distilled] == [["srp"], []]
+        assert [list(d.distiller.taps) for d in model._run.pairs] == [["srp"], []]
 
     def test_a_file_for_the_one_generator_that_has_a_teacher(self, models: ModuleType, teachers: Path) -> None:
         host = class_of(models, "cycle_gan")(host_options(teachers.parent, model="cycle_gan"))
         torch.save(host.netD_A.state_dict(), teachers / "judge.pth")
         given = {"teacher": "", "teacher_G_A": str(teachers / "latest_net_G_A.pth")}
         files = {"discriminator_file": str(teachers / "judge.pth")}
-        (one,) = make(models, teachers, "cycle_gan", distill="discriminator", **given, **files)._distilled
+        (one,) = make(models, teachers, "cycle_gan", distill="discriminator", **given, **files)._run.pairs
         assert one.distiller.terms["discriminator"].term.file == files["discriminator_file"]
 
     @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ def test_the_teachers_discriminators_are_found_beside_it(models: ModuleType, tea
         if net.startswith("D"):
             torch.save(getattr(host, f"net{net}").state_dict(), teachers / f"latest_net_{net}.pth")
     model = make(models, teachers, name, distill="discriminator,pixel")
-    for distilled in model._distilled:
+    for distilled in model._run.pairs:
         term = distilled.distiller.terms["discriminator"].term
         assert term.file == str(teachers / f"latest_net_D{distilled.pair.suffix}.pth")
     step(model)
     losses = {k: v for k, v in model.get_current_losses().items() if "discriminator" in k}
-    assert len(losses) == len(model._distilled) and all(value > 0 for value in losses.values())
+    assert len(losses) == len(model._run.pairs) and all(value > 0 for value in losses.values())
 
 
 def test_gradients_on_two_processes(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
 from kd_plugin.host.launch.import_hooks import _patch_models, _switch
-from kd_plugin.host.model.distilled import refuse_replicas
+from kd_plugin.host.model.distilled_pair import refuse_replicas
 from kd_plugin.losses import pixel_loss, semantic_relation_loss, wavelet_loss
 from kd_plugin.networks.generator import build_generator
 
@@ -45,7 +45,7 @@ def build(cls: type, options: Namespace, seed: int = 3):  # type: ignore[no-unty
     model = set_up(cls, options, seed)
     for name in model.model_names:
         getattr(model, f"net{name}").double()
-    for distilled in getattr(model, "_distilled", []):
+    for distilled in model._run.pairs if getattr(model, "_run", None) else []:
         distilled.teacher.double()
     return model
 
@@ -74,7 +74,7 @@ class TestGradients:
             each.backward_G()
         # The host's own gradient is in the plain model; the terms' is added, from a pass of their own.
         loss = torch.zeros(())
-        for distilled in model._distilled:
+        for distilled in model._run.pairs:
             student, big = getattr(plain, f"net{distilled.pair.net}"), distilled.teacher
             images = plain.real_A if distilled.pair.output == "fake_B" else plain.real_B
             out, target = student(images), big(images)
@@ -112,15 +112,15 @@ class TestGradients:
     def test_a_step_updates_students_and_not_teachers(self, models: ModuleType, name: str, teachers: Path) -> None:
         options = host_options(teachers.parent, model=name, **{**DISTILL, "teacher": str(teachers)})
         model = build(distilling(class_of(models, name)), options)
-        before = [copy.deepcopy(d.teacher.state_dict()) for d in model._distilled]
-        students = [copy.deepcopy(d.distiller.student.state_dict()) for d in model._distilled]
+        before = [copy.deepcopy(d.teacher.state_dict()) for d in model._run.pairs]
+        students = [copy.deepcopy(d.distiller.student.state_dict()) for d in model._run.pairs]
         assert len(before) == len(GENERATORS[name])
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # the terms are used in every step, and once
             for seed in range(2):
                 model.set_input(batch(seed))
                 model.optimize_parameters()
-        for d, teacher, student in zip(model._distilled, before, students, strict=True):
+        for d, teacher, student in zip(model._run.pairs, before, students, strict=True):
             assert all(torch.equal(v, teacher[k]) for k, v in d.teacher.state_dict().items())
             assert any(not torch.equal(v, student[k]) for k, v in d.distiller.student.state_dict().items())
 
@@ -133,7 +133,7 @@ class TestGradients:
         for net, output in GENERATORS[name].items():
             assert {f"{term}{net[1:]}" for term in ("wavelet", "srp", "pixel")} <= losses.keys()
             source = model.real_A if output == "fake_B" else model.real_B
-            teacher = next(d.teacher for d in model._distilled if d.pair.net == net)
+            teacher = next(d.teacher for d in model._run.pairs if d.pair.net == net)
             torch.testing.assert_close(visuals[f"teacher_{output}"], teacher(source))
         assert all(losses[key] > 0 for key in losses if key.startswith(("wavelet", "srp", "pixel")))
 
@@ -217,7 +217,7 @@ class TestOptions:
         )
         model = build(distilling(class_of(models, "pix2pix")), options)
         x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
-        teacher = model._distilled[0].teacher
+        teacher = model._run.pairs[0].teacher
         assert torch.equal(teacher(x), teacher(x)) == no_dropout
 
     def test_what_has_no_effect_is_noted(
@@ -253,7 +253,7 @@ class TestPairs:
     def test_declared(self, models: ModuleType, teachers: Path) -> None:
         cls = type("Mine", (DistillMixin, class_of(models, "cycle_gan")), {"distill_pairs": [("G_B", "fake_A")]})
         options = host_options(teachers.parent, model="cycle_gan", **{**DISTILL, "teacher": str(teachers)})
-        assert [d.pair.net for d in build(cls, options)._distilled] == ["G_B"]
+        assert [d.pair.net for d in build(cls, options)._run.pairs] == ["G_B"]
 
     @pytest.mark.parametrize(
         ("pairs", "message"),
@@ -282,7 +282,7 @@ class TestPairs:
         for seed in (1, 2):
             model.set_input(batch(seed))
             model.test()
-            expected = model._distilled[0].teacher(model.real_A)
+            expected = model._run.pairs[0].teacher(model.real_A)
             torch.testing.assert_close(model.get_current_visuals()["teacher_fake_B"], expected)
 
     def test_output_that_is_not_shown(self, models: ModuleType, teachers: Path) -> None:

@@ -20,7 +20,9 @@ from helpers.launch import make_importable
 from helpers.models import distilling, set_up
 
 from kd_plugin import GeneratorSpec, KDError
+from kd_plugin.errors import ArgumentError, OptionError
 from kd_plugin.host.launch.import_hooks import _patch_models
+from kd_plugin.host.options.names import naming_options
 from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.networks.generator import build_generator
 
@@ -368,3 +370,13 @@ class TestPrintedOptions:
         teacher = save_teacher(tmp_path / "big", netG="resnet_3blocks", ngf=16)
         opt = parse(f"{DISTILL} --teacher {teacher} --student_ngf 4 --suffix {{model}}_{{ngf}}")
         assert opt.name == "small_pix2pix_64" and opt.ngf == 4
+
+
+def test_an_error_of_a_lower_layer_names_the_option() -> None:
+    with (
+        pytest.raises(OptionError, match=r"^no such module \(--distill_taps; --srp_layers for srp\)$"),
+        naming_options(),
+    ):
+        raise ArgumentError("no such module", argument="taps")
+    with pytest.raises(ArgumentError, match="^of no option$"), naming_options():
+        raise ArgumentError("of no option")

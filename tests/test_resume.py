@@ -116,7 +116,7 @@ def test_networks_that_terms_have_drawn(
     }  # fmt: skip
 
     def drawn(model) -> list[torch.Tensor]:  # type: ignore[no-untyped-def]
-        return flat([d.distiller.terms["perceptual"].term.network.state_dict() for d in model._distilled])
+        return flat([d.distiller.terms["perceptual"].term.network.state_dict() for d in model._run.pairs])
 
     first, _ = saved(models, teachers, **given)
     before, after = drawn(first), []
@@ -165,7 +165,11 @@ class TestSaves:
         train_step(model, seed=9)
         train_step(again, seed=9)
         assert equal(weights(again), weights(model))  # with the optimizers' moments
-        assert again.opt.print_freq == 1 and again.opt.save_latest_freq == 2 and again._iteration == steps + 1
+        assert (
+            again.opt.print_freq == 1
+            and again.opt.save_latest_freq == 2
+            and again._run.checkpointer.steps.iteration == steps + 1
+        )
         again.save_networks("latest")
         assert RunState.read(folder).place == (1, steps + 1, False)
 
@@ -192,7 +196,7 @@ class TestSaves:
         fewer.save_networks("latest")
         fewer.update_learning_rate()
         state = RunState.read(teachers.parent / "student")
-        assert state.place[:2] == (2, 1) and fewer._keeper._lr_first is False
+        assert state.place[:2] == (2, 1) and fewer._run.checkpointer.steps.lr_first is False
 
     def test_inside_an_epoch_of_a_host_with_a_loop_of_its_own(
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
@@ -315,7 +319,7 @@ class TestSaves:
         train_step(fresh)
         child = os.fork()
         if not child:  # pragma: no cover - the child is killed
-            fresh._keeper._capture = lambda complete: os.kill(os.getpid(), signal.SIGKILL)
+            fresh._run.checkpointer._capture = lambda complete: os.kill(os.getpid(), signal.SIGKILL)
             fresh.save_networks("latest")
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -326,7 +330,7 @@ class TestSaves:
         model.save_networks(1)
         before = (folder / "latest_distill_state.pth").read_bytes()
         again = build(models, options(teachers, continue_train=True, epoch_count=2), seed=1)
-        again._interruption._asked = signal.SIGINT
+        again._run._interruption._asked = signal.SIGINT
         with pytest.raises(SystemExit) as stopped:
             train_step(again)
         assert stopped.value.code == 130 and (folder / "latest_distill_state.pth").read_bytes() == before
@@ -383,7 +387,7 @@ class TestContinuing:
         capsys: pytest.CaptureFixture[str],  # type: ignore[no-untyped-def]
     ) -> None:
         again = build(models, options(teachers, continue_train=True, epoch_count=7, lr=0.1), seed=1)
-        assert "continuing at --epoch_count 7 as asked, with the optimizers of epoch 2" in capsys.readouterr().out
+        assert "continuing at epoch 7 as asked, with the optimizers of epoch 2" in capsys.readouterr().out
         fresh = build(models, options(teachers, epoch_count=7, lr=0.1, name="other"))
         rates = [[o.param_groups[0]["lr"] for o in model.optimizers] for model in (again, fresh)]
         assert rates[0] == rates[1]
@@ -500,7 +504,7 @@ class TestContinuing:
     ) -> None:
         short = {"n_epochs": 1, "n_epochs_decay": 1, "continue_train": True, "epoch_count": 3}
         build(models, options(teachers, **short), seed=1)
-        assert "note: all 2 epochs are trained: a larger --n_epochs trains on" in capsys.readouterr().out
+        assert "note: all 2 epochs are trained: a larger n_epochs trains on" in capsys.readouterr().out
 
     @pytest.mark.parametrize("content", [b"", b"PK damaged", b"\x80\x02}q\x00."])
     def test_a_damaged_state_is_refused(self, models: ModuleType, teachers: Path, stopped, content: bytes) -> None:  # type: ignore[no-untyped-def]

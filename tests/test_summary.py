@@ -27,7 +27,7 @@ def model_of(models: ModuleType, teachers: Path, name: str, **changes: object): 
     """A model that distils, and looks at the gradients of its last epoch as a host's script would have it do."""
     options = distil_options(teachers, model=name, distill="pixel,srp", pool_size=0, **changes)
     model = set_up(distilling(models.find_model_using_name(name)), options)
-    model._summary._prints = True
+    model._run.summary._prints = True
     return model
 
 
@@ -43,7 +43,7 @@ class TestShares:
         plain.forward()
         plain.backward_G()
         expected = {}
-        for distilled in model._distilled:
+        for distilled in model._run.pairs:
             net = distilled.pair.net
             student, teacher = getattr(plain, f"net{net}"), distilled.teacher
             images = getattr(plain, f"real_{GENERATORS[name][net]}")
@@ -60,7 +60,7 @@ class TestShares:
         model.forward()
         model.backward_G()
         for net, (norms, losses) in expected.items():
-            shares = model._summary._shares[net]
+            shares = model._run.summary._shares[net]
             shares.end()
             assert shares.steps == 1
             total = sum(norms.values())
@@ -104,20 +104,20 @@ class TestShares:
         for precision in (None, "fp16"):
             model = model_of(models, teachers, "pix2pix", amp=precision)
             if precision:
-                model._keeper.half.scale = 2.0**8
+                model._run.checkpointer.half.scale = 2.0**8
             train_step(model, 2)
-            model._summary._shares["G"].end()
-            found.append(model._summary._shares["G"].shares)
+            model._run.summary._shares["G"].end()
+            found.append(model._run.summary._shares["G"].shares)
         assert found[0] == pytest.approx(found[1], rel=0.1)
 
     @pytest.mark.parametrize("name", MODELS)
     def test_change_no_bit_of_the_training(self, models: ModuleType, teachers: Path, name: str) -> None:
         looked, other = (model_of(models, teachers, name) for _ in range(2))
-        other._summary._prints = False
+        other._run.summary._prints = False
         for seed in range(3):
             train_step(looked, 2, seed)
             train_step(other, 2, seed)
-        assert looked._summary._shares[next(iter(GENERATORS[name]))].steps > 0
+        assert looked._run.summary._shares[next(iter(GENERATORS[name]))].steps > 0
         for net in looked.model_names:
             ours, theirs = (getattr(model, f"net{net}").state_dict() for model in (looked, other))
             assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
@@ -136,38 +136,38 @@ class TestSummary:
         looked = []
         for epoch in (1, 2):
             for iteration in range(1, 151):
-                model._summary.step(epoch, iteration)
-                looked += [(epoch, iteration)] if model._summary._looks else []
+                model._run.summary.step(epoch, iteration)
+                looked += [(epoch, iteration)] if model._run.summary._looks else []
         assert looked == [(2, iteration) for iteration in (1, 2, 4, 8, 16, 32, 50, 100, 150)]
 
     def test_comes_after_the_last_epoch(self, model, teachers: Path) -> None:  # type: ignore[no-untyped-def]
         (teachers.parent / "student").mkdir(exist_ok=True)
         train_step(model)
         model.save_networks("latest")
-        assert model._summary.lines() == []
+        assert model._run.summary.lines() == []
         model.update_learning_rate()
         train_step(model)
-        unsaved = model._summary.lines()
+        unsaved = model._run.summary.lines()
         assert "note: latest is of epoch 1, 1 step before the end" in unsaved
         model.save_networks("latest")
-        ended, sizes, shares, files = model._summary.lines()  # there is no test.py to name
+        ended, sizes, shares, files = model._run.summary.lines()  # there is no test.py to name
         assert ended == "the training has ended after epoch 2"
         count = [
-            sum(p.numel() for p in network.parameters()) for network in (model.netG, model._distilled[0].teacher)
+            sum(p.numel() for p in network.parameters()) for network in (model.netG, model._run.pairs[0].teacher)
         ]
         assert sizes == (
             f"G: student {count[0] / 1e6:.3f} M parameters, teacher {count[1] / 1e6:.3f} M, "
             f"{count[1] / count[0]:.2f} times as many"
         )
         assert shares.startswith("G: shares of its gradient, mean of 1 step of epoch 2: host ")
-        assert f"pixel {model._summary._shares['G'].shares['pixel']:.0%} (value {model.loss_pixel:.4g})" in shares
+        assert f"pixel {model._run.summary._shares['G'].shares['pixel']:.0%} (value {model.loss_pixel:.4g})" in shares
         assert files == f"files: latest_net_G.pth, student.json in {teachers.parent / 'student'}"
-        model._summary.drop()
-        assert model._summary.lines() == []
+        model._run.summary.drop()
+        assert model._run.summary.lines() == []
 
     def test_says_that_nothing_was_saved(self, model) -> None:  # type: ignore[no-untyped-def]
-        model._summary.step(2, 1)
-        assert model._summary.lines()[-1].startswith("note: nothing was saved as latest: --save_epoch_freq 1")
+        model._run.summary.step(2, 1)
+        assert model._run.summary.lines()[-1].startswith("note: nothing was saved as latest: --save_epoch_freq 1")
 
     def test_is_printed_at_the_end_unless_an_error_was(
         self, model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -176,8 +176,8 @@ class TestSummary:
         monkeypatch.setattr(summary.atexit, "register", lambda function: None)
         for name in ("last_exc", "last_value"):
             monkeypatch.delattr(sys, name, raising=False)
-        model._summary.print_at_exit()
-        model._summary.step(2, 1)
+        model._run.summary.print_at_exit()
+        model._run.summary.step(2, 1)
         summary._print_pending()
         assert "[distill] the training has ended after epoch 2" in capsys.readouterr().out
         assert cli.main(["inspect", "nowhere.pth"]) == 2  # an error that kd reports in one line

@@ -251,13 +251,13 @@ class TestHosts:
         for given in ({}, {"teacher_cache": str(tmp_path / "cache")}):
             options = distil_options(teachers, model=name, distill="pixel,srp", **given)
             model = set_up(cls, options)
-            seen = passes(model._distilled[0].teacher)
+            seen = passes(model._run.pairs[0].teacher)
             for seed in (0, 1, 0, 1):
                 train_step(model, 1, seed)
             assert seen == ([1] * 4 if not given else [1] * 2)
             weights.append(flat(model.netG.state_dict() if name == "pix2pix" else model.netG_A.state_dict()))
         assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
-        assert len(entries(tmp_path / "cache")) == 2 * len(model._distilled)
+        assert len(entries(tmp_path / "cache")) == 2 * len(model._run.pairs)
 
     @pytest.mark.parametrize(
         ("given", "message"),

@@ -23,7 +23,7 @@ from torch import nn
 from ..errors import ArgumentError
 from ..losses import Schedule, WeightedTerm, build_terms
 from ..losses.layout import keep_layout
-from ..networks.taps import Call, Recorder, Tap, default_taps, read_taps, resolve_taps
+from ..networks.taps import Call, Recorder, Tap, default_taps, read_taps, resolve_taps, unwrap
 from .adapters import make_adapters
 from .precision import HalfPrecision
 from .teacher_cache import TeacherCache
@@ -54,8 +54,12 @@ class Distillation:
         return functools.reduce(torch.add, self.losses.values())
 
 
-class Distiller:
+class Distiller(nn.Module):
     """Compare a student generator with a frozen teacher.
+
+    As a module it holds nothing of the student's: ``to()`` moves teacher and adapters, ``parameters()`` are the
+    adapters', for the student's optimizer, and ``state_dict()`` has what a training must save: the adapters, and the
+    networks that terms have drawn at random.
 
     Args:
         student: the network in training; may be wrapped (DataParallel, DDP, compiled).
@@ -72,9 +76,8 @@ class Distiller:
 
     Attributes:
         epoch: what the schedules of the weights go by; to be set by the loop, from 1 on, where a weight changes.
-        adapters: the learnt 1x1 convolutions of terms that need them (``feature``, ``gram``). Give their parameters
-            to the optimizer of the student; they are no part of it. They are made where the student is, so move it
-            to its device first.
+        adapters: the learnt 1x1 convolutions of terms that need them (``feature``, ``gram``); they are made where the
+            student is.
 
     Raises:
         ArgumentError: unknown terms, options or modules; taps that are none; a teacher that requires grad, or one in
@@ -94,8 +97,9 @@ class Distiller:
     ) -> None:
         if any(parameter.requires_grad for parameter in teacher.parameters()):
             raise ArgumentError("the teacher requires grad: freeze it with teacher.requires_grad_(False)")
-        self.student = student
-        self.teacher = teacher
+        super().__init__()
+        # Not as submodules, whose parameters and states would be the distiller's.
+        self._networks = {"student": student, "teacher": teacher}
         self.terms = _built(terms, options)
         self.epoch = 1.0
         reading = [name for name, weighted in self.terms.items() if weighted.term.reads == "features"]
@@ -118,6 +122,41 @@ class Distiller:
                 if self.terms[name].term.adapts
             }
         )
+
+    @property
+    def student(self) -> nn.Module:
+        """The network in training."""
+        return self._networks["student"]
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The frozen network."""
+        return self._networks["teacher"]
+
+    def follow(self, student: nn.Module) -> None:
+        """Take the student in another wrapping (DataParallel, DDP): some hosts wrap their networks late."""
+        if unwrap(student) is unwrap(self.student):
+            self._networks["student"] = student
+
+    def drawn_networks(self) -> dict[str, nn.Module]:
+        """Return the networks that terms have drawn at random, by term."""
+        networks = {name: weighted.term.drawn() for name, weighted in self.terms.items()}
+        return {name: network for name, network in networks.items() if network is not None}
+
+    def get_extra_state(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Return the states of the networks drawn at random; part of ``state_dict()``."""
+        return {name: network.state_dict() for name, network in self.drawn_networks().items()}
+
+    def set_extra_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
+        """Restore what :meth:`get_extra_state` returned; part of ``load_state_dict()``."""
+        for name, network in self.drawn_networks().items():
+            if name in state:
+                network.load_state_dict(state[name])
+
+    def _apply(self, function: Any, recurse: bool = True) -> Distiller:
+        self.teacher._apply(function)  # type: ignore[no-untyped-call]
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def record(self) -> Recorder:
         """Return a context manager; calls of the student inside it can be distilled afterwards."""
@@ -159,7 +198,7 @@ class Distiller:
                 try:
                     values.append(term(features, teacher_features[tap.teacher]))
                 except ArgumentError as error:
-                    raise ArgumentError(f"{name} at {tap}: {error}") from error
+                    raise ArgumentError(f"{name} at {tap}: {error}", argument=error.argument) from error
             return torch.stack(values).mean()
         source = (call.input,) if term.reads == "translation" else ()
         value: torch.Tensor = term(call.output, teacher_output, *source)
@@ -182,7 +221,7 @@ class Distiller:
     def _all_taps(self) -> set[Tap]:
         return {tap for taps in self.taps.values() for tap in taps}
 
-    def __call__(self, images: torch.Tensor) -> Distillation:
+    def forward(self, images: torch.Tensor) -> Distillation:
         """Run the student on images (B, C, H, W) in [-1, 1] and distil the call."""
         with self.record() as recorder:
             self.student(images)

@@ -81,7 +81,9 @@ class HalfPrecision:
         def enter(module: nn.Module, arguments: Any, named: Any) -> Any:
             stack = _open.__dict__.setdefault("stack", [])
             if not stack and autocast_dtype(self._kind):
-                raise ArgumentError("the host runs its networks in mixed precision itself: leave --amp out")
+                raise ArgumentError(
+                    "the network is called under autocast already: leave one of the two out", argument="half"
+                )
             if self.scales and torch.is_grad_enabled():
                 self._unscale_parameters(module)  # those that have come since
                 if not stack:
@@ -174,8 +176,9 @@ def autocast_dtype(kind: str) -> torch.dtype | None:
 def _refuse_alone(module: nn.Module, arguments: Any) -> None:
     if torch.is_grad_enabled() and not _open.__dict__.get("stack"):
         raise ArgumentError(
-            f"the host calls a part of a network alone, a {type(module).__name__}, and fp16 would not scale its "
-            f"gradients: use --amp bf16"
+            f"a part of a network is called alone, a {type(module).__name__}, and fp16 would not scale its "
+            f"gradients: use bf16",
+            argument="half",
         )
 
 
@@ -195,6 +198,7 @@ class _Scale(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         if torch.is_grad_enabled():
             raise ArgumentError(
-                "fp16 scales gradients, so a loss cannot be made of them, as --gan_mode wgangp does: use --amp bf16"
+                "fp16 scales gradients, so a loss cannot be made of them, as a gradient penalty does: use bf16",
+                argument="half",
             )
         return (gradient.float() * ctx.factor()).to(ctx.dtype), None, None

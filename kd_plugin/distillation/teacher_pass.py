@@ -83,7 +83,8 @@ class TeacherPass:
         except Exception as error:
             if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise ArgumentError(
-                    f"the teacher cannot be compiled here ({in_one_line(error, 160)}): leave --teacher_compile out"
+                    f"the teacher cannot be compiled here ({in_one_line(error, 160)}): run it as it is",
+                    argument="compile",
                 ) from error
             raise
         finally:

@@ -53,7 +53,7 @@ def discriminator_loss(
     if min(student.shape[2:]) < discriminator.smallest_side:
         raise ArgumentError(
             f"the discriminator takes images of {discriminator.smallest_side} pixels or more, got "
-            f"{student.shape[3]}x{student.shape[2]}: leave the term out of --distill, or train on larger crops"
+            f"{student.shape[3]}x{student.shape[2]}: leave the term out, or train on larger crops"
         )
     paired = discriminator.input_nc == joined
     if paired and (len(source), source.shape[2:]) != (len(student), student.shape[2:]):
@@ -107,7 +107,7 @@ class DiscriminatorLoss(Term):
                 found = f"'{self.file}' is no file" if self.file else "none is named"
                 raise ArgumentError(
                     f"the term discriminator needs the teacher's discriminator, and {found}: give its *_net_D*.pth "
-                    f"with --discriminator_file"
+                    f"as discriminator_file"
                 )
             self.network = load_discriminator(self.file)
 

@@ -6,8 +6,8 @@ with :math:`\phi_l` the features of a frozen network at the layers named.
 
 Source: the feature reconstruction loss of Johnson, Alahi and Fei-Fei, ECCV 2016, there of one layer of VGG-16,
 relu2_2. The network is the user's to name, so nothing is downloaded and no package is needed for it: a function that
-builds it, such as ``torchvision.models:vgg16`` (with ``--perceptual_weights`` the file of its state dict, and
-``--perceptual_layers features.8`` for Johnson's layer), or the ``.pth`` of a generator. Where a function's weights
+builds it, such as ``torchvision.models:vgg16`` (with ``perceptual_weights`` the file of its state dict, and
+``perceptual_layers`` ``features.8`` for Johnson's layer), or the ``.pth`` of a generator. Where a function's weights
 come from has to be said: a network of random weights gives a loss as well, but another one.
 """
 
@@ -59,12 +59,12 @@ def perceptual_loss(
     """
     check_images(student, teacher)
     if not layers:
-        raise ArgumentError("no layer is named: give modules whose features to compare (--perceptual_layers)")
+        raise ArgumentError("no layer is named: give modules whose features to compare (perceptual_layers)")
     if scaling not in get_args(PerceptualInput):
         raise ArgumentError(unknown_name("perceptual_input", str(scaling), get_args(PerceptualInput)))
     if scaling == "imagenet" and student.shape[1] not in (1, 3):
         raise ArgumentError(
-            f"ImageNet networks take colour images, these have {student.shape[1]} channels: --perceptual_input image "
+            f"ImageNet networks take colour images, these have {student.shape[1]} channels: perceptual_input image "
             f"hands them on as they are"
         )
     dtype = common_dtype(student, teacher)

@@ -78,9 +78,8 @@ def semantic_relation_loss(
         ArgumentError: batch or spatial sizes differ (both shapes are in the message), or ``size`` is larger than
             an encoding.
     """
-    hint = "--srp_size or --srp_layers"
     student_features, teacher_features = check_features(
-        student_features, teacher_features, same_size=size is None, hint=hint
+        student_features, teacher_features, same_size=size is None, remedy=", or give srp_size"
     )
     with without_autocast(student_features):
         dtype = common_dtype(student_features, teacher_features)
@@ -90,7 +89,8 @@ def semantic_relation_loss(
         if pair[0].shape[2:].numel() == 1:
             raise ArgumentError(
                 "the relation term needs more than one pixel, but the encoding is 1x1, where every relation is 1: "
-                "tap an earlier module (--srp_layers)"
+                "read an earlier module",
+                argument="taps",
             )
         student, teacher = (features.flatten(2).transpose(1, 2).contiguous() for features in pair)  # (B, N, C)
         value: torch.Tensor = _Relation.apply(student, teacher)  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4)
     if len(student) * grid**2 < 2:
         raise ArgumentError(
             "similarity compares the pictures of a batch, and here is one picture in one part, always similar to "
-            "itself: give --similarity_grid 2 or more, or --batch_size 2 or more"
+            "itself: give similarity_grid 2 or more, or a batch size of 2 or more"
         )
     if grid > min(student.shape[2:]):
         raise ArgumentError(

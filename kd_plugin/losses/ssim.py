@@ -45,7 +45,7 @@ def ssim_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     if min(student.shape[2:]) < _SIDE:
         raise ArgumentError(
             f"ssim looks through windows of {_SIDE} x {_SIDE} pixels, the images are "
-            f"{student.shape[3]}x{student.shape[2]}: leave ssim out of --distill, or train on larger crops"
+            f"{student.shape[3]}x{student.shape[2]}: leave ssim out, or train on larger crops"
         )
     dtype = common_dtype(student, teacher)
     s, t = student.to(dtype), teacher.to(dtype)

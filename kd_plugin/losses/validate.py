@@ -39,7 +39,7 @@ def check_features(
     *,
     same_size: bool = True,
     same_channels: bool = False,
-    hint: str = "--distill_taps",
+    remedy: str = "",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Check that two feature maps (B, C, H, W) can be compared.
 
@@ -47,7 +47,7 @@ def check_features(
         The two, such that their gradients arrive in their own layout (:mod:`kd_plugin.losses.layout`).
 
     Raises:
-        ArgumentError: with both shapes, and the option that mends it as ``hint``.
+        ArgumentError: with both shapes; ``remedy`` is added, and ``argument`` is ``"taps"``.
     """
     check_images(student)
     check_images(teacher)
@@ -64,7 +64,8 @@ def check_features(
     if unequal:
         raise ArgumentError(
             f"the features do not fit: the student's are {own}, the teacher's {other} (B, C, H, W); choose modules "
-            f"of the same {' and '.join(unequal)} ({hint})"
+            f"of the same {' and '.join(unequal)}{remedy}",
+            argument="taps",
         )
     return keep_layout(student), keep_layout(teacher)
 

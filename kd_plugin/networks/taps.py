@@ -223,8 +223,9 @@ def place_names(network: nn.Module, role: str = "network", beside_resnet: bool =
         }
     some = ", ".join(name for name in names if name and "." not in name.replace("model.", "", 1))
     raise ArgumentError(
-        f"cannot tell encoder and decoder of the {role} apart ({type(network).__name__}): name modules with "
-        f"--distill_taps, or --srp_layers for srp, for instance {some or ', '.join(names[1:6])}"
+        f"cannot tell encoder and decoder of the {role} apart ({type(network).__name__}): name modules to "
+        f"read, for instance {some or ', '.join(names[1:6])}",
+        argument="taps",
     )
 
 

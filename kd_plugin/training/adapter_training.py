@@ -76,7 +76,7 @@ def load_adapters(adapters: Mapping[str, nn.ModuleDict], folder: Path, epoch: in
             except RuntimeError:
                 raise CheckpointError(
                     f"{file}: its adapters of {name} for {net} are of other layers than this run reads: give the "
-                    f"same --distill_taps and --teacher as before, or move the file away to start them afresh"
+                    f"same taps and teacher as before, or move the file away to start them afresh"
                 ) from None
 
 

@@ -151,9 +151,9 @@ class Guard:
         of = " and ".join(f"net{name}" for name in own) or "a network"
         reason = " and ".join(named) or f"a gradient of {of} is not finite"
         if bad > self._most:
-            advice = "look at the pictures and the learning rate, or give the term a smaller --lambda"
+            advice = "look at the pictures and the learning rate, or give the term a smaller weight"
             if self._half and self._half.scales and terms_finite:
-                advice = "even with a loss scale of 1: try --amp bf16"
+                advice = "even with a loss scale of 1: use bf16"
             raise TrainingError(
                 f"{self._where}: {reason}, as in {bad - 1} steps before it: {advice}; the student is as it was before"
             )

@@ -10,45 +10,47 @@ from typing import Any
 
 from torch import distributed, nn
 
+from ..distillation.distiller import Distiller
 from ..distillation.precision import HalfPrecision
 from ..processes import is_main_process, process_count, process_rank, say, several_processes
 from .replay import Replay, fold
 from .rng import get_random_numbers, set_random_numbers
 from .saving import clear_save_errors, finish_save, saving_whole_files
 from .state import RunState, capture, capture_process, is_of, restore, restore_pools
+from .steps import Moment, Steps
 
-__all__ = ["Keeper"]
+__all__ = ["Checkpointer"]
 
 
-class Keeper:
-    """Watches a training go by, and saves its state whenever the host saves ``latest``.
+class Checkpointer:
+    """Saves the state of a training whenever its loop saves ``latest``, and restores it in a run that continues it.
 
     Args:
         model: the host's model.
         folder: of the experiment.
         loads: what the networks that the run continues are called by, such as ``latest``; "" if it continues none.
         record: name of the student's record.
-        adapters: gives the learnt adapters by generator, once there are any.
+        distillers: by generator; filled when the networks are set up.
+
+    Attributes:
+        steps: where the training is.
+        half: the precision that the networks run in, to be set when it is known.
     """
 
     def __init__(
-        self, model: Any, folder: Path, loads: str, record: str, adapters: Callable[[], Mapping[str, nn.Module]]
+        self, model: Any, folder: Path, loads: str, record: str, distillers: Mapping[str, Distiller]
     ) -> None:
-        self._model, self._folder, self._adapters = model, folder, adapters
+        self._model, self._folder, self._distillers = model, folder, distillers
         self._loads, self._record = loads, record
+        self.steps = Steps()
+        self.half: HalfPrecision | None = None
         self._state: RunState | None = None
-        self.half: HalfPrecision | None = None  # that the networks run in, to be set when it is known
-        self.stepped_once = False  # in this process
-        self._epoch, self._iteration = 0, 0
         self._epoch_numbers: dict[str, Any] = {}  # the random numbers before the batches of the epoch were drawn
         self._batch: Any = None  # the one that is being trained
         # Those of the epoch: how many were trained, and a digest of their pictures' names.
         self._batches, self._seen, self._batches_epoch = 0, "", 0
         self._replay: Replay | None = None
-        self._lr_first = False  # whether the host sets the learning rate before an epoch, not after it
-        self._updated = False  # whether it has done so since the last step
         self._lr_epoch_count = 1
-        self._written: bool | None = None  # since the last step: whether the state is of an epoch's end
         self._drawn: dict[str, Any] | None = None  # the random numbers, where they have gone on before the setup
 
     def before_data(self) -> None:
@@ -114,14 +116,14 @@ class Keeper:
             say("note: the saved state is of other weights than latest_net_*.pth: optimizers start afresh")
             return None
         exact = opt.epoch_count == state.next_epoch
-        restore(self._model, state, self._adapters(), exact)
+        restore(self._model, state, self.adapters, self._drawn_networks, exact)
         own = self._of_this_process(state)
         if own is not None:
             restore_pools(self._model, own)
         if self.half and self.half.scales and state.loss_scale:
             self.half.scale, self.half.growth = state.loss_scale
         if not exact:
-            say(f"continuing at --epoch_count {opt.epoch_count} as asked, with the optimizers of epoch {state.epoch}")
+            say(f"continuing at epoch {opt.epoch_count} as asked, with the optimizers of epoch {state.epoch}")
             return None
         self._lr_epoch_count = state.lr_epoch_count
         if own is not None:
@@ -141,7 +143,7 @@ class Keeper:
             say("note: this host draws its first pictures before, so they are not those of an unbroken run")
         last = getattr(opt, "n_epochs", 0) + getattr(opt, "n_epochs_decay", 0)
         if last and opt.epoch_count > last:
-            say(f"note: all {last} epochs are trained: a larger --n_epochs trains on")
+            say(f"note: all {last} epochs are trained: a larger n_epochs trains on")
         return state.lr_ahead
 
     def _of_this_process(self, state: RunState) -> RunState | None:
@@ -163,16 +165,16 @@ class Keeper:
         """Whether the last batch was passed over, so that the host has nothing to show of it."""
         return self._replay is not None
 
-    def pass_over(self) -> tuple[int, int] | None:
+    def pass_over(self) -> bool:
         """Take note of a batch that was trained before the save and is not trained again.
 
         Returns:
-            After the last of them the epoch and how many of its steps are made, else None.
+            Whether it was the last of them.
         """
         assert self._replay is not None and self._state is not None
         self._count_batch(self._state.epoch)
         if not self._replay.pass_over():
-            return None
+            return False
         if self._state.seen not in ("", self._seen):
             say(
                 "note: the data set gives other pictures than before the save, so the rest of the epoch is not that "
@@ -180,9 +182,9 @@ class Keeper:
             )
         if self._state.random_numbers:
             set_random_numbers(self._state.random_numbers)
-        self.stepped(*self._state.place[:2])
-        say(f"continuing with step {self._iteration + 1} of epoch {self._epoch}")
-        return self._epoch, self._iteration
+        self.steps.resume(*self._state.place[:2])
+        say(f"continuing with step {self.steps.iteration + 1} of epoch {self.steps.epoch}")
+        return True
 
     def drew(self, batch: Any) -> None:
         """Take note of the batch that the host trains next."""
@@ -197,7 +199,7 @@ class Keeper:
 
     def trained(self) -> None:
         """Take note that the batch has been trained, in one step or several."""
-        self._count_batch(self._epoch)
+        self._count_batch(self.steps.epoch)
 
     def _count_batch(self, epoch: int) -> None:
         if epoch != self._batches_epoch:
@@ -205,35 +207,16 @@ class Keeper:
         self._batches += 1
         self._seen = fold(self._seen, self._batch)
 
-    def stepped(self, epoch: int, iteration: int) -> None:
-        """Take note of a training step."""
-        self._epoch, self._iteration = epoch, iteration
-        self.stepped_once = True
-        self._updated = False
-        self._written = None
-
-    def lr_updated(self) -> tuple[int, int] | None:
-        """Take note that the host has set the learning rate: after an epoch, or before the next.
-
-        Returns:
-            The epoch and how many of its steps were made, if that epoch has ended before all batches up to the save
-            were passed over; else None.
-        """
-        missed = None
+    def set_learning_rate(self) -> None:
+        """Take note that the host has set the learning rate: after an epoch, or before the next."""
         if self._replay is not None and self._state is not None and self._replay.begun and self._replay.left:
-            missed = self._state.place[:2]
+            self.steps.resume(*self._state.place[:2])
             self._end_replay()
-            self.stepped(*missed)
             say("note: the data set has fewer batches than before the save: continuing with the next epoch")
         if not self.replaying:
             self._epoch_numbers = get_random_numbers()
-        if not self.stepped_once:
-            self._lr_first = True
-            return None
-        self._updated = True
-        if self._written is not None and not (self._lr_first and self._written):
+        if self.steps.set_learning_rate():
             self._rewrite()
-        return missed
 
     def save(self, epoch: int | str, host_saves: Callable[[], Any], more: Callable[[Path], None]) -> Any:
         """Let the host save its networks, with the state of the run beside them.
@@ -253,8 +236,8 @@ class Keeper:
         """
         if self.replaying:
             return None
-        stateful = epoch == "latest" and self.stepped_once
-        ended = self._updated or str(epoch).isdecimal()
+        stateful = epoch == "latest" and self.steps.moment is not Moment.NOT_STARTED
+        ended = self.steps.between_epochs
         if not is_main_process():
             returned = host_saves()
             if stateful:
@@ -273,36 +256,49 @@ class Keeper:
                 if stateful:
                     self._capture(ended).write(place)
         if stateful:
-            self._written = ended
-        elif self._written is False and ended:
+            self.steps.save()
+        elif str(epoch).isdecimal() and self.steps.end_epoch():
             self._rewrite()
         return returned
+
+    @property
+    def adapters(self) -> dict[str, nn.ModuleDict]:
+        """The learnt adapters by generator."""
+        return {net: distiller.adapters for net, distiller in self._distillers.items() if len(distiller.adapters)}
+
+    @property
+    def _drawn_networks(self) -> dict[str, nn.Module]:
+        return {
+            f"{net}.{name}": network
+            for net, distiller in self._distillers.items()
+            for name, network in distiller.drawn_networks().items()
+        }
 
     def _rewrite(self) -> None:
         """Write the state anew, when an epoch turns out to have ended with the last save."""
         with clear_save_errors(self._folder, "latest"):
             self._capture(True).write(self._folder, process_rank())
-        self._written = True
 
     def _capture(self, complete: bool) -> RunState:
         if self.half:
             self.half.update()
-        ahead = int(self._updated or not complete) if self._lr_first else -int(complete and not self._updated)
+        steps, updated = self.steps, self.steps.between_epochs
+        ahead = int(updated or not complete) if steps.lr_first else -int(complete and not updated)
         progress = {
-            "epoch": self._epoch,
-            "iteration": self._iteration,
+            "epoch": steps.epoch,
+            "iteration": steps.iteration,
             "complete": complete,
             "lr_ahead": ahead,
             "lr_epoch_count": self._lr_epoch_count,
             "lr": getattr(self._model.opt, "lr", 0.0),
             "epoch_random_numbers": {} if complete else self._epoch_numbers,
-            "batches": self._batches if self._batches_epoch == self._epoch else 0,
+            "batches": self._batches if self._batches_epoch == steps.epoch else 0,
             "seen": self._seen,
             "processes": process_count(),
             "loss_scale": (self.half.scale, self.half.growth) if self.half and self.half.scales else None,
         }
         if is_main_process():
-            return capture(self._model, self._adapters(), **progress)
+            return capture(self._model, self.adapters, self._drawn_networks, **progress)
         return capture_process(self._model, **progress)
 
 

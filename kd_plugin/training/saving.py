@@ -37,8 +37,8 @@ def clear_save_errors(folder: Path, what: int | str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not re.search("inline_container|PytorchStreamWriter", str(error)):
             raise
         raise HostError(
-            f"cannot save {what} in {folder} ({first_line(error, 100)}): make room, or the folder writable, and go "
-            f"on with --continue_train; what was saved there before is whole"
+            f"cannot save {what} in {folder} ({first_line(error, 100)}): make room, or the folder writable, and "
+            f"continue the training; what was saved there before is whole"
         ) from error
 
 

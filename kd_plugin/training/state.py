@@ -127,7 +127,9 @@ def capture_process(model: Any, **progress: Any) -> RunState:
     return RunState(**progress, pools=pools, random_numbers=get_random_numbers())
 
 
-def capture(model: Any, adapters: Mapping[str, nn.Module], **progress: Any) -> RunState:
+def capture(
+    model: Any, adapters: Mapping[str, nn.Module], drawn: Mapping[str, nn.Module], **progress: Any
+) -> RunState:
     """Return the state of a host's model; ``progress`` are the fields of the state that are no tensors."""
     networks = {name: unwrap(getattr(model, f"net{name}")).state_dict() for name in model.model_names}
     return replace(
@@ -137,7 +139,7 @@ def capture(model: Any, adapters: Mapping[str, nn.Module], **progress: Any) -> R
         optimizers=[optimizer.state_dict() for optimizer in model.optimizers],
         schedulers=[scheduler.state_dict() for scheduler in getattr(model, "schedulers", [])],
         scalers={name: scaler.state_dict() for name, scaler in scalers_of(model).items()},
-        terms={name: network.state_dict() for name, network in model.drawn_networks().items()},
+        terms={name: network.state_dict() for name, network in drawn.items()},
     )
 
 
@@ -150,13 +152,20 @@ def restore_pools(model: Any, state: RunState) -> None:
                 pool.num_imgs = len(pool.images)
 
 
-def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with_schedule: bool) -> None:
+def restore(
+    model: Any,
+    state: RunState,
+    adapters: Mapping[str, nn.Module],
+    drawn: Mapping[str, nn.Module],
+    with_schedule: bool,
+) -> None:
     """Bring a host's model, set up and with its networks loaded, to a state, its image pools aside.
 
     Args:
         model: the host's.
         state: what to bring it to.
         adapters: the learnt adapters by generator.
+        drawn: the networks that terms have drawn at random, by generator and term.
         with_schedule: whether learning rates go on as well, or are those of a fresh run.
 
     Raises:
@@ -175,7 +184,7 @@ def restore(model: Any, state: RunState, adapters: Mapping[str, nn.Module], with
         for name, module in adapters.items():
             known = {key: t for key, t in state.adapters.get(name, {}).items() if key in fresh[name]}
             module.load_state_dict({**fresh[name], **known})
-        for name, network in model.drawn_networks().items():
+        for name, network in drawn.items():
             if name in state.terms:
                 network.load_state_dict(state.terms[name])
         if with_schedule:

@@ -17,10 +17,12 @@ from typing import IO
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 LAUNCH = str(REPOSITORY / "tests" / "helpers" / "launch.py")  # starts a host's script
 TIMEOUT = 300
+allowed = True  # whether the test that runs may start commands, which is slow
 
 
 def environment(form: str = "2025", **more: str) -> dict[str, str]:
     """The environment of a command in a host's form: the plugin is importable, and there is one thread."""
+    assert allowed, "a test that starts commands is slow: mark it so, and make unit leaves it out"
     env = dict(os.environ, HOST_FORM=form or "2025", OMP_NUM_THREADS="1", PYTHONPATH=str(REPOSITORY),
                PYTHONHASHSEED="0", **more)  # fmt: skip
     env.pop("PYTHONSTARTUP", None)

@@ -20,7 +20,7 @@ from ...metrics.cost import count_parameters
 from ...processes import say
 from ...students import RECORD_NAME
 from ..repository.folder import find_host
-from .distilled import Distilled
+from .distilled_pair import DistilledPair
 from .how_to_test import HowToTest
 
 __all__ = ["Summary", "is_script"]
@@ -40,7 +40,7 @@ class Summary:
     """
 
     def __init__(
-        self, opt: Any, folder: Path, distilled: Sequence[Distilled], nets: Sequence[str], commands: HowToTest
+        self, opt: Any, folder: Path, distilled: Sequence[DistilledPair], nets: Sequence[str], commands: HowToTest
     ) -> None:
         self._opt, self._folder, self._nets, self._commands = opt, folder, nets, commands
         self._sizes = {

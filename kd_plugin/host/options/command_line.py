@@ -14,9 +14,46 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ...errors import KDError, OptionError
-from .distill import are_in, flags
+from .distill import add_options, are_in, flags
 
-__all__ = ["check_commas", "complete_options", "end", "explain_errors", "given_options", "misspelt"]
+__all__ = ["CommandLine", "check_commas", "complete_options", "end", "explain_errors", "misspelt"]
+
+
+class CommandLine:
+    """A host's parser while options are gathered: what they are so far, and which were given.
+
+    Args:
+        parser: the host's.
+    """
+
+    def __init__(self, parser: ArgumentParser) -> None:
+        self.parser = parser
+        self._opt: Namespace | None = None
+        self._given: dict[str, Any] | None = None
+
+    @property
+    def opt(self) -> Namespace:
+        """The options as they are now, defaults filled in."""
+        if self._opt is None:
+            self._opt = self.parser.parse_known_args()[0]
+        return self._opt
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that are on the command line, by the rules of argparse."""
+        if self._given is None:
+            self._given = _given_options(self.parser)
+        return self._given
+
+    def set_defaults(self, **defaults: Any) -> None:
+        """Change the values of options that were not given."""
+        self.parser.set_defaults(**defaults)
+        self._opt = None
+
+    def add_options(self) -> None:
+        """Add the plugin's options."""
+        add_options(self.parser)
+        self._opt = self._given = None
 
 
 def end(parser: ArgumentParser, message: object) -> NoReturn:
@@ -84,7 +121,7 @@ def check_commas(parser: ArgumentParser) -> None:
             raise OptionError(f"--distill {' '.join(words)}: separate terms with commas: --distill {terms}")
 
 
-def given_options(parser: ArgumentParser) -> dict[str, Any]:
+def _given_options(parser: ArgumentParser) -> dict[str, Any]:
     """Return the options that are on the command line, by the rules of argparse."""
     defaults, of_parser = [(action, action.default) for action in parser._actions], parser._defaults
     try:

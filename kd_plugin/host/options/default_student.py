@@ -1,8 +1,9 @@
-"""The size of a student that the command line does not name."""
+"""The student that the command line does not name: like its teacher, three eighths as wide."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
+from typing import Any
 
 from torch import nn
 
@@ -11,38 +12,50 @@ from ...metrics.cost import count_parameters
 from ...networks.generator import GeneratorSpec
 from ...processes import say
 from ...students import is_registered
-from .command_line import complete_options, given_options
+from .command_line import CommandLine, complete_options
 from .distill import DistillConfig
 from .student import StudentOptions
 
-__all__ = ["check_smaller", "complete_student"]
+__all__ = ["check_smaller", "complete_student", "keep_from_teacher"]
 
 _MARK = "default_student"  # true among the options of a run whose student nobody has named
 
 
-def complete_student(parser: ArgumentParser, teacher: GeneratorSpec | None, continued: bool, recorded: bool) -> None:
+def keep_from_teacher(line: CommandLine, teacher: GeneratorSpec) -> None:
+    """Make what the teacher is the default of the host's own options: architecture, norm and dropout.
+
+    What is named on the command line stays as it is.
+    """
+    opt = line.opt
+    kept: dict[str, Any] = {"netG": teacher.netG, "norm": teacher.norm, "normG": teacher.norm}
+    if teacher.dropout is not None:
+        kept["no_dropout"] = not teacher.dropout
+    line.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
+
+
+def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued: bool, recorded: bool) -> None:
     """Have the student's options given to the host under its own names when all options are known.
 
     Args:
-        parser: the host's, with the options of the model.
+        line: the options so far, those of the model among them.
         teacher: what the first teacher is, if its file tells.
         continued: whether the run goes on with a student, which then stays as it is.
         recorded: whether that student has a record.
     """
-    width = parser.get_default("ngf")
+    width = line.parser.get_default("ngf")
 
     def complete(opt: Namespace) -> None:
-        config = DistillConfig.from_namespace(opt)
+        config = DistillConfig.from_namespace(opt)  # now, as a subclass may have set defaults since
         if config is None:
             return
         if getattr(opt, "suffix", ""):  # the folder of the run keeps the name it is found by in a test
             opt.suffix = opt.suffix.format(**vars(opt))
         config.student.apply(opt, teacher, recorded)
-        named = "ngf" in given_options(parser) or parser.get_default("ngf") != width  # a subclass has named it since
+        named = "ngf" in line.given or line.parser.get_default("ngf") != width  # a subclass has named it since
         if not continued and not named:
             _choose_width(opt, config.student, teacher)
 
-    complete_options(parser, complete)
+    complete_options(line.parser, complete)
 
 
 def _choose_width(opt: Namespace, student: StudentOptions, teacher: GeneratorSpec | None) -> None:

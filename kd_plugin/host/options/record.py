@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import CheckpointError, OptionError
 from ...processes import say
 from ...students import RECORD_NAME, StudentRecord, StudentRequest
-from .command_line import given_options
+from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, loaded_epoch
 from .student import StudentOptions
 
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 
-def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
+def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
     """Return the class of the model that a student was trained with, if the command line names no ``--model``.
 
-    To be called before the model's own options are added. The recorded model becomes the parser's default.
+    To be called before the model's own options are added. The recorded model becomes the default.
 
     Args:
         cls: class of the model that the host has chosen.
-        parser: the host's, with its basic options.
+        line: the host's basic options.
         is_train: whether the run is a training; one that continues nothing has no record.
 
     Returns:
@@ -45,7 +45,7 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
         OptionError: the command line names a model that the student was not trained with, or this host has not the
             one it was.
     """
-    opt = parser.parse_known_args()[0]
+    opt = line.opt
     if is_train and not getattr(opt, "continue_train", False):
         return None
     folder = early_folder(opt)
@@ -55,7 +55,7 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
     names = [record.model, record.model.removeprefix("distill_")]  # a patch may have been taken out since
     if opt.model in names:
         return None
-    given = given_options(parser)
+    given = line.given
     named = "model" in given
     single = named or given.get("dataset_mode") == "single" or _has_suffix(sys.argv)
     if opt.model == "test" and single:  # one generator of any model, on the pictures of a folder
@@ -73,7 +73,7 @@ def recorded_model(cls: type, parser: ArgumentParser, is_train: bool) -> Any:
             f"does not have: add models/{record.model}_model.py, or name a model of this repository with --model"
         )
     say(f"--model {name}, as {folder / RECORD_NAME} says")
-    parser.set_defaults(model=name)
+    line.set_defaults(model=name)
     return found
 
 
@@ -101,8 +101,8 @@ def _related(one: type, other: type) -> bool:
     return any("models." in module and not module.endswith(".base_model") for module, _ in first & second)
 
 
-def use_record(parser: ArgumentParser) -> StudentRecord | None:
-    """Make the options of a recorded student the parser's defaults, so that they need not be given.
+def use_record(line: CommandLine) -> StudentRecord | None:
+    """Make the options of a recorded student the defaults, so that they need not be given.
 
     Returns:
         The record, or None if there is none.
@@ -111,23 +111,23 @@ def use_record(parser: ArgumentParser) -> StudentRecord | None:
         OptionError: an option on the command line contradicts the record.
         CheckpointError: the record, or the checkpoint it describes, cannot be read.
     """
-    opt = parser.parse_known_args()[0]
+    opt = line.opt
     folder = experiment_folder(opt)
     record = current_record(opt, folder)
     if record is None:
         return None
     recorded = record.options_for(opt)
-    given = given_options(parser)
+    given = line.given
     if opt.model != "test":  # that takes the pictures of a folder, whichever way a student translates
         recorded["direction"] = record.direction
     if "model" not in given or opt.model == record.model:  # another model may have a data set of its own
         recorded["dataset_mode"] = record.dataset_mode if opt.model != "test" else None
     recorded = {name: value for name, value in recorded.items() if hasattr(opt, name) and value is not None}
-    _check_choices(parser, recorded, folder)
+    _check_choices(line, recorded, folder)
     if recorded.get("direction", getattr(opt, "direction", None)) != getattr(opt, "direction", None):
         say(f"--direction {record.direction}, as {folder / RECORD_NAME} says")
-    parser.set_defaults(**recorded)
-    filled = parser.parse_known_args()[0]
+    line.set_defaults(**recorded)
+    filled = line.opt
     if filled.model != "test" and given.get("direction", record.direction) != record.direction:
         raise _contradiction("direction", filled.direction, folder, record.direction)
     other_data = given.get("dataset_mode", record.dataset_mode) != record.dataset_mode
@@ -139,18 +139,18 @@ def use_record(parser: ArgumentParser) -> StudentRecord | None:
         _note_pictures(filled, record)
     if experiment_folder(filled) != folder:
         # The name was made of options that are now filled in: keep it as it was found.
-        action = next(a for a in parser._actions if a.dest == "suffix")
+        action = next(a for a in line.parser._actions if a.dest == "suffix")
         action.type = lambda text: text.format(**vars(opt))
     return record
 
 
-def _check_choices(parser: ArgumentParser, recorded: dict[str, Any], folder: Path) -> None:
+def _check_choices(line: CommandLine, recorded: dict[str, Any], folder: Path) -> None:
     """Check that recorded values are among those that a host allows, generators aside, of which we have more.
 
     Raises:
         CheckpointError: one is not.
     """
-    for action in parser._actions:
+    for action in line.parser._actions:
         name, choices = action.dest, action.choices
         if choices and name != "netG" and name in recorded and recorded[name] not in choices:
             listed = ", ".join(map(str, choices))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ...processes import say
 from ...students import RECORD_NAME, StudentRecord
 from ...training.saving import clear_save_errors, finish_save, is_cut_short
 from ...training.state import RunState, state_file
-from .command_line import given_options
+from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, flags, loaded_epoch
 from .record import refuse_among_checkpoints
 
@@ -28,7 +28,7 @@ _PATIENCE = 600  # seconds that a process waits for the first one to complete a 
 _TEACHERS = ("teacher", "teacher_epoch", "teacher_G_A", "teacher_G_B")
 
 
-def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
+def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
     """Make the recorded terms, weights, settings and teachers the defaults of the plugin's options.
 
     What is on the command line stays, with a note where it replaces something else; ``--distill none`` leaves all of
@@ -38,15 +38,15 @@ def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
         OptionError: a recorded teacher is gone, or its file has changed.
         CheckpointError: the record holds what is no value of an option.
     """
-    opt = parser.parse_known_args()[0]
+    opt = line.opt
     file = experiment_folder(opt) / RECORD_NAME
-    given = given_options(parser)
+    given = line.given
     if not record.distillation.get("distill"):
         return
     distill = str(given.get("distill", record.distillation["distill"]))
     if distill == NO_TERMS:
         say(f"continuing without a teacher, as {f'--distill {NO_TERMS}' if 'distill' in given else file} says")
-        parser.set_defaults(distill=NO_TERMS)
+        line.set_defaults(distill=NO_TERMS)
         return
     terms = {name.partition(":")[0] for name in split_names(distill)}
     found = _recorded(record, file)
@@ -63,7 +63,7 @@ def resume_distillation(parser: ArgumentParser, record: StudentRecord) -> None:
         if name not in given and is_function(str(value)):
             refuse_among_checkpoints(str(value), opt.checkpoints_dir, file)
     _check_teachers(record, {name: path for name, path in teachers.items() if name not in given}, file)
-    parser.set_defaults(**recorded, **teachers)
+    line.set_defaults(**recorded, **teachers)
     named = {name: given[name] for name in _TEACHERS if name in given}
     replaced = ", ".join(
         path for name, path in recorded_teachers.items() if named and (name in named or not teachers)
@@ -185,13 +185,13 @@ def check_saved(opt: Namespace) -> None:
         )
 
 
-def continue_epochs(parser: ArgumentParser) -> None:
+def continue_epochs(line: CommandLine) -> None:
     """Make the epoch a continued run goes on with the default of the host's ``--epoch_count``.
 
     Raises:
         CheckpointError: the state of the run cannot be read.
     """
-    opt = parser.parse_known_args()[0]
+    opt = line.opt
     state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
     if state is not None and hasattr(opt, "epoch_count"):
-        parser.set_defaults(epoch_count=state.next_epoch)
+        line.set_defaults(epoch_count=state.next_epoch)

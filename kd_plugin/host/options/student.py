@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,7 @@ from ...networks.generator import Conv, GeneratorSpec, parse_netG
 from ...processes import say
 from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
 
-__all__ = ["StudentOptions", "keep_from_teacher"]
+__all__ = ["StudentOptions"]
 
 Init = Literal["scratch", "teacher"]
 _USUAL_SIZE = 256  # of a picture, where the host's options do not tell
@@ -167,18 +167,6 @@ class StudentOptions:
         if not all(part.isdecimal() and int(part) for part in parts):
             raise OptionError(f"--student_widths {self.student_widths}: give whole numbers such as 24,40,96")
         return tuple(map(int, parts))
-
-
-def keep_from_teacher(parser: ArgumentParser, teacher: GeneratorSpec) -> None:
-    """Make what the teacher is the default of the host's own options: architecture, norm and dropout.
-
-    What is named on the command line stays as it is.
-    """
-    opt = parser.parse_known_args()[0]
-    kept: dict[str, Any] = {"netG": teacher.netG, "norm": teacher.norm, "normG": teacher.norm}
-    if teacher.dropout is not None:
-        kept["no_dropout"] = not teacher.dropout
-    parser.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
 
 
 def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:

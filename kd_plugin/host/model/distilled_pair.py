@@ -1,4 +1,4 @@
-"""A generator that is being distilled in a host."""
+"""A generator that is distilled in a host: its teacher, its terms, and what is recorded of it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from typing import Any
 from torch import nn
 
 from ...distillation.distiller import Distiller
+from ...distillation.precision import HalfPrecision
+from ...distillation.teacher_cache import TeacherCache
 from ...errors import OptionError
 from ...files import sha256
 from ...metrics.cost import count_parameters
-from ...networks.taps import Tap, unwrap
+from ...networks.taps import Tap
+from ...processes import say
 from ...students import StudentRecord, StudentRequest, describe, factory_of
 from ...version import __version__
+from ..options.default_student import check_smaller
 from ..options.distill import DistillConfig
 from .pair import Pair, find_pairs, network_of
+from .start import note_large_discriminator, start_from_teacher
+from .student import Built
+from .teacher_network import load_teacher_of
+from .teachers import check_channels
 
-__all__ = ["Distilled", "record_of", "refuse_replicas"]
+__all__ = ["DistilledPair", "prepare_pair", "record_of", "refuse_replicas"]
 
 
 @dataclass
-class Distilled:
+class DistilledPair:
     """A pair in training: its teacher, where that came from, and the distiller that compares the two.
 
     Attributes:
@@ -44,11 +52,9 @@ class Distilled:
         Raises:
             OptionError: it is split over GPUs, and terms read its layers.
         """
-        distiller = self.distiller
-        if student is distiller.student or unwrap(student) is not unwrap(distiller.student):
-            return
-        distiller.student = student
-        refuse_replicas(distiller)
+        if student is not self.distiller.student:
+            self.distiller.follow(student)
+            refuse_replicas(self.distiller)
 
     def __str__(self) -> str:
         """Return in a line what is distilled, from what, and with which terms."""
@@ -63,6 +69,46 @@ class Distilled:
             f"student {small / 1e6:.3f} M, {ratio} parameters; "
             f"{'; '.join([terms, *_places(distiller.taps)])}"
         )
+
+
+def prepare_pair(
+    model: Any,
+    config: DistillConfig,
+    pair: Pair,
+    file: Path,
+    built: Built,
+    half: HalfPrecision | None,
+    cache: TeacherCache | None,
+) -> DistilledPair:
+    """Load the teacher of a pair, and prepare all that is needed to compare the student with it.
+
+    Args:
+        model: the host's, with its networks set up: it may have wrapped them for several GPUs.
+        config: the plugin's options.
+        pair: the generator.
+        file: the teacher's checkpoint.
+        built: how the model's generators were built.
+        half: the precision the networks run in.
+        cache: where the teacher's images are kept.
+
+    Raises:
+        KDError: the teacher does not fit, or a term cannot read the two.
+    """
+    opt, student = model.opt, network_of(model, pair)
+    teacher = load_teacher_of(student, file, config.teacher_mode, opt, built.netG, built.calls)
+    teacher.to(model.device)
+    check_channels(pair, file, teacher, student)
+    if not getattr(opt, "continue_train", False):
+        start_from_teacher(model, pair, student, teacher, file, config.student)
+    terms, taps = config.build_terms(pair.net, file), config.taps(pair.net)
+    runs = config.cost.prepare_teacher(teacher, half)
+    distilled = DistilledPair(pair, file, teacher, Distiller(student, runs, terms, taps=taps, cache=cache, half=half))
+    refuse_replicas(distilled.distiller)
+    say(str(distilled))
+    smaller = check_smaller(opt, pair.net, student, teacher)
+    if smaller and not config.student.student_ndf and not config.student.student_netD:
+        note_large_discriminator(model, pair, student)
+    return distilled
 
 
 def refuse_replicas(distiller: Distiller) -> None:
@@ -89,9 +135,10 @@ def _places(taps: dict[str, list[Tap]]) -> list[str]:
 
 
 def record_of(
-    model: Any, opt: Any, config: DistillConfig, student: StudentRequest, distilled: Sequence[Distilled]
+    model: Any, config: DistillConfig, student: StudentRequest, distilled: Sequence[DistilledPair]
 ) -> StudentRecord:
     """Return the record of the students of a model that is set up."""
+    opt = model.opt
     return StudentRecord(
         kd_plugin=__version__,
         model=opt.model,

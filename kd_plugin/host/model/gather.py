@@ -1,0 +1,85 @@
+"""The model's part when a host gathers its options: the plugin's options, a student's record, and their checks."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...errors import KDError, OptionError
+from ..options.command_line import CommandLine, check_commas, end, explain_errors, misspelt
+from ..options.default_student import complete_student, keep_from_teacher
+from ..options.distill import DistillConfig, are_in, experiment_folder
+from ..options.excepthook import report_in_one_line
+from ..options.forgotten_model import check_model
+from ..options.record import recorded_model, use_record
+from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
+from .how_to_test import DEFAULTS
+from .teachers import check_not_overwritten, check_teacher_paths, peek_teacher
+
+__all__ = ["gather_options"]
+
+
+def gather_options(
+    cls: Any, parser: ArgumentParser, is_train: bool, host: Callable[[ArgumentParser, bool], ArgumentParser]
+) -> ArgumentParser:
+    """Add the plugin's options to a host's parser, or at test time fill in the student's from its record.
+
+    What is wrong with them ends the program in one line.
+
+    Args:
+        cls: class of the model, with the mixin.
+        parser: the host's, with its basic options.
+        is_train: whether the run is a training.
+        host: adds the options of the host's own model.
+
+    Returns:
+        The parser.
+    """
+    report_in_one_line()
+    try:
+        line = CommandLine(parser)
+        if is_train and getattr(line.opt, "continue_train", False):
+            finish_last_save(line.opt)
+        if other := recorded_model(cls, line, is_train):
+            return other.modify_commandline_options(parser, is_train)  # type: ignore[no-any-return]
+        explain_errors(parser, is_train)
+        parser = host(parser, is_train)
+        cls._host_defaults = {name: parser.get_default(name) for name in DEFAULTS}
+        _add_options(cls, CommandLine(parser), is_train)
+    except KDError as error:
+        end(parser, (misspelt(parser) if is_train else "") or error)
+    return parser
+
+
+def _add_options(cls: Any, line: CommandLine, is_train: bool) -> None:
+    continued = is_train and getattr(line.opt, "continue_train", False)
+    record = use_record(line) if continued or not is_train else None
+    named = are_in(sys.argv[1:])
+    if continued and record is None and not named:
+        check_not_distilled(line.opt)
+    if not is_train or (cls.distill_optional and record is None and not named):
+        return
+    if not named:
+        explain_errors(line.parser, is_train, resuming=True)
+    line.add_options()
+    check_commas(line.parser)
+    if continued:
+        check_saved(line.opt)
+        continue_epochs(line)
+    if record is not None:
+        resume_distillation(line, record)
+    config = DistillConfig.from_namespace(line.opt)
+    if config is not None:
+        check_not_overwritten(config, experiment_folder(line.opt))
+        check_teacher_paths(config, Path(line.opt.checkpoints_dir))
+        nets = [net for net, _ in getattr(cls, "distill_pairs", ())]
+        check_model(line.opt, nets, "model" in line.given)
+        teacher = peek_teacher(config)
+        if teacher and record is None:
+            keep_from_teacher(line, teacher)
+        complete_student(line, teacher, continued, record is not None)
+    elif not cls.distill_optional:
+        raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")

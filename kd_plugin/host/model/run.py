@@ -1,0 +1,263 @@
+"""A distillation inside a host's training, from the set-up of its networks to the last save."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map
+
+from ...distillation.attach import Attachment, attach
+from ...distillation.distiller import Distiller
+from ...errors import HostError
+from ...networks.taps import Call
+from ...processes import is_main_process, say
+from ...students import RECORD_NAME
+from ...training.adapter_training import load_adapters, save_adapters, train_adapters
+from ...training.guard import Guard
+from ...training.interrupt import Interruption
+from ...training.resume import Checkpointer
+from ...training.scaler import find_loss_scale
+from ...training.steps import Moment
+from ..options.distill import DistillConfig, loaded_epoch
+from ..options.names import naming_options
+from .distilled_pair import DistilledPair, prepare_pair, record_of
+from .how_to_test import HowToTest, model_name, training_script
+from .pair import find_pairs, network_of
+from .student import Built
+from .summary import Summary, is_script
+from .teachers import check_not_overwritten, find_teachers
+
+__all__ = ["DistillationRun"]
+
+Host = Callable[[], Any]  # a method of the host's own model, with its arguments
+
+
+class DistillationRun:
+    """Holds what a distilled training has besides the host's model; the mixin calls a method in each of the host's.
+
+    Args:
+        model: the host's, with its networks built.
+        host_class: the host's own class of it.
+        config: the plugin's options.
+        built: how its generators were built.
+
+    Attributes:
+        pairs: the generators with a teacher, once the networks are set up.
+        guard: keeps what is not finite out of the student; None until the networks are set up.
+
+    Raises:
+        OptionError: the teachers do not fit the model's generators.
+    """
+
+    def __init__(self, model: Any, host_class: type, config: DistillConfig, built: Built) -> None:
+        self._model, self._host_class, self._config, self._built = model, host_class, config, built
+        opt = model.opt
+        self._folder = Path(opt.checkpoints_dir) / opt.name
+        self._continues = bool(getattr(opt, "continue_train", False))
+        self.pairs: list[DistilledPair] = []
+        self.guard: Guard | None = None
+        self._distillers: dict[str, Distiller] = {}
+        self._attached: list[Attachment] = []
+        self._in_step = False
+        self._passed_early = False
+        self._skip_learning_rate = False
+        self._interruption = Interruption()
+        loads = loaded_epoch(opt) if self._continues else ""
+        self.checkpointer = Checkpointer(model, self._folder, loads, RECORD_NAME, self._distillers)
+        check_not_overwritten(config, self._folder)
+        pairs = find_pairs(model)
+        config.check_nets([pair.net for pair in pairs])
+        wanted = [pair for pair in pairs if config.names_for(pair.net)]
+        self._teachers = find_teachers(config, wanted, getattr(opt, "direction", "AtoB"), Path(opt.checkpoints_dir))
+        config.check_files([pair.net for pair in self._teachers])
+        for pair in self._teachers:
+            model.loss_names = [*model.loss_names, *(f"{name}{pair.suffix}" for name in config.names_for(pair.net))]
+            if pair.output in model.visual_names:  # colorization shows another form of its output
+                model.visual_names = [*model.visual_names, f"teacher_{pair.output}"]
+        if hasattr(host_class, "data_dependent_initialize"):  # it draws a batch before it sets its networks up
+            self.checkpointer.before_data()
+
+    def setup(self, host: Host, update_learning_rate: Host) -> Any:
+        """Let the host set up its networks, then load the teachers and restore the state of a continued run."""
+        model, config, checkpointer = self._model, self._config, self.checkpointer
+        checkpointer.before_setup()
+        returned = host()
+        for flag in config.idle():
+            say(f"note: --{flag} has no effect, its term is not in --distill {config.distill}")
+        for note in (*config.student.notes(), *config.cost.notes()):
+            say(f"note: {note}")
+        half, cache = config.cost.half(model.device), config.cost.cache()
+        with naming_options():
+            for pair, file in self._teachers.items():
+                self.pairs.append(prepare_pair(model, config, pair, file, self._built, half, cache))
+        students = {pair: network_of(model, pair) for pair in find_pairs(model)}
+        for pair in (pair for pair in students if pair not in self._teachers):
+            start = ", from random weights" if config.student.student_init == "teacher" else ""
+            say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone{start}")
+        for distilled in self.pairs:
+            self._distillers[distilled.pair.net] = distilled.distiller
+            train_adapters(distilled.distiller, model.optimizers, distilled.pair.net)
+        held = {name: getattr(model, f"net{name}", None) for name in model.model_names}
+        networks = {name: network for name, network in held.items() if isinstance(network, nn.Module)}
+        checkpointer.half = half
+        if half:
+            for network in networks.values():
+                half.run(network)
+        self.guard = Guard(model.optimizers, students.values(), networks, config.max_bad_steps, half)
+        if self._continues:
+            load_adapters(checkpointer.adapters, self._folder, loaded_epoch(model.opt))
+        self._record = record_of(model, config, self._built.student, self.pairs) if is_main_process() else None
+        self._skip_learning_rate = checkpointer.after_setup(update_learning_rate, self._passed_early)
+        self._interruption.watch(model)
+        self.summary = Summary(model.opt, self._folder, self.pairs, [p.net for p in students], self._how_to_test())
+        if is_script():
+            self.summary.print_at_exit()
+        return returned
+
+    def _how_to_test(self) -> HowToTest:
+        opt, by_host = self._model.opt, all(call.by_host for call in self._built.calls)
+        plain = model_name(self._host_class, opt.model) if by_host else ""
+        return HowToTest(training_script(), opt, self._model._host_defaults, plain)
+
+    def initialize(self, host: Host) -> Any:
+        """Let the host make networks that depend on a first batch; its passes are no steps."""
+        with self.checkpointer.initialising():
+            return host()
+
+    def take_batch(self, batch: Any) -> None:
+        """Take note of the batch that the host trains next."""
+        self.checkpointer.drew(batch)
+
+    def optimize(self, host: Host) -> Any:
+        """Let the host train on its batch, unless that was trained before the save that the run continues."""
+        checkpointer = self.checkpointer
+        if checkpointer.steps.moment is Moment.NOT_STARTED:  # there is nothing to save
+            self._stop_if_asked()
+        if checkpointer.replaying:
+            if checkpointer.pass_over():
+                self.summary.resume(checkpointer.steps.epoch)
+            return None
+        self._in_step = True
+        with naming_options():
+            returned = host()
+        self._in_step = False
+        checkpointer.trained()
+        self._stop_if_asked()  # here, since the host then draws the next batch, and random numbers for it
+        return returned
+
+    def show(self, host: Host) -> Any:
+        """Return what the host shows of a batch; nothing of one that was passed over."""
+        return OrderedDict() if self.checkpointer.has_trained_nothing else host()
+
+    def forward(self, host: Host) -> Any:
+        """Run the host's forward pass; in training, compute the terms and attach them to the outputs.
+
+        Raises:
+            HostError: a generator's output is not where the model says.
+        """
+        training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
+        if training and self.guard is None:
+            self._passed_early = True
+        elif training:
+            self._begin_step()
+        for distilled in self.pairs:
+            distilled.follow(network_of(self._model, distilled.pair))
+        with ExitStack() as stack:
+            recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self.pairs]
+            returned = host()
+        carrying: dict[int, torch.Tensor] = {}  # by the images without terms
+        for distilled, recorder in zip(self.pairs, recorders, strict=True):
+            pair = distilled.pair
+            output = getattr(self._model, pair.output, None)
+            call = recorder.find(output) if isinstance(output, torch.Tensor) else None
+            if call is None:
+                raise HostError(
+                    f"forward() of {type(self._model).__name__} leaves no output of net{pair.net} in "
+                    f"'{pair.output}': declare the attribute that holds its output, "
+                    f'distill_pairs = [("{pair.net}", "...")]'
+                )
+            with naming_options():
+                if training:
+                    carrying[id(output)] = self._distill(distilled, call)
+                else:
+                    setattr(self._model, f"teacher_{pair.output}", distilled.distiller.teach(call))
+        if not carrying:
+            return returned
+        return tree_map(lambda value: carrying.get(id(value), value), returned)  # hosts may compute losses from it
+
+    def _distill(self, distilled: DistilledPair, call: Call) -> torch.Tensor:
+        """Compute the terms of a generator, and return its images with the terms attached."""
+        assert self.guard is not None
+        model, pair = self._model, distilled.pair
+        result = distilled.distiller.distill(call)
+        scale = find_loss_scale(model, pair.net, result.output)
+        images, attachment = attach(result.output, result.total, scale)
+        self._attached.append(attachment)
+        setattr(model, pair.output, images)
+        setattr(model, f"teacher_{pair.output}", result.teacher_output)
+        for name, value in result.losses.items():
+            setattr(model, f"loss_{name}{pair.suffix}", value.detach())
+        self.guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
+        self.summary.look(pair.net, distilled.distiller.student, result.losses, scale)
+        return images
+
+    def _begin_step(self) -> None:
+        assert self.guard is not None
+        if not self._in_step:  # a host that trains elsewhere than in optimize_parameters
+            self._stop_if_asked()
+        if any(attachment.passes == 0 for attachment in self._attached):
+            warnings.warn(
+                "the distillation terms of the last step got no gradient: the images they are attached to "
+                f"({', '.join(d.pair.output for d in self.pairs)}) take no part in the generator's loss",
+                stacklevel=3,
+            )
+        self._attached.clear()
+        steps = self.checkpointer.steps
+        steps.step(getattr(self._model.opt, "epoch_count", 1))
+        self.guard.begin(steps.epoch, steps.iteration)
+        self.summary.step(steps.epoch, steps.iteration)
+        for distilled in self.pairs:
+            distilled.distiller.epoch = steps.epoch
+
+    def set_learning_rate(self, host: Host) -> Any:
+        """Let the host end (or, in some years, begin) an epoch, unless a continued run has made this call already."""
+        returned = None if self._skip_learning_rate else host()
+        self._skip_learning_rate = False
+        self.checkpointer.set_learning_rate()
+        return returned
+
+    def save(self, epoch: int | str, host: Host) -> Any:
+        """Let the host save its networks, with the student's record, the adapters and the state of the run."""
+        replaying = self.checkpointer.replaying
+        returned = self.checkpointer.save(epoch, host, functools.partial(self._save_beside, epoch))
+        if epoch == "latest" and not replaying:
+            self.summary.saved()
+        return returned
+
+    def _save_beside(self, epoch: int | str, folder: Path) -> None:
+        """Save what belongs to the networks of an epoch."""
+        save_adapters(self.checkpointer.adapters, folder, epoch)
+        if self._record is not None:
+            self._record.write(folder)
+
+    def _stop_if_asked(self) -> None:
+        """Save and end, between two steps, if somebody has pressed Ctrl-C."""
+        number, steps = self._interruption.asked, self.checkpointer.steps
+        if number is None:
+            return
+        self.summary.drop()
+        if steps.moment is not Moment.NOT_STARTED:
+            self._model.save_networks("latest")
+            say(f"stopped in epoch {steps.epoch} after {steps.iteration} steps, all saved: --continue_train goes on")
+        else:
+            say("stopped before the first step; what was saved before is as it was")
+        sys.exit(128 + number)

@@ -1,0 +1,68 @@
+"""Have a host build the student while it constructs its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import OptionError
+from ...students import StudentRequest
+from ..options.distill import DistillConfig
+from ..options.record import check_student, current_record, recorded_student, student_of
+from .building import BuildCall, building_students
+from .teachers import peek_teacher
+from .unreadable import explain_unreadable
+
+__all__ = ["Built", "building_student"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """How the generators of a model were built.
+
+    Attributes:
+        student: what they are, beyond what the host gives its ``define_G``.
+        calls: the calls of ``define_G``.
+        netG: the host's ``--netG``, before ``--student_netG``.
+    """
+
+    student: StudentRequest
+    calls: list[BuildCall]
+    netG: str
+
+
+@contextmanager
+def building_student(host_class: type, opt: Any, config: DistillConfig | None) -> Iterator[Built]:
+    """Within the context, a model of a host's class builds the student that the options or its record describe.
+
+    Args:
+        host_class: class of the model.
+        opt: the host's options; given what the student is, under the host's own names.
+        config: the plugin's; None if nothing is distilled, so that only a recorded student is built.
+
+    Raises:
+        OptionError: the options contradict each other or the record, or the host cannot build its networks.
+    """
+    netG = getattr(opt, "netG", "")
+    if config is None:
+        student = recorded_student(opt) or StudentRequest()
+        with building_students(host_class, student) as calls:
+            yield Built(student, calls, netG)
+        return
+    explain_unreadable(getattr(opt, "dataroot", ""))
+    folder = Path(opt.checkpoints_dir) / opt.name
+    record = current_record(opt, folder) if getattr(opt, "continue_train", False) else None
+    student = student_of(record, opt) if record else config.student.request
+    if record:
+        check_student(config.student, student, folder)
+    config.student.apply(opt, peek_teacher(config), record is not None)
+    if record:
+        record.check(opt, folder)
+    try:
+        with building_students(host_class, student) as calls:
+            yield Built(student, calls, netG)
+    except NotImplementedError as error:  # what the family raises for a name it does not know
+        raise OptionError(f"the host cannot build its networks: {error}") from error

@@ -1,0 +1,78 @@
+"""Count the epochs and steps of a training from the calls that its loop makes anyway."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+__all__ = ["Moment", "Steps"]
+
+
+class Moment(Enum):
+    """Where a training stands between two calls of its loop."""
+
+    NOT_STARTED = auto()  # no step in this process yet
+    STEPPED = auto()  # trained since the last save
+    SAVED = auto()  # saved since the last step, and nothing says that the epoch has ended
+    SAVED_END = auto()  # saved as the end of an epoch
+    BETWEEN = auto()  # the learning rate was set since the last step: the epoch has ended
+    BETWEEN_SAVED = auto()  # and that is saved
+
+
+class Steps:
+    """The epoch and step that a training is at.
+
+    Loops call their schedulers at the end of an epoch or, in some years' hosts, at its beginning, before the first
+    epoch too. So the first step after such a call begins the next epoch, unless it is the first step of all.
+
+    Attributes:
+        epoch: of the last step; 0 before the first.
+        iteration: steps of that epoch.
+        moment: what has happened since that step.
+        lr_first: whether the loop sets the learning rate before an epoch, not after it.
+    """
+
+    def __init__(self) -> None:
+        self.epoch, self.iteration = 0, 0
+        self.moment = Moment.NOT_STARTED
+        self.lr_first = False
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether the learning rate was set since the last step."""
+        return self.moment in (Moment.BETWEEN, Moment.BETWEEN_SAVED)
+
+    def step(self, first_epoch: int) -> None:
+        """Count a step that begins; ``first_epoch`` is the number of the first epoch of this process."""
+        if self.moment is Moment.NOT_STARTED:
+            self.epoch = first_epoch
+        elif self.between_epochs:
+            self.epoch += 1
+            self.iteration = 0
+        self.iteration += 1
+        self.moment = Moment.STEPPED
+
+    def resume(self, epoch: int, iteration: int) -> None:
+        """Go on behind a step of an interrupted epoch."""
+        self.epoch, self.iteration = epoch, iteration
+        self.moment = Moment.STEPPED
+
+    def set_learning_rate(self) -> bool:
+        """Count a call of the loop's schedulers; return whether the last save turns out to be of an epoch's end."""
+        before = self.moment
+        if before is Moment.NOT_STARTED:
+            self.lr_first = True
+            return False
+        saved = before in (Moment.SAVED, Moment.SAVED_END, Moment.BETWEEN_SAVED)
+        self.moment = Moment.BETWEEN_SAVED if saved else Moment.BETWEEN
+        return saved and not (self.lr_first and before is not Moment.SAVED)
+
+    def save(self) -> None:
+        """Count a save of the state."""
+        self.moment = Moment.BETWEEN_SAVED if self.between_epochs else Moment.SAVED
+
+    def end_epoch(self) -> bool:
+        """Count a save under an epoch's number, which ends it; return whether the last save was of its end too."""
+        if self.moment is not Moment.SAVED:
+            return False
+        self.moment = Moment.SAVED_END
+        return True
