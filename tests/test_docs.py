@@ -213,6 +213,7 @@ def test_example_models(patched_host: tuple[Path, str], images: Path, model: str
     assert len(list((folder / "results").rglob("*_fake_B.png"))) == 4
 
 
+@pytest.mark.slow
 def test_example_loop(tmp_path: Path) -> None:
     """It runs as its first line says, and what it minimises falls; one term alone may rise for the others."""
     save_teacher(tmp_path / "G.pth", GeneratorSpec("resnet", 3, 3, 8, 2, "batch", True, False))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.commands import Forked, environment, python, run
 
+pytestmark = pytest.mark.slow
+
 SHOWN = """import os, sys
 print(sys.argv, sys.path, os.getcwd(), sorted(os.environ.items()))
 print(__name__, sorted(globals()), __spec__ and __spec__.name, __package__, type(__loader__))

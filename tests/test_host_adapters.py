@@ -222,6 +222,7 @@ def test_the_teachers_discriminators_are_found_beside_it(models: ModuleType, tea
     assert len(losses) == len(model._run.pairs) and all(value > 0 for value in losses.values())
 
 
+@pytest.mark.slow
 def test_gradients_on_two_processes(tmp_path: Path) -> None:
     """Those of one process on the joined batch, for the student, whose terms ride on its images, and for adapters.
 

@@ -17,6 +17,8 @@ from helpers.commands import REPOSITORY, succeed
 from kd_plugin import __version__
 from kd_plugin.host.repository.model_files import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:

@@ -140,6 +140,7 @@ def start(place: tuple[Path, str], data: Path, output: Path):  # type: ignore[no
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.slow
 class TestHosts:
     def test_unusual_pictures_train(self, place: tuple[Path, str], tmp_path: Path) -> None:
         """All kinds in one data set, of two sizes."""

@@ -541,6 +541,7 @@ def test_a_device_without_the_precision(monkeypatch: pytest.MonkeyPatch) -> None
             options.prepare_teacher(networks()[0], None)
 
 
+@pytest.mark.slow
 class TestCompiledTeacher:
     """Through another backend than the default, which needs a compiler; what differs is how modules are read."""
 

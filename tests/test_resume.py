@@ -524,6 +524,7 @@ def test_a_state_with_weights_that_are_no_numbers_is_still_of_them() -> None:
     assert not is_of(model, state)
 
 
+@pytest.mark.slow
 def test_every_process_goes_on_with_its_own_pools_and_random_numbers(teachers: Path) -> None:
     """Saved inside an epoch, by processes that have seen different pictures."""
     script = teachers.parent / "script.py"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import LAUNCH, REPOSITORY, kd, python, run, succeed
-from helpers.hosts import FORMS, HOST, HOSTS, SMALL, host_arguments, imported_host, real_hosts
+from helpers.commands import LAUNCH, REPOSITORY, kd, kd_inside, python, run, succeed
+from helpers.hosts import FORMS, HOST, HOSTS, SMALL, grouped, host_arguments, imported_host, real_hosts
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks.generator import build_generator
@@ -63,7 +63,10 @@ class Host:
         return [re.findall(r"(\w+): (-?[\d.]+)", line) for line in lines]
 
 
-@pytest.fixture(scope="module", params=HOSTS)
+PLACES = grouped("runner", HOSTS)
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def host(request: pytest.FixtureRequest, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
     """A host in which a teacher of each model has been trained, by the host alone."""
     host = Host(*request.param, images, tmp_path_factory.mktemp("runs"))
@@ -117,7 +120,7 @@ class TestHosts:
 
 
 # What does not depend on the form of the embedded host is run on one of them, since starting a host takes seconds.
-ONE_FORM = [HOSTS[0], *HOSTS[len(FORMS) :]]
+ONE_FORM = [PLACES[0], *PLACES[len(FORMS) :]]
 
 
 @pytest.mark.parametrize("host", ONE_FORM, indirect=True)
@@ -322,6 +325,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 class TestScripts:
     def test_interrupted(self, folder: Path) -> None:
         """Ctrl-C: the script's own frames, and death by the signal."""
@@ -378,9 +382,9 @@ class TestCommandLine:
         with imported_host(HOST, "2025") as models:
             network = models.networks.define_G(3, 3, 24, "resnet_9blocks", "instance", False)
         torch.save(network.state_dict(), tmp_path / "latest_net_G.pth")
-        text = succeed(kd("inspect latest_net_G.pth", tmp_path)).stdout
+        text = succeed(kd_inside("inspect latest_net_G.pth", tmp_path)).stdout
         assert "resnet_9blocks" in text and "1.606 M" in text and "7.257 G at 256x256" in text
-        facts = json.loads(succeed(kd("inspect latest_net_G.pth --json --size 512", tmp_path)).stdout)
+        facts = json.loads(succeed(kd_inside("inspect latest_net_G.pth --json --size 512", tmp_path)).stdout)
         assert facts["parameters"] == sum(p.numel() for p in network.parameters())
         assert (facts["netG"], facts["ngf"], facts["norm"], facts["dropout"]) == (
             "resnet_9blocks",
@@ -401,23 +405,24 @@ class TestCommandLine:
     )
     def test_inspect_refuses(self, tmp_path: Path, arguments: str, message: str) -> None:
         (tmp_path / "latest_net_G.pth").touch()
-        result = kd(arguments, tmp_path)
+        result = kd_inside(arguments, tmp_path)
         assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
 
     def test_inspect_checks_the_size(self, tmp_path: Path) -> None:
         with imported_host(HOST, "2025") as models:
             torch.save(models.networks.define_G(3, 3, 2, "unet_128").state_dict(), tmp_path / "G.pth")
-        result = kd("inspect G.pth --size 64", tmp_path)
+        result = kd_inside("inspect G.pth --size 64", tmp_path)
         assert result.returncode == 2 and "--size 64: a unet_128 takes multiples of 128" in result.stderr
 
     def test_version_and_help(self, tmp_path: Path) -> None:
         from kd_plugin import __version__
 
-        assert __version__ in succeed(kd("--version", tmp_path)).stdout
+        assert __version__ in succeed(kd_inside("--version", tmp_path)).stdout
         for command in ("--help", "run --help", "inspect --help"):
-            assert "usage: kd" in succeed(kd(command, tmp_path)).stdout
+            assert "usage: kd" in succeed(kd_inside(command, tmp_path)).stdout
 
 
+@pytest.mark.slow
 def test_the_package_imports_no_extra() -> None:
     """scikit-image, visdom, torchvision and PyTorch's compiler stay out until something that needs them is called."""
     code = (

@@ -213,6 +213,7 @@ class TestFolder:
         with pytest.raises(KDError, match="no folder for the teacher's outputs"):
             TeacherCache(tmp_path / "file")
 
+    @pytest.mark.slow
     def test_several_processes_fill_one(self, tmp_path: Path) -> None:
         """Every entry is whole whatever the others do, and nothing else is left."""
         context = multiprocessing.get_context("spawn")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import io
 import json
 import os
 import signal
@@ -13,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import IO
+
+from kd_plugin.cli import main
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 LAUNCH = str(REPOSITORY / "tests" / "helpers" / "launch.py")  # starts a host's script
@@ -122,6 +126,20 @@ def python(command: list[str], cwd: Path, form: str = "2025") -> subprocess.Comp
 def kd(arguments: str, cwd: Path, form: str = "2025") -> subprocess.CompletedProcess[str]:
     """Run ``kd`` with arguments separated by spaces."""
     return run(["-m", "kd_plugin", *arguments.split()], cwd, form)
+
+
+def kd_inside(arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``kd`` in this process: a command that runs no script, with arguments separated by spaces."""
+    before = os.getcwd()
+    os.chdir(cwd)
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            status = main(arguments.split())
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        finally:
+            os.chdir(before)
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 
 def succeed(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 
 from kd_plugin.host.launch.import_hooks import _patch_models
 from kd_plugin.host.model import summary
@@ -37,6 +38,12 @@ HOSTS = [
     *(pytest.param((HOST, form), id=f"embedded-{form}") for form in FORMS),
     *(pytest.param((folder, ""), id=folder.name, marks=pytest.mark.hosts) for folder in real_hosts()),
 ]
+
+
+def grouped(name: str, places: list[ParameterSet]) -> list[ParameterSet]:
+    """Let one process run all tests of a host, so that what they share is trained once."""
+    return [pytest.param(*p.values, id=p.id, marks=[*p.marks, pytest.mark.xdist_group(f"{name}-{p.id}")])
+            for p in places]  # fmt: skip
 
 
 def host_arguments(folder: Path, form: str) -> dict[str, list[str]]:
