@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo bench gpu test lint types unit suite hosts patches format clean
+.PHONY: help demo bench gpu test lint types unit suite hosts docs lists patches format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -48,6 +48,12 @@ suite: $(BIN)/.kd_dev ## all tests
 hosts: $(BIN)/.kd_dev ## the tests that run on the real host repositories in the folder KD_HOSTS
 	$(PYTEST) -m hosts
 
+docs: $(BIN)/.kd_docs ## the documentation site, into site/; warnings are errors
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet -d build/docs docs site
+
+lists: $(BIN)/.kd_dev ## write the lists of terms and options in README.md and docs/ from the code
+	$(BIN)/python docs/generate.py
+
 patches: $(BIN)/.kd_dev ## write patches/ from the example models
 	$(BIN)/python examples/make_patches.py
 
@@ -56,7 +62,7 @@ format: $(BIN)/.kd_dev ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 clean: ## remove what was built, the environment aside
-	rm -rf build dist demo_output .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf build dist site demo_output .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 # A torch that Python has already is used as it is, and seen from the new environment.
 $(BIN)/python:
@@ -71,6 +77,10 @@ $(BIN)/.kd_torch: | $(BIN)/python
 
 $(BIN)/.kd_demo: pyproject.toml setup.py | $(BIN)/.kd_torch
 	$(PIP) install --quiet --editable '.[demo]'
+	@touch $@
+
+$(BIN)/.kd_docs: pyproject.toml setup.py | $(BIN)/.kd_torch
+	$(PIP) install --quiet --editable '.[docs]'
 	@touch $@
 
 # visdom 0.2.4 needs pkg_resources to build, which setuptools dropped in 81; without build isolation it is built

@@ -12,7 +12,7 @@ from torch import nn
 
 from .errors import ArgumentError, in_one_line
 
-__all__ = ["build_network", "is_function"]
+__all__ = ["build_network", "is_function", "place_of"]
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -20,6 +20,11 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 def is_function(source: str) -> bool:
     """Return whether a text has the form ``package.module:function``."""
     return _FUNCTION.fullmatch(source) is not None
+
+
+def place_of(defined: Callable[..., object]) -> str:
+    """Return where a function or class is defined, as ``package.module:name``; a second import does not change it."""
+    return f"{defined.__module__}:{defined.__qualname__}"
 
 
 def build_network(option: str, source: str | Callable[..., object], *arguments: Any) -> nn.Module:

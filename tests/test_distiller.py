@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -302,6 +303,41 @@ class TestAttach:
         assert attachment.passes == 0
 
 
+class TestModule:
+    def test_has_the_adapters_parameters_and_no_others(self) -> None:
+        distiller = Distiller(generator(), teacher(), "feature,wavelet")
+        given = list(distiller.parameters())
+        assert given and list(map(id, given)) == [id(p) for p in distiller.adapters.parameters()]
+        distiller.train()
+        assert not distiller.teacher.training  # its mode is the user's
+
+    def test_moves_teacher_and_adapters_and_leaves_the_student(self, x: torch.Tensor) -> None:
+        student, big = generator(), teacher()
+        inside = nn.ModuleDict({"distiller": Distiller(student, big, "feature")})
+        inside.to(torch.float32)  # as a module that holds it is moved
+        distiller = inside["distiller"]
+        assert {p.dtype for p in (*big.parameters(), *distiller.parameters())} == {torch.float32}
+        assert {p.dtype for p in student.parameters()} == {torch.float64}
+
+    def test_state_is_that_of_adapters_and_networks_drawn_at_random(
+        self, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "noise.py").write_text(
+            "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 2, 3))\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        options = {"perceptual_network": "noise:net", "perceptual_layers": "0", "perceptual_weights": "random"}
+        options["perceptual_input"] = "image"
+        one, other = (Distiller(generator(), teacher(), "feature,perceptual", options=options) for _ in range(2))
+        with torch.no_grad():
+            for tensor in (*one.parameters(), *one.terms["perceptual"].term.network.parameters()):
+                tensor.add_(0.5)
+        assert one(x).total != other(x).total
+        torch.save(one.state_dict(), tmp_path / "state.pth")
+        other.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
+        assert one(x).total == other(x).total
+
+
 class TestAdapters:
     def test_channels_and_start(self, x: torch.Tensor) -> None:
         distiller = Distiller(generator(), teacher(), "feature,gram,srp")
@@ -314,7 +350,7 @@ class TestAdapters:
     def test_they_learn_and_the_student_with_them(self, x: torch.Tensor) -> None:
         distiller = Distiller(generator(), teacher(), "feature")
         first = distiller(x).total.item()
-        optimizer = torch.optim.Adam([*distiller.student.parameters(), *distiller.adapters.parameters()], lr=2e-3)
+        optimizer = torch.optim.Adam([*distiller.student.parameters(), *distiller.parameters()], lr=2e-3)
         for _ in range(20):
             optimizer.zero_grad()
             distiller(x).total.backward()

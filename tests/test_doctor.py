@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.hosts import HOST, real_hosts
 
 from kd_plugin.cli import main
@@ -147,7 +147,7 @@ class TestScriptsThatCannotStart:
         told = [line for line in capsys.readouterr().out.splitlines() if "cannot start" in line]
         assert told == [
             "train.py cannot start: torchvision is installed and does not import (data/base.py:2): RuntimeError: "
-            f"operator torchvision::nms does not exist; it has to be the one made for torch {torch.__version__}",
+            f"operator torchvision::nms does not exist; it has to be the one made for torch {version('torch')}",
             "train.py cannot start: no_such is not installed (util/visualizer.py:2): pip install no_such",
             "test.py cannot start: test.py:4: ModuleNotFoundError: No module named 'util.gone'",
         ]

@@ -15,7 +15,7 @@ import pytest
 from helpers.commands import REPOSITORY, succeed
 
 from kd_plugin import __version__
-from kd_plugin.host.repository.model_files import FAMILIES
+from kd_plugin.host.repository.model_files import patches
 
 pytestmark = pytest.mark.slow
 
@@ -47,11 +47,11 @@ def test_a_clone_in_the_host_does_not_shadow_the_package(clone: Path, tmp_path: 
     (host / "script.py").write_text(
         "import kd_plugin\n"
         "from kd_plugin import DistillMixin\n"
-        "from kd_plugin.host.repository.model_files import families\n"
-        "print(kd_plugin.__file__, *families())\n"
+        "from kd_plugin.host.repository.model_files import patches\n"
+        "print(kd_plugin.__file__, *patches())\n"
     )
     printed = command(python, "script.py", cwd=host)
-    assert printed.split() == [str(clone / "kd_plugin" / "__init__.py"), *sorted(FAMILIES)]
+    assert printed.split() == [str(clone / "kd_plugin" / "__init__.py"), *patches()]
 
 
 def test_the_wheel_has_the_package_and_the_patches(clone: Path, tmp_path: Path) -> None:
@@ -62,6 +62,6 @@ def test_the_wheel_has_the_package_and_the_patches(clone: Path, tmp_path: Path) 
     options = ("-q", "--no-deps", "--no-build-isolation", "-w", tmp_path)
     command(sys.executable, "-m", "pip", "wheel", *options, sdist, cwd=tmp_path)
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
-    assert {f"kd_plugin/patches/{family}.patch" for family in FAMILIES} | {"kd_plugin/py.typed"} <= names
+    assert {f"kd_plugin/patches/{name}.patch" for name in patches()} | {"kd_plugin/py.typed"} <= names
     assert {str(f.relative_to(REPOSITORY)) for f in (REPOSITORY / "kd_plugin").rglob("*.py")} <= names
     assert not any(name.startswith(("tests/", "examples/", "patches/")) for name in names)

@@ -378,5 +378,5 @@ def test_an_error_of_a_lower_layer_names_the_option() -> None:
         naming_options(),
     ):
         raise ArgumentError("no such module", argument="taps")
-    with pytest.raises(ArgumentError, match="^of no option$"), naming_options():
+    with pytest.raises(ArgumentError, match=r"^of no option$"), naming_options():
         raise ArgumentError("of no option")

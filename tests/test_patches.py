@@ -12,7 +12,8 @@ from helpers.commands import REPOSITORY
 from helpers.hosts import HOST, HOSTS
 
 from kd_plugin.cli import main
-from kd_plugin.host.repository.model_files import FAMILIES, families, find_family
+from kd_plugin.host.repository.family import families
+from kd_plugin.host.repository.model_files import find_patch, patches
 
 PIX2PIX, CUT = "pytorch-CycleGAN-and-pix2pix", "contrastive-unpaired-translation"
 FILES = {
@@ -51,11 +52,12 @@ def test_in_step_with_the_examples() -> None:
     assert (result.returncode, result.stdout) == (0, "")
 
 
-def test_families() -> None:
-    assert set(families()) == set(FAMILIES) == set(FILES)
-    for name, family in families().items():
-        assert set(family.files) == FILES[name]
-        for path, content in family.files.items():
+def test_every_family_has_the_files_of_its_models() -> None:
+    rows = {family.patch: {f"models/distill_{model}_model.py" for model in family.models} for family in families()}
+    assert patches().keys() == rows.keys() == FILES.keys()
+    for name, files in patches().items():
+        assert set(files) == rows[name] == FILES[name]
+        for path, content in files.items():
             assert content.encode() == (REPOSITORY / "examples" / Path(path).name).read_bytes()
 
 
@@ -105,8 +107,8 @@ def test_never_over_a_file_that_differs(host: Path, capsys: pytest.CaptureFixtur
 
 def test_other_families(host: Path) -> None:
     (host / "models" / "cut_model.py").touch()  # CUT has pix2pix's files too
-    assert find_family(host).name == CUT
-    assert find_family(host, PIX2PIX).name == PIX2PIX
+    assert find_patch(host) == CUT
+    assert find_patch(host, PIX2PIX) == PIX2PIX
     assert main(["patch", str(host), "--family", PIX2PIX]) == 0
     assert (host / "models" / "distill_pix2pix_model.py").is_file()
 

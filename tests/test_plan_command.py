@@ -13,8 +13,8 @@ import torch
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
 from kd_plugin.commands.plan_page import _times
+from kd_plugin.metrics.cost import generator_cost
 from kd_plugin.networks.generator import build_generator
-from kd_plugin.students.budget import footprint
 
 TEACHER = GeneratorSpec("resnet", 3, 3, 16, 6, "instance", False, True)
 
@@ -25,7 +25,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def count(specs, size, device="cpu", rounds=5, progress=lambda done: None):  # type: ignore[no-untyped-def]
         slow = [10 if spec.conv == "separable" else 1 for spec in specs]
-        return [footprint(spec, size).macs * 1e-9 * factor for spec, factor in zip(specs, slow, strict=True)]
+        return [generator_cost(spec, size).macs * 1e-9 * factor for spec, factor in zip(specs, slow, strict=True)]
 
     monkeypatch.setattr("kd_plugin.students.plan.generator_latencies", count)
 
@@ -55,8 +55,8 @@ def test_a_table(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [line for line in table if "--student_ngf" in line]
     taken = [float(re.search(r"([\d.]+) ms", row)[1]) for row in rows]  # type: ignore[index]
     assert taken == sorted(taken) and len({row.index("--student") for row in rows}) == 1
-    own = footprint(TEACHER, 64)
-    assert all(footprint(spec_of(row), 64).macs <= own.macs / 4 for row in rows)
+    own = generator_cost(TEACHER, 64)
+    assert all(generator_cost(spec_of(row), 64).macs <= own.macs / 4 for row in rows)
     assert any(row.startswith("*") for row in rows)
     assert f"--teacher {big}, with" in lines[-1]  # as it was given: two generators need their folder
     assert "* fewer MACs than another student here, but not faster (depthwise convolutions" in text
@@ -122,7 +122,7 @@ def test_json(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for student in found["students"]:
         spec = spec_of(student["flags"])
         assert (student["ngf"], student["conv"]) == (spec.ngf, spec.conv)
-        assert student["params"] == footprint(spec, 64).params and student["latency"] > 0
+        assert student["params"] == generator_cost(spec, 64).params and student["latency"] > 0
     assert {student["slower_with_fewer_macs"] for student in found["students"]} == {True, False}
 
 

@@ -16,11 +16,14 @@ from helpers.tensors import random
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError
+from kd_plugin.commands.plan_page import student_flags
 from kd_plugin.host.options.distill import add_options
 from kd_plugin.metrics import latency
-from kd_plugin.metrics.cost import count_parameters, generator_cost
+from kd_plugin.metrics.cost import Cost, count_parameters, generator_cost
+from kd_plugin.metrics.limits import parse_budget, parse_limit
+from kd_plugin.networks.architecture import Layer
 from kd_plugin.networks.checkpoint import inspect_state_dict
-from kd_plugin.networks.generator import build_generator, parse_netG
+from kd_plugin.networks.generator import build_generator, get_architecture, parse_netG
 from kd_plugin.students import (
     StudentRequest,
     build_student,
@@ -30,10 +33,9 @@ from kd_plugin.students import (
     register,
     student_spec,
 )
-from kd_plugin.students.budget import Footprint, footprint, parse_budget, parse_limit, student_within, widest
+from kd_plugin.students.budget import student_within, widest
 from kd_plugin.students.inherit import _factor
-from kd_plugin.students.plan import Plan, Student, make_plan, student_flags
-from kd_plugin.students.structure import layers_of, widths_of
+from kd_plugin.students.plan import Plan, Student, make_plan
 
 RESNET = GeneratorSpec("resnet", 3, 2, 8, 4, "batch", False, False)
 UNET = GeneratorSpec("unet", 1, 3, 8, 6, "batch", False, False)
@@ -103,27 +105,44 @@ class TestDescription:
     def test_separable_blocks_in_closed_form(self) -> None:
         """9 + C products at each pixel and channel in place of 9 C, and as many weights."""
         c, pixels = 4 * RESNET.ngf, (64 // 4) ** 2
-        full, separable = (generator_cost(replace(RESNET, conv=conv), 64, 64) for conv in ("standard", "separable"))
+        full, separable = (generator_cost(replace(RESNET, conv=conv), 64) for conv in ("standard", "separable"))
         convolutions = 2 * RESNET.depth
         assert full.macs - separable.macs == convolutions * pixels * (9 * c * c - (9 * c + c * c))
         norm = 2 * c  # of the norm between the two
-        assert full.parameters - separable.parameters == convolutions * (9 * c * c - (9 * c + c * c) - norm)
+        assert full.params - separable.params == convolutions * (9 * c * c - (9 * c + c * c) - norm)
+
+
+def layers(spec: GeneratorSpec) -> list[Layer]:
+    return get_architecture(spec.architecture).layers(spec)
+
+
+def first_and_last(convolution: nn.Module, layer: Layer) -> tuple[nn.Module, nn.Module]:
+    return (convolution[0], convolution[2]) if layer.separable else (convolution, convolution)
+
+
+def widths(spec: GeneratorSpec) -> dict[str, int]:
+    """The channels of every group, from the convolutions that write it."""
+    modules = dict(build_generator(spec).named_modules())
+    written = {(layer.writes, first_and_last(modules[layer.conv], layer)[1].out_channels) for layer in layers(spec)}
+    assert len(written) == len(dict(written))  # all that write a group write as many
+    return {"input": spec.input_nc, **dict(written)}
 
 
 @every_spec
 def test_structure_is_that_of_the_network(spec: GeneratorSpec) -> None:
     """Every convolution and norm is listed once, and its tensors have the channels of its groups."""
     modules = dict(build_generator(spec).named_modules())
-    widths, listed = widths_of(spec), set()
-    for layer in layers_of(spec):
-        read, written = sum(widths[group] for group in layer.reads), widths[layer.writes]
+    channels, listed = widths(spec), set()
+    assert channels["output"] == spec.output_nc
+    for layer in layers(spec):
         convolution = modules[layer.conv]
         assert isinstance(convolution, nn.ConvTranspose2d) is layer.transposed
-        first, last = (convolution[0], convolution[2]) if layer.separable else (convolution, convolution)
-        assert (first.in_channels, last.out_channels) == (read, written)
+        first, last = first_and_last(convolution, layer)
+        assert first.in_channels == sum(channels[group] for group in layer.reads)
+        assert not {id(first), id(last)} & listed
         listed |= {id(first), id(last)}
         if layer.norm:
-            assert getattr(modules[layer.norm], "num_features", written) == written
+            assert getattr(modules[layer.norm], "num_features", last.out_channels) == last.out_channels
             listed.add(id(modules[layer.norm]))
         if layer.separable:
             listed.add(id(convolution[1]))
@@ -135,16 +154,16 @@ def hidden_in(small: GeneratorSpec, large: GeneratorSpec, seed: int = 0) -> tupl
     """A generator, and a wider one that computes the same with channels at random places; the others write zeros."""
     inner, outer = network(small), network(large, seed=1)
     generator = torch.Generator().manual_seed(seed)
-    widths, more = widths_of(small), widths_of(large)
+    channels, more = widths(small), widths(large)
     places = {
         group: torch.arange(n)
         if group in ("input", "output")
         else torch.randperm(more[group], generator=generator)[:n]
-        for group, n in widths.items()
+        for group, n in channels.items()
     }
     places = {group: index.sort().values for group, index in places.items()}
     state, own = outer.state_dict(), inner.state_dict()
-    for layer in layers_of(small):
+    for layer in layers(small):
         offsets = np.cumsum([0, *(more[group] for group in layer.reads)])
         columns = torch.cat([places[g] + int(o) for g, o in zip(layer.reads, offsets, strict=False)])
         weight, wide = own[f"{layer.conv}.weight"], state[f"{layer.conv}.weight"]
@@ -403,15 +422,15 @@ class TestBudgets:
     def test_file_size_is_that_of_the_file(self, spec: GeneratorSpec) -> None:
         state, file = build_generator(spec).state_dict(), io.BytesIO()
         torch.save(state, file)
-        assert footprint(spec, 64).file_size == pytest.approx(file.tell(), abs=128 * len(state))
+        assert generator_cost(spec, 64).file_size == pytest.approx(file.tell(), abs=128 * len(state))
 
     @pytest.mark.parametrize("text", ["macs=7x", "params=100K", "size=400KB", "macs=4x,params=7x"])
     def test_the_widest_within(self, text: str) -> None:
         """Found by bisection, compared with trying them all."""
-        budget, own = parse_budget(text), footprint(TEACHER, 64)
+        budget, own = parse_budget(text), generator_cost(TEACHER, 64)
 
         def fits(ngf: int) -> bool:
-            cost = footprint(replace(TEACHER, ngf=ngf), 64)
+            cost = generator_cost(replace(TEACHER, ngf=ngf), 64)
             return all(getattr(cost, m) <= limit.absolute(getattr(own, m)) for m, limit in budget.items())
 
         assert student_within(budget, TEACHER, TEACHER, 64).ngf == max(n for n in range(4, 17) if fits(n))
@@ -453,7 +472,7 @@ class TestPlan:
 
         def count(specs, size, device="cpu", rounds=5, progress=lambda done: None):  # type: ignore[no-untyped-def]
             progress(1.0)
-            return [footprint(spec, size).params * 1e-6 for spec in specs]
+            return [generator_cost(spec, size).params * 1e-6 for spec in specs]
 
         monkeypatch.setattr("kd_plugin.students.plan.generator_latencies", count)
 
@@ -480,7 +499,7 @@ class TestPlan:
         for depth in (6, 4):  # and the widest of each kind is among them, if it is not too narrow
             widths = [s.spec.ngf for s in plan.students if (s.spec.depth, s.spec.conv) == (depth, "standard")]
             wider = replace(TEACHER, depth=depth, ngf=max(widths, default=5) + 1)
-            cost = replace(footprint(wider, 64), latency=footprint(wider, 64).params * 1e-6)
+            cost = replace(generator_cost(wider, 64), latency=generator_cost(wider, 64).params * 1e-6)
             assert wider.ngf > 16 or any(
                 getattr(cost, m) > limit.absolute(getattr(plan.teacher.cost, m)) for m, limit in budget.items()
             )
@@ -519,7 +538,9 @@ class TestPlan:
             "macs",
         ]
         seventh = replace(TEACHER, ngf=12)  # three eighths, of the paper
-        allowed = plan.students if text else [s for s in plan.students if s.cost.macs <= footprint(seventh, 64).macs]
+        allowed = (
+            plan.students if text else [s for s in plan.students if s.cost.macs <= generator_cost(seventh, 64).macs]
+        )
         kinds = {(s.spec.depth, s.spec.conv) for s in allowed}
         widest = {
             k: max((s for s in allowed if (s.spec.depth, s.spec.conv) == k), key=lambda s: s.spec.ngf) for k in kinds
@@ -537,12 +558,12 @@ class TestPlan:
                 assert getattr(student.cost, measure) <= 1.1 * least
 
     def test_nothing_is_recommended_where_nothing_is_faster(self) -> None:
-        teacher = Student(TEACHER, Footprint(1, 1, 1, 1))
+        teacher = Student(TEACHER, Cost(1, 1, 1, 1))
         assert Plan(teacher, [], 64, "cpu", hidden=3).recommended() == {}
 
     def test_fewer_operations_that_are_not_faster(self) -> None:
         def student(ngf: int, macs: float, latency: float) -> Student:
-            return Student(replace(TEACHER, ngf=ngf), Footprint(1, macs, 1, latency))
+            return Student(replace(TEACHER, ngf=ngf), Cost(1, macs, 1, latency))
 
         quick, odd, small = student(8, 2.0, 1.0), student(7, 1.5, 1.2), student(6, 1.0, 0.5)
         plan = Plan(student(16, 4.0, 4.0), [small, quick, odd], 64, "cpu")

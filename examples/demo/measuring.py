@@ -34,7 +34,7 @@ def measure_images(folder: Path, stems: Sequence[str], role: str = "fake_B") -> 
 
 def measure_checkpoint(file: Path, size: int) -> Cost:
     """Return parameters and operations of a generator on disk, for a square image."""
-    return generator_cost(inspect_checkpoint(file), size, size)
+    return generator_cost(inspect_checkpoint(file), size)
 
 
 def choose_samples(folder: Path, stems: Sequence[str], each: int = 3) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def _row(results: Results, row: Row) -> None:
             tags.span(cls="dot", style=f"background:var(--{row.name})")
             tags.span(row.label)
         cost = row.cost
-        tags.td(f"{cost.parameters:,}" if cost else "")
+        tags.td(f"{cost.params:,}" if cost else "")
         tags.td(ratio(results, row).replace("x", "\u00d7"))
         tags.td(f"{cost.macs / 1e6:.0f} M" if cost else "")
         for column in COLUMNS:

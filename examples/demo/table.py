@@ -7,8 +7,8 @@ from results import COLUMNS, Results, Row, best_student, gaps
 
 def ratio(results: Results, row: Row) -> str:
     """Return how many times fewer parameters than the teacher's a generator has."""
-    largest = max(r.cost.parameters for r in results.rows if r.cost)
-    return f"{largest / row.cost.parameters:.1f}x" if row.cost else ""
+    largest = max(r.cost.params for r in results.rows if r.cost)
+    return f"{largest / row.cost.params:.1f}x" if row.cost else ""
 
 
 def table(results: Results) -> str:
@@ -18,7 +18,7 @@ def table(results: Results) -> str:
     for row in results.rows:
         cost = row.cost
         line = [row.label]
-        line += [f"{cost.parameters:,}", ratio(results, row), f"{cost.macs / 1e6:.0f} M"] if cost else ["", "", ""]
+        line += [f"{cost.params:,}", ratio(results, row), f"{cost.macs / 1e6:.0f} M"] if cost else ["", "", ""]
         for column in COLUMNS:
             star = "*" if best_student(results, column) == row.name else " "
             line.append(column.text(row.quality) + star)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..host.repository.failed_imports import failed_imports
+from ..host.repository.family import generator_names
 from ..host.repository.survey import Survey, survey
 from ..version import __version__
 from .shared import add_host, add_json
@@ -75,7 +76,7 @@ def _host_lines(found: Survey) -> list[str]:
     from ..losses import get_term, term_names
 
     findings = {f.what: f"{f.found or 'NOT FOUND'}{f'  ({f.where})' if f.where else ''}" for f in found.findings}
-    unknown = "its file names no networks; unless they are G, or G_A and G_B, declare distill_pairs in its class"
+    unknown = f"its file names no networks; unless they are {generator_names()}, declare distill_pairs in its class"
     models = {name: pairs or unknown for name, pairs in found.models.items()}
     terms = {
         "from images": [name for name in term_names() if get_term(name).reads != "features"],

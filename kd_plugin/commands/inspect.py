@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,22 +52,26 @@ def _inspect(options: argparse.Namespace) -> int:
     specs = [inspect_checkpoint(file) for file in files]
     for spec in specs:
         check_size(options.size, spec)
-    costs = [generator_cost(spec, options.size, options.size) for spec in specs]
-    found = list(zip(files, specs, costs, strict=True))
+    size = options.size
+    found = [(file, spec, generator_cost(spec, size)) for file, spec in zip(files, specs, strict=True)]
     if options.json:
-        read = [{"file": str(file), **spec.to_dict(), **asdict(cost)} for file, spec, cost in found]
+        read = [{"file": str(file), **spec.to_dict(), **_counted(cost, size)} for file, spec, cost in found]
         print(json.dumps(read if given.is_dir() else read[0], indent=2))
     else:
-        print("\n\n".join(_page(file if given.is_dir() else None, spec, cost) for file, spec, cost in found))
+        print("\n\n".join(_page(file if given.is_dir() else None, spec, cost, size) for file, spec, cost in found))
     return 0
 
 
-def _page(file: Path | None, spec: GeneratorSpec, cost: Cost) -> str:
-    lines = [f"{name:>12}  {value}" for name, value in _rows(spec, cost).items()]
+def _counted(cost: Cost, size: int) -> dict[str, float]:
+    return {"parameters": cost.params, "macs": cost.macs, "height": size, "width": size}
+
+
+def _page(file: Path | None, spec: GeneratorSpec, cost: Cost, size: int) -> str:
+    lines = [f"{name:>12}  {value}" for name, value in _rows(spec, cost, size).items()]
     return "\n".join([str(file), *lines] if file else lines)
 
 
-def _rows(spec: GeneratorSpec, cost: Cost) -> dict[str, str]:
+def _rows(spec: GeneratorSpec, cost: Cost, size: int) -> dict[str, str]:
     dropout = {True: "yes", False: "no", None: "not in the file"}[spec.dropout]
     widths = {"widths": ",".join(map(str, spec.widths))} if spec.widths else {}
     conv = {"convolutions": "separable"} if spec.conv == "separable" else {}
@@ -80,6 +83,6 @@ def _rows(spec: GeneratorSpec, cost: Cost) -> dict[str, str]:
         "channels": f"{spec.input_nc} -> {spec.output_nc}",
         "norm": spec.norm,
         "dropout": dropout,
-        "parameters": f"{cost.parameters / 1e6:.3f} M",
-        "MACs": f"{cost.macs / 1e9:.3f} G at {cost.width}x{cost.height}",
+        "parameters": f"{cost.params / 1e6:.3f} M",
+        "MACs": f"{cost.macs / 1e9:.3f} G at {size}x{size}",
     }

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError
+from ..host.repository.family import families
 from ..host.repository.folder import find_host
-from ..host.repository.model_files import FAMILIES, find_family, install, remove, status
+from ..host.repository.model_files import find_patch, install, patches, remove, status
 from .shared import add_host
 
 __all__ = ["add_parser"]
@@ -24,7 +25,8 @@ def add_parser(commands: Any) -> None:
         "--model distill_pix2pix --distill wavelet,srp --teacher ... needs no kd run.",
     )
     add_host(parser)
-    parser.add_argument("--family", metavar="NAME", default="", help=f"{' or '.join(FAMILIES)}; found by itself")
+    names = [family.patch for family in families() if family.patch]
+    parser.add_argument("--family", metavar="NAME", default="", help=f"{' or '.join(names)}; found by itself")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--check", action="store_true", help="change nothing; exit with 1 unless all files are there")
     ways.add_argument("--revert", action="store_true", help="remove the files again")
@@ -38,17 +40,17 @@ def _patch(options: argparse.Namespace) -> int:
     inside = find_host(host)
     if inside and (inside / "__init__.py").is_file():  # the package in it that has the models
         host = inside
-    family = find_family(host, options.family)
+    files = patches()[find_patch(host, options.family)]
     if options.check:
-        found = status(host, family)
+        found = status(host, files)
         for path, how in found.items():
             print(f"{how:<9}  {host / path}")
         return int(any(how != "installed" for how in found.values()))
     if options.revert:
-        _tell("removed", "nothing to remove, the files are not there", host, remove(host, family))
+        _tell("removed", "nothing to remove, the files are not there", host, remove(host, files))
         return 0
-    _tell("added", "nothing to do, the files are there", host, install(host, family))
-    models = " or ".join(Path(path).name.removesuffix("_model.py") for path in family.files)
+    _tell("added", "nothing to do, the files are there", host, install(host, files))
+    models = " or ".join(Path(path).name.removesuffix("_model.py") for path in files)
     print(f"now: python train.py --model {models} --distill wavelet,srp --teacher checkpoints/NAME ...")
     return 0
 

@@ -14,14 +14,15 @@ from typing import Any
 import torch
 
 from ..errors import OptionError
+from ..metrics.cost import Cost
 from ..metrics.limits import Budget, amount
 from ..networks.checkpoint import inspect_checkpoint
+from ..networks.generator import GeneratorSpec
 from ..progress import Phase, Progress
-from ..students.budget import Footprint
-from ..students.plan import Plan, Student, make_plan, measure_papers, student_flags
+from ..students.plan import Plan, Student, make_plan, measure_papers
 from .shared import check_size
 
-__all__ = ["papers_page", "plan_page"]
+__all__ = ["papers_page", "plan_page", "student_flags"]
 
 _MEASURING = "measuring latency"
 _BEST = {"latency": "fastest", "macs": "fewest MACs", "file_size": "smallest file"}
@@ -58,16 +59,16 @@ def papers_page(options: argparse.Namespace) -> str:
         measured = measure_papers(options.size, device, progress)
     if options.json:
         rows = [
-            {"paper": row.paper, "teacher": _student_json(teacher), "student": _student_json(student)}
-            for row, teacher, student in measured
+            {"paper": paper, "teacher": _student_json(teacher), "student": _student_json(student)}
+            for paper, teacher, student in measured
         ]
         return json.dumps({"size": options.size, "device": str(device), "students": rows}, indent=2)
     table = [["paper", "generator", "ngf", "parameters", "", "MACs", "", "latency here", ""]]
-    for row, teacher, student in measured:
-        table.append([row.paper, row.teacher.netG, f"{teacher.spec.ngf} -> {student.spec.ngf}"])
+    for paper, teacher, student in measured:
+        table.append([paper, teacher.spec.netG, f"{teacher.spec.ngf} -> {student.spec.ngf}"])
         for measure in ("params", "macs", "latency"):
-            own, other = getattr(student.cost, measure), getattr(teacher.cost, measure)
-            table[-1] += [f"{amount(measure, other)} -> {amount(measure, own)}", _times(other / own)]
+            small, large = getattr(student.cost, measure), getattr(teacher.cost, measure)
+            table[-1] += [f"{amount(measure, large)} -> {amount(measure, small)}", _times(large / small)]
     where = f"One image of {options.size}x{options.size} on {_where(str(device))}."
     return "\n".join([where, "", *_aligned(table, left=[0, 1])])
 
@@ -117,6 +118,15 @@ def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
     return "\n".join(lines).rstrip()
 
 
+def student_flags(student: GeneratorSpec, teacher: GeneratorSpec) -> str:
+    """Return the options of the runner that train a student of a teacher; what is the teacher's goes without."""
+    flags = [] if student.netG == teacher.netG else [f"--student_netG {student.netG}"]
+    flags.append(f"--student_ngf {student.ngf}")
+    if student.conv != teacher.conv or student.conv == "separable":
+        flags.append(f"--student_conv {student.conv}")
+    return " ".join(flags)
+
+
 def _recommendation(plan: Plan, budget: Budget) -> list[str]:
     rows = []
     for student, measures in plan.recommended().items():
@@ -131,14 +141,14 @@ def _recommendation(plan: Plan, budget: Budget) -> list[str]:
     return [f"Begin with one of these, of the widest of each kind within {within}:", *_aligned(rows, left=[1, 5]), ""]
 
 
-def _cells(cost: Footprint, teacher: Footprint | None) -> list[str]:
+def _cells(cost: Cost, teacher: Cost | None) -> list[str]:
     """Return the amounts, each with how many times less than the teacher's it is."""
     cells = []
     for measure in ("latency", "params", "macs", "file_size"):
-        own = getattr(cost, measure)
-        cells.append(amount(measure, own))
+        value = getattr(cost, measure)
+        cells.append(amount(measure, value))
         if measure != "file_size":  # that goes with the parameters
-            cells.append(_times(getattr(teacher, measure) / own) if teacher else "")
+            cells.append(_times(getattr(teacher, measure) / value) if teacher else "")
     return cells
 
 

@@ -154,7 +154,7 @@ class HalfPrecision:
 
 
 def run_in(network: nn.Module, name: str) -> None:
-    """Convert a frozen network to a precision of :data:`DTYPES`; it still takes and gives float32."""
+    """Convert a frozen network to ``float32``, ``bf16`` or ``fp16``; it still takes and gives float32."""
     dtype = DTYPES[name]
     network.to(dtype)
     if dtype == torch.float32:

@@ -23,7 +23,7 @@ from torch import nn
 from ..errors import ArgumentError, first_line, in_one_line, unknown_name
 from ..imports import build_network, is_function
 from ..networks.checkpoint import read_state_dict
-from ..networks.taps import find_modules, place_names
+from ..networks.taps import find_modules, tap_points
 from ..networks.teacher import load_teacher
 from .registry import Term, TermOption, register, split_names
 from .validate import check_images, common_dtype, fit, without_autocast
@@ -179,7 +179,7 @@ class PerceptualLoss(Term):
             return
         if self.source.endswith(".pth"):
             self.network = load_teacher(Path(self.source).expanduser())
-            self.layers = self.layers or [place_names(self.network)["encoder"]]
+            self.layers = self.layers or [tap_points(self.network)["encoder"][0].module]
         else:
             self.network = _build(self.source, seed=0)
             if self.weights == "own":

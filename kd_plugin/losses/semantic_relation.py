@@ -15,7 +15,7 @@ averaged over the batch; relations are within an image, so batch size 1 is no sp
 whatever *C* is, so teacher and student may differ in channels.
 
 Rows of unit length have entries of the order of :math:`1/\sqrt{N}`, and so has the loss: by the papers' equation,
-doubling the side of the images halves it. Value and gradient are computed tile by tile (:mod:`.relation`), in memory
+doubling the side of the images halves it. Value and gradient are computed tile by tile (``relation.py``), in memory
 that grows with N alone.
 """
 

@@ -22,13 +22,13 @@ def measure_latencies(
 ) -> list[float]:
     """Return the median time of a forward pass of each network, in seconds.
 
-    The networks take turns, so that a disturbance, or a clock that changes, meets all of them alike.
+    The networks take turns, so that a disturbance, or a clock that changes, affects all of them equally.
 
     Args:
         networks: in the mode they are to be timed in.
         images: (B, C, H, W), what each network is given.
         rounds: how often each is timed, after one pass to warm up.
-        progress: told the part done, 0 to 1.
+        progress: called with the part done, 0 to 1.
     """
     times: list[list[float]] = [[] for _ in networks]
     with torch.no_grad():

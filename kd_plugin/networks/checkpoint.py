@@ -1,23 +1,23 @@
 """Read a generator's architecture off its checkpoint.
 
-The names and the shapes of the tensors tell everything but a U-Net's dropout, so nobody has to remember the
-options a teacher was trained with. Checkpoints are untrusted: they are loaded with ``weights_only=True``.
+The names and the shapes of the tensors show everything but a U-Net's dropout, so nobody has to remember the
+options a teacher was trained with: the registered architectures read it. Checkpoints are untrusted: they are loaded
+with ``weights_only=True``.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..errors import CheckpointError, UnknownNetworkError, first_line
+from ..errors import ArgumentError, CheckpointError, KDError, UnknownNetworkError, first_line
 from .checkpoint_files import is_safetensors
-from .generator import GeneratorSpec, Norm, build_generator
+from .generator import GeneratorSpec, architectures, build_generator
 
 __all__ = [
     "fill_network",
@@ -110,80 +110,21 @@ def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state d
     Raises:
         UnknownNetworkError: not a generator of the family; the message names the first tensor that does not fit.
     """
-    try:
-        if "model.1.weight" in state:
-            spec = _resnet(state)
-        elif "model.model.0.weight" in state:
-            spec = _unet(state)
-        else:
-            raise CheckpointError(f"no first layer of a ResNet or U-Net generator among {_some(state)}")
-        _compare(spec, state)
-    except CheckpointError as error:
-        raise UnknownNetworkError(f"{source}: {error}") from None
-    return spec
-
-
-def _shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, int, int]:
-    if key not in state:
-        raise CheckpointError(f"there is no '{key}', so this is not a ResNet or U-Net generator of the family")
-    shape = tuple(state[key].shape)
-    if len(shape) != 4:
-        raise CheckpointError(f"'{key}' has the shape {shape}, expected a convolution's four dimensions")
-    return shape
-
-
-def _norm(state: Mapping[str, torch.Tensor], norm_key: str, conv_key: str) -> Norm:
-    """Batch norm has weights; else a bias before the norm is what the family does for instance norm."""
-    if f"{norm_key}.weight" in state:
-        return "batch"
-    # Running statistics without weights: instance norm as PyTorch saved it before 0.4.
-    return "instance" if f"{conv_key}.bias" in state or f"{norm_key}.running_mean" in state else "none"
-
-
-def _resnet(state: Mapping[str, torch.Tensor]) -> GeneratorSpec:
-    input_nc = _shape(state, "model.1.weight")[1]
-    blocks = {int(m[1]) for key in state if (m := re.match(r"model\.(\d+)\.conv_block\.", key))}
-    if not blocks:
-        raise CheckpointError(
-            f"'model.1.weight' looks like a ResNet generator, but there are no residual blocks among {_some(state)}"
-        )
-    widths = tuple(_shape(state, f"model.{place}.weight")[0] for place in (1, 4, 7))
-    last = f"model.{max(blocks) + 8}"
-    block = f"model.{min(blocks)}.conv_block"
-    return GeneratorSpec(
-        architecture="resnet",
-        input_nc=input_nc,
-        output_nc=_shape(state, f"{last}.weight")[0],
-        ngf=widths[0],
-        depth=len(blocks),
-        norm=_norm(state, "model.2", "model.1"),
-        dropout=f"{block}.5.weight" not in state and f"{block}.5.0.weight" not in state,  # it moves to 6
-        bias="model.1.bias" in state,
-        widths=widths,
-        conv="separable" if f"{block}.1.0.weight" in state else "standard",
-    )
-
-
-def _unet(state: Mapping[str, torch.Tensor]) -> GeneratorSpec:
-    ngf, input_nc = _shape(state, "model.model.0.weight")[:2]
-    output_nc = _shape(state, "model.model.3.weight")[1]
-    widths, block = [ngf], "model.model.1.model"
-    while f"{block}.1.weight" in state:
-        widths.append(_shape(state, f"{block}.1.weight")[0])
-        block = f"{block}.3.model"
-    if len(widths) < 5:
-        raise CheckpointError(f"a U-Net generator of the family halves 5 times or more, this one {len(widths)} times")
-    return GeneratorSpec(
-        architecture="unet",
-        input_nc=input_nc,
-        output_nc=output_nc,
-        ngf=ngf,
-        depth=len(widths),
-        norm=_norm(state, "model.model.1.model.2", "model.model.1.model.1"),
-        dropout=None,
-        bias="model.model.0.bias" in state,
-        widths=tuple(widths),
-    )
+    errors: list[KDError] = []
+    for architecture in architectures():
+        try:
+            spec = architecture.read(state)
+            if spec is not None:
+                _compare(spec, state)
+                return spec
+        except (CheckpointError, ArgumentError) as error:
+            errors.append(error)
+    if errors:
+        raise UnknownNetworkError(f"{source}: {errors[0]}") from None
+    titles = " or ".join(architecture.title for architecture in architectures())
+    keys = list(state)
+    some = ", ".join(keys[:3]) + (f", ... ({len(keys)} tensors)" if len(keys) > 3 else "")
+    raise UnknownNetworkError(f"{source}: no first layer of a {titles} generator among {some}")
 
 
 def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
@@ -227,8 +168,3 @@ def fill_network(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         if key.endswith("num_batches_tracked"):
             tensors[key] = state.get(key, torch.tensor(0))
     network.load_state_dict(tensors, strict=True, assign=True)
-
-
-def _some(state: Mapping[str, torch.Tensor]) -> str:
-    keys = list(state)
-    return ", ".join(keys[:3]) + (f", ... ({len(keys)} tensors)" if len(keys) > 3 else "")

@@ -20,7 +20,7 @@ __all__ = ["Discriminator", "discriminator_beside", "load_discriminator"]
 
 
 def discriminator_beside(generator: Path) -> Path | None:
-    """Return the file of the discriminator that judged a generator: ``latest_net_D_A.pth`` of ``latest_net_G_A.pth``.
+    """Return the file of a generator's discriminator: ``latest_net_D_A.pth`` of ``latest_net_G_A.pth``.
 
     It need not be there. None if the generator's file is not called as hosts call theirs.
     """

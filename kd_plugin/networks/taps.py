@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import ArgumentError
+from .architecture import Place, Places, TapPoint
+from .generator import architectures
 
 __all__ = [
     "Call",
@@ -27,13 +28,11 @@ __all__ = [
     "default_taps",
     "find_modules",
     "parse_taps",
-    "place_names",
     "read_taps",
     "resolve_taps",
+    "tap_points",
     "unwrap",
 ]
-
-Place = Literal["encoder", "middle", "decoder"]
 
 
 @dataclass(frozen=True)
@@ -186,51 +185,41 @@ def read_taps(given: str | Tap | Sequence[str | Tap]) -> list[Tap]:
 
 
 def default_taps(student: nn.Module, teacher: nn.Module, places: Sequence[Place] = ("middle",)) -> list[Tap]:
-    """Return taps at the same places of two networks, matched by depth where they have more or fewer blocks.
+    """Return taps at the same places of two networks, at the same resolution where both have one in common.
 
-    A ResNet is read at the end of its downsampling (encoder), after the first half of its residual blocks, rounded
-    up (middle), and after its first upsampling (decoder); a U-Net after its second halving, after its third, where
-    pixels are still many, and where it comes back to half the resolution. Beside a ResNet, which halves twice, a
-    U-Net's middle is its second halving too, so that the two have the same pixels.
+    An architecture says where they are in its method ``places``.
 
     Raises:
-        ArgumentError: a network is neither; the message lists names that could be tapped.
+        ArgumentError: a network is of no registered architecture; the message lists names that could be tapped.
     """
-    networks = {"student": unwrap(student), "teacher": unwrap(teacher)}
-    mixed = len({_is_unet(network) for network in networks.values()}) > 1
-    names = [place_names(network, role, mixed) for role, network in networks.items()]
-    return [Tap(names[0][place], names[1][place]) for place in places]
+    points, teacher_points = tap_points(student, "student"), tap_points(teacher, "teacher")
+    return [_pair(points[place], teacher_points[place]) for place in places]
 
 
-def place_names(network: nn.Module, role: str = "network", beside_resnet: bool = False) -> dict[Place, str]:
-    """Return the names of the modules that :func:`default_taps` reads in a generator of the family.
+def _pair(student: Sequence[TapPoint], teacher: Sequence[TapPoint]) -> Tap:
+    """Return the first two points of the same stride, or the first of both."""
+    pairs = ((small, large) for small in student for large in teacher if small.stride == large.stride)
+    small, large = next(pairs, (student[0], teacher[0]))
+    return Tap(small.module, large.module)
+
+
+def tap_points(network: nn.Module, role: str = "network") -> Places:
+    """Return where features of a generator are read by default, the best point of each place first.
 
     Raises:
-        ArgumentError: it is none; ``role`` says which network that is.
+        ArgumentError: it is of no registered architecture; ``role`` says which network that is.
     """
-    names: list[str] = [name for name, _ in network.named_modules()]
-    blocks = [name for name in names if re.fullmatch(r"model\.\d+", name) and f"{name}.conv_block" in names]
-    if blocks:
-        first, last = (int(name.removeprefix("model.")) for name in (blocks[0], blocks[-1]))
-        middle = blocks[(len(blocks) + 1) // 2 - 1]
-        return {"encoder": f"model.{first - 1}", "middle": middle, "decoder": f"model.{last + 3}"}
-    if _is_unet(network):
-        level = "model.model.1.model."  # the second of them, from the outside; .2 is its norm down, .6 its norm up
-        return {
-            "encoder": f"{level}2",
-            "middle": f"{level}2" if beside_resnet else f"{level}3.model.2",
-            "decoder": f"{level}6",
-        }
+    network = unwrap(network)
+    for architecture in architectures():
+        if points := architecture.places(network):
+            return points
+    names = [name for name, _ in network.named_modules()]
     some = ", ".join(name for name in names if name and "." not in name.replace("model.", "", 1))
     raise ArgumentError(
         f"cannot tell encoder and decoder of the {role} apart ({type(network).__name__}): name modules to "
         f"read, for instance {some or ', '.join(names[1:6])}",
         argument="taps",
     )
-
-
-def _is_unet(network: nn.Module) -> bool:
-    return any(name == "model.model.1.model.3.model.2" for name, _ in network.named_modules())
 
 
 def resolve_taps(taps: Sequence[Tap], student: nn.Module, teacher: nn.Module) -> list[Tap]:
@@ -245,16 +234,16 @@ def resolve_taps(taps: Sequence[Tap], student: nn.Module, teacher: nn.Module) ->
     """
     resolved = []
     for tap in taps:
-        own = _matches(unwrap(student), tap.student, "student")
-        other = _matches(unwrap(teacher), tap.teacher, "teacher")
-        if len(own) == 1 < len(other):
+        names = _matches(unwrap(student), tap.student, "student")
+        large = _matches(unwrap(teacher), tap.teacher, "teacher")
+        if len(names) == 1 < len(large):
             raise ArgumentError(
-                f"'{tap.teacher}' matches {len(other)} modules of the teacher, '{tap.student}' one of the student: "
-                f"name one of {', '.join(other[:4])}{', ...' if len(other) > 4 else ''}"
+                f"'{tap.teacher}' matches {len(large)} modules of the teacher, '{tap.student}' one of the student: "
+                f"name one of {', '.join(large[:4])}{', ...' if len(large) > 4 else ''}"
             )
-        for i, name in enumerate(own, 1):
+        for i, name in enumerate(names, 1):
             # Rounded up, so that the last is paired with the last.
-            resolved.append(Tap(name, other[-(-i * len(other) // len(own)) - 1]))
+            resolved.append(Tap(name, large[-(-i * len(large) // len(names)) - 1]))
     return resolved
 
 

@@ -34,7 +34,7 @@ def load_teacher(
         mode: ``"eval"``, or ``"train"`` to use the statistics of the batch and active dropout, as hosts do
             that test without ``--eval``.
         device: where the network goes.
-        dropout: whether a U-Net has dropout layers, which its file does not tell; matters in ``"train"`` mode
+        dropout: whether a U-Net has dropout layers, which its file does not show; matters in ``"train"`` mode
             alone.
 
     Returns:

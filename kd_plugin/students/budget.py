@@ -2,101 +2,38 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
-
-import torch
+from dataclasses import replace
 
 from ..errors import ArgumentError
-from ..metrics.cost import generator_cost
-from ..metrics.limits import MEASURES, Budget, Limit, amount, parse_budget, parse_limit
-from ..networks.generator import GeneratorSpec, build_generator
+from ..metrics.cost import Cost, generator_cost
+from ..metrics.limits import Budget, amount
+from ..networks.generator import GeneratorSpec, get_architecture
 
-__all__ = [
-    "LEAST_WIDTH",
-    "MEASURES",
-    "Budget",
-    "Footprint",
-    "Limit",
-    "amount",
-    "exceeded",
-    "footprint",
-    "is_smaller",
-    "most_width",
-    "narrowest",
-    "nothing_fits",
-    "parse_budget",
-    "parse_limit",
-    "student_within",
-    "widest",
-]
+__all__ = ["exceeded", "most_width", "narrowest", "nothing_fits", "student_within", "widest"]
 
-LEAST_WIDTH = 4  # of a student that is searched for: narrower ones are no generators any more
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """What a generator costs to ship.
-
-    Attributes:
-        params: number of parameters.
-        macs: multiply-accumulates for one image.
-        file_size: bytes of the checkpoint file.
-        latency: seconds for one image, or None where it was not measured.
-    """
-
-    params: float
-    macs: float
-    file_size: float
-    latency: float | None = None
+_LEAST_WIDTH = 4  # of a student that is searched for: narrower ones are no generators any more
 
 
 def most_width(teacher: GeneratorSpec) -> int:
-    """Return the ``ngf`` at which a generator of the family's widths is as wide as a teacher at its widest stage."""
-    equals: list[int] = [-(-width // min(2**stage, 8)) for stage, width in enumerate(teacher.stages)]
-    return max(equals)
+    """Return the ``ngf`` at which a generator of the usual widths is as wide as a teacher at its widest stage."""
+    unit = get_architecture(teacher.architecture).stages(1, teacher.depth)
+    return max(-(-width // each) for width, each in zip(teacher.stages, unit, strict=True))
 
 
 def narrowest(like: GeneratorSpec, limit: int) -> GeneratorSpec:
     """Return the narrowest generator that is searched for, at most ``limit`` wide and else like the one given."""
-    return replace(like, ngf=min(LEAST_WIDTH, limit), widths=None)
+    return replace(like, ngf=min(_LEAST_WIDTH, limit), widths=None)
 
 
-def is_smaller(student: Footprint, teacher: Footprint) -> bool:
-    """Return whether a student has fewer parameters and operations than its teacher."""
-    return student.params < teacher.params and student.macs < teacher.macs
-
-
-def exceeded(footprint: Footprint, budget: Budget, teacher: Footprint) -> list[str]:
+def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> list[str]:
     """Return the measures of a budget that a generator exceeds."""
     found = []
     for measure, limit in budget.items():
-        own, other = getattr(footprint, measure), getattr(teacher, measure)
-        if own is not None and other is not None and own > limit.absolute(other):
+        value, large = getattr(cost, measure), getattr(teacher, measure)
+        if value is not None and large is not None and value > limit.absolute(large):
             found.append(measure)
     return found
-
-
-@lru_cache(maxsize=1024)
-def footprint(spec: GeneratorSpec, size: int) -> Footprint:
-    """Return what a generator costs for an image of size x size pixels, its latency aside; computes nothing."""
-    cost = generator_cost(spec, size, size)
-    return Footprint(cost.parameters, cost.macs, _file_size(spec))
-
-
-def _file_size(spec: GeneratorSpec) -> int:
-    """Return the size of the file that ``torch.save`` makes of the state dict, in bytes, to 128 bytes a tensor.
-
-    Found without the tensors: a file of as many small ones, and how much larger they are.
-    """
-    with torch.device("meta"):
-        state = build_generator(spec).state_dict()
-    file = io.BytesIO()
-    torch.save({key: torch.zeros(1, dtype=tensor.dtype) for key, tensor in state.items()}, file)
-    left_out: int = sum((tensor.numel() - 1) * tensor.element_size() for tensor in state.values())
-    return file.tell() + left_out
 
 
 def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool]) -> GeneratorSpec | None:
@@ -130,16 +67,16 @@ def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, 
     Raises:
         ArgumentError: not even the narrowest fits; the message says what that takes.
     """
-    large = footprint(teacher, size)
+    large = generator_cost(teacher, size)
     most = most_width(teacher)
-    found = widest(like, most, lambda spec: not exceeded(footprint(spec, size), budget, large))
+    found = widest(like, most, lambda spec: not exceeded(generator_cost(spec, size), budget, large))
     if found is None:
         least = narrowest(like, most)
-        raise ArgumentError(nothing_fits(budget, {least: footprint(least, size)}, large))
+        raise ArgumentError(nothing_fits(budget, {least: generator_cost(least, size)}, large))
     return found
 
 
-def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Footprint], teacher: Footprint) -> str:
+def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Cost], teacher: Cost) -> str:
     """Return the message for a budget that none of the smallest students keeps within: what would fit."""
     parts = []
     for measure, limit in budget.items():

@@ -1,6 +1,6 @@
-"""Build a student generator from what a host asks for; generators of the user's own by name.
+"""Build a student generator from what a host asks for, with builders that users register by name.
 
-A generator of your own joins under a name, which ``--student_netG`` then takes::
+A registered name is one that ``--student_netG`` takes::
 
     from kd_plugin import students
 
@@ -9,7 +9,8 @@ A generator of your own joins under a name, which ``--student_netG`` then takes:
     def mobile(request: students.StudentRequest) -> nn.Module:
         return MobileGenerator(request.input_nc, request.output_nc, request.ngf)
 
-or without a name, with ``--student_factory package.module:function``.
+``--student_factory package.module:function`` takes a function without a name. An architecture that is read from its
+files, and that students inherit from, is registered with :func:`~kd_plugin.students.register_architecture`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import TypeVar, cast, get_args
 from torch import nn
 
 from ..errors import ArgumentError
-from ..imports import build_network, is_function
-from ..networks.generator import Architecture, Conv, GeneratorSpec, Norm, build_generator, parse_netG
+from ..imports import build_network, is_function, place_of
+from ..networks.architecture import Conv, Norm
+from ..networks.generator import GeneratorSpec, build_generator, parse_netG
 
 __all__ = ["StudentRequest", "build_student", "factory_of", "is_registered", "register", "student_spec"]
 
@@ -54,7 +56,7 @@ class StudentRequest:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a host can build it: its options have no widths, convolutions or factory."""
+        """Whether a host can build it, with no widths, convolutions or factory named."""
         return self.widths is None and self.conv == "standard" and not self.factory
 
 
@@ -73,7 +75,7 @@ def register(name: str) -> Callable[[_B], _B]:
     def add(builder: _B) -> _B:
         if not callable(builder):
             raise ArgumentError(f"the builder '{name}' is a {type(builder).__name__}, expected a function")
-        if name in _builders and _place(_builders[name]) != _place(builder):
+        if name in _builders and place_of(_builders[name]) != place_of(builder):
             raise ArgumentError(f"there is a builder '{name}' already: {_builders[name].__module__}")
         try:
             parse_netG(name)
@@ -85,11 +87,6 @@ def register(name: str) -> Callable[[_B], _B]:
     return add
 
 
-def _place(builder: Builder) -> str:
-    """Return where a builder stands, which a module that is imported again does not change."""
-    return f"{builder.__module__}:{builder.__qualname__}"
-
-
 def is_registered(name: str) -> bool:
     """Return whether there is a builder of this name."""
     return name in _builders
@@ -97,7 +94,7 @@ def is_registered(name: str) -> bool:
 
 def factory_of(name: str) -> str:
     """Return a registered builder as ``package.module:function``, or "" where it cannot be imported so."""
-    place = _place(_builders[name]) if name in _builders else ""
+    place = place_of(_builders[name]) if name in _builders else ""
     return place if is_function(place) and not place.startswith("__main__:") else ""
 
 
@@ -146,7 +143,7 @@ def student_spec(request: StudentRequest) -> GeneratorSpec:
     )
 
 
-def _family(netG: str) -> tuple[Architecture, int]:
+def _family(netG: str) -> tuple[str, int]:
     try:
         return parse_netG(netG)
     except ArgumentError as error:

@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError, CheckpointError, unknown_name
+from ..networks.architecture import INPUT, OUTPUT, Layer
 from ..networks.checkpoint import inspect_state_dict
-from ..networks.generator import GeneratorSpec
+from ..networks.generator import GeneratorSpec, get_architecture
 from ..networks.taps import unwrap
-from .structure import INPUT, OUTPUT, Layer, layers_of, widths_of
 
 __all__ = ["Keep", "inherit_weights"]
 
@@ -37,7 +37,7 @@ def inherit_weights(student: nn.Module, teacher: nn.Module, keep: Keep = "l1") -
     """Overwrite the weights of a student with those of its teacher's most important channels.
 
     Args:
-        student: a ResNet or U-Net generator of the family, built by anyone; may be wrapped (DataParallel, DDP).
+        student: a generator of a registered architecture, built by anyone; may be wrapped (DataParallel, DDP).
         teacher: one of the same architecture, at least as wide at every stage and as deep.
         keep: ``"l1"`` for the channels with the largest filters, ``"first"`` for the first ones.
 
@@ -46,16 +46,16 @@ def inherit_weights(student: nn.Module, teacher: nn.Module, keep: Keep = "l1") -
     """
     if keep not in get_args(Keep):
         raise ArgumentError(unknown_name("way to keep channels", str(keep), get_args(Keep)))
-    own, other = unwrap(student).state_dict(), unwrap(teacher).state_dict()
-    spec, teacher_spec = _spec(own, "student"), _spec(other, "teacher")
+    state, teacher_state = unwrap(student).state_dict(), unwrap(teacher).state_dict()
+    spec, teacher_spec = _spec(state, "student"), _spec(teacher_state, "teacher")
     _check(spec, teacher_spec)
-    pairs = _pair(spec, teacher_spec)
-    kept = _choose(pairs, spec, teacher_spec, other, keep)
+    pairs, widths = _pair(spec, teacher_spec), _widths(teacher_spec, teacher_state)
+    kept = _choose(pairs, state, teacher_state, widths, keep)
     with torch.no_grad():
         for layer, source in pairs:
-            for key, tensor in _inherited(layer, source, kept, widths_of(teacher_spec), other).items():
-                if key in own:  # the two may differ in norm and bias
-                    own[key].copy_(tensor)
+            for key, tensor in _inherited(layer, source, kept, widths, teacher_state).items():
+                if key in state:  # the two may differ in norm and bias
+                    state[key].copy_(tensor)
 
 
 def _spec(state: State, role: str) -> GeneratorSpec:
@@ -80,15 +80,17 @@ def _check(student: GeneratorSpec, teacher: GeneratorSpec) -> None:
         raise ArgumentError(
             f"a {student.netG} cannot inherit the weights of a shallower {teacher.netG}: take {teacher.netG} or less"
         )
-    if any(own > other for own, other in zip(student.stages, teacher.stages, strict=False)):
+    if any(width > most for width, most in zip(student.stages, teacher.stages, strict=False)):
         raise ArgumentError(
             f"a student of widths {_listed(student)} cannot inherit the weights of a narrower teacher, "
-            f"{_listed(teacher)}: give --student_ngf or --student_widths within these"
+            f"{_listed(teacher)}: make it no wider than these",
+            argument="widths",
         )
     if teacher.conv == "separable" and student.conv != "separable":
         raise ArgumentError(
             "a student of standard convolutions cannot inherit the weights of a teacher of separable ones: "
-            "make its residual blocks separable too, --student_conv separable"
+            "make its residual blocks separable too",
+            argument="conv",
         )
 
 
@@ -98,36 +100,36 @@ def _listed(spec: GeneratorSpec) -> str:
 
 def _pair(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[Layer, Layer]]:
     """Return every layer of the student with the teacher's it inherits from, its groups renamed to the teacher's."""
-    sources = {layer.place: layer for layer in layers_of(teacher)}
+    architecture = get_architecture(teacher.architecture)
+    sources = {layer.place: layer for layer in architecture.layers(teacher)}
 
     def renamed(name: str) -> str:
-        if not name.startswith("block"):
-            return name
-        number, _, rest = name.removeprefix("block").partition(".")
-        # The middle of the i-th of as many equal parts of the teacher's depth as the student has blocks.
-        return f"block{(2 * int(number) + 1) * teacher.depth // (2 * student.depth)}.{rest}"
+        return architecture.source(name, student.depth, teacher.depth)
 
     pairs = []
-    for layer in layers_of(student):
-        groups = {"reads": tuple(map(renamed, layer.reads)), "writes": renamed(layer.writes)}
-        pairs.append((replace(layer, **groups), sources[renamed(layer.place)]))  # type: ignore[arg-type]
+    for layer in architecture.layers(student):
+        like = replace(layer, reads=tuple(map(renamed, layer.reads)), writes=renamed(layer.writes))
+        pairs.append((like, sources[renamed(layer.place)]))
     return pairs
 
 
+def _widths(spec: GeneratorSpec, state: State) -> dict[str, int]:
+    """Return the channels of every group of a generator."""
+    layers = get_architecture(spec.architecture).layers(spec)
+    return {INPUT: spec.input_nc, **{layer.writes: len(_weight(layer, state)) for layer in layers}}
+
+
 def _choose(
-    pairs: list[tuple[Layer, Layer]], student: GeneratorSpec, teacher: GeneratorSpec, state: State, keep: Keep
+    pairs: list[tuple[Layer, Layer]], state: State, teacher: State, widths: dict[str, int], keep: Keep
 ) -> Kept:
     """Return the channels kept of every group of the teacher that the student has."""
-    channels, widths = widths_of(teacher), dict[str, int]()
-    for (layer, _), original in zip(pairs, layers_of(student), strict=True):
-        widths[layer.writes] = widths_of(student)[original.writes]
-    kept = {INPUT: torch.arange(channels[INPUT])}
-    for group, width in widths.items():
-        if keep == "first" or group == OUTPUT or width == channels[group]:
+    kept = {INPUT: torch.arange(widths[INPUT])}
+    for group, width in {layer.writes: len(_weight(layer, state)) for layer, _ in pairs}.items():
+        if keep == "first" or group == OUTPUT or width == widths[group]:
             kept[group] = torch.arange(width)
             continue
         norms = torch.stack(
-            [_weight(source, state).flatten(1).abs().sum(1) for _, source in pairs if source.writes == group]
+            [_weight(source, teacher).flatten(1).abs().sum(1) for _, source in pairs if source.writes == group]
         )
         kept[group] = norms.sum(0).topk(width).indices.sort().values.cpu()
     return kept
@@ -175,8 +177,8 @@ def _module(source: str, name: str, index: torch.Tensor, state: State) -> State:
 def _factor(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Split a weight (O, C, k, k) into the closest pointwise (O, C, 1, 1) and depthwise (C, 1, k, k) ones.
 
-    The depthwise filters have the norm 1, which leaves white noise of variance 1 so: the norm that stands between
-    the two then scales nothing.
+    The depthwise filters have norm 1, which keeps the variance of white noise: the norm layer between the two then
+    scales nothing.
     """
     outputs, channels, *kernel = weight.shape
     left, scale, right = torch.linalg.svd(weight.flatten(2).permute(1, 0, 2).double(), full_matrices=False)

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from ..errors import ArgumentError
+from ..metrics.cost import Cost, generator_cost
 from ..metrics.latency import generator_latencies
-from ..networks.generator import Conv, GeneratorSpec
-from .budget import (
-    Budget,
-    Footprint,
-    exceeded,
-    footprint,
-    is_smaller,
-    most_width,
-    narrowest,
-    nothing_fits,
-    widest,
-)
+from ..metrics.limits import Budget
+from ..networks.generator import GeneratorSpec, get_architecture
+from .budget import exceeded, most_width, narrowest, nothing_fits, widest
 
-__all__ = ["PAPER_STUDENTS", "Plan", "Student", "make_plan", "measure_papers", "student_flags"]
+__all__ = ["Plan", "Student", "make_plan", "measure_papers"]
 
 # Widths that are listed, as parts of the teacher's: 48, 32, 24 and 16 beside one of 64.
 _PARTS = (1.0, 0.75, 0.5, 0.375, 0.25)
 _LEAST_PART, _LEAST_LISTED = 0.25, 6  # narrower students are listed only where a budget leaves no others
 _PAPERS_PART = 0.375  # the wavelet paper's student: 24 of 64
-_RESNET_DEPTHS = (9, 6, 4)  # beside the teacher's own: the family's two, and two thirds of the smaller
-_UNET_LEAST, _UNET_FEWER = 5, 2  # halvings: how few a U-Net can have, and how many fewer are listed
 _SEARCH = 0.1  # part of the time that looking for the widest students takes, beside measuring all
 _FASTER = 0.95  # of two times: what counts as less, beyond what a measurement scatters
 _ALIKE = 1.1  # the ratio of two costs up to which neither student is recommended for being the better one in it
@@ -41,7 +31,7 @@ class Student:
     """A generator and what it costs; the latency is None before it is measured."""
 
     spec: GeneratorSpec
-    cost: Footprint
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -115,17 +105,16 @@ def make_plan(
         size: side of a square image in pixels.
         budget: limits on parameters, operations, file size and latency; amounts such as ``7x`` are of the teacher.
         device: where the latency is measured.
-        progress: told the part done, 0 to 1.
+        progress: called with the part done, 0 to 1.
 
     Raises:
         ArgumentError: nothing keeps within the budget; the message says what would.
     """
     budget = budget or {}
-    shapes = _shapes(teacher)
-    own, most = footprint(teacher, size), most_width(teacher)
-    if "latency" in budget:
-        own = _timed(teacher, size, device)
-    fits = _fits(budget, own, size, device)
+    shapes = get_architecture(teacher.architecture).smaller(teacher)
+    most = most_width(teacher)
+    whole = _timed(teacher, size, device) if "latency" in budget else generator_cost(teacher, size)
+    fits = _fits(budget, whole, size, device)
     candidates: list[GeneratorSpec] = []
     for i, shape in enumerate(shapes):
         best = widest(shape, most, fits)
@@ -138,13 +127,14 @@ def make_plan(
         raise ArgumentError(f"a {teacher.netG} of ngf {teacher.ngf} is too small to have students")
     if not candidates:
         smallest = [narrowest(shape, most) for shape in shapes]
-        costs = {s: _timed(s, size, device) if "latency" in budget else footprint(s, size) for s in smallest}
-        raise ArgumentError(nothing_fits(budget, costs, own))
+        costs = {s: _timed(s, size, device) if "latency" in budget else generator_cost(s, size) for s in smallest}
+        raise ArgumentError(nothing_fits(budget, costs, whole))
     least = max(round(_LEAST_PART * most), _LEAST_LISTED)
     specs = [teacher, *([spec for spec in candidates if spec.ngf >= least] or candidates)]
     times = generator_latencies(specs, size, device, progress=lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
     large, *measured = (
-        Student(spec, replace(footprint(spec, size), latency=time)) for spec, time in zip(specs, times, strict=True)
+        Student(spec, replace(generator_cost(spec, size), latency=time))
+        for spec, time in zip(specs, times, strict=True)
     )
     fitting = [student for student in measured if not exceeded(student.cost, budget, large.cost)]
     if not fitting:
@@ -152,75 +142,42 @@ def make_plan(
     students = [student for student in fitting if (student.cost.latency or 0) <= (large.cost.latency or 0)]
     students.sort(key=lambda student: student.cost.latency or 0)
     papers = replace(teacher, ngf=max(round(_PAPERS_PART * most), 1), widths=None)
-    work = math.inf if budget else footprint(papers, size).macs
+    work = math.inf if budget else generator_cost(papers, size).macs
     return Plan(large, students, size, str(device), hidden=len(fitting) - len(students), work=work)
 
 
-def _fits(
-    budget: Budget, teacher: Footprint, size: int, device: torch.device | str
-) -> Callable[[GeneratorSpec], bool]:
+def _fits(budget: Budget, teacher: Cost, size: int, device: torch.device | str) -> Callable[[GeneratorSpec], bool]:
     """Return whether a generator keeps within a budget; the latency is measured only where it is limited."""
     counted = {measure: limit for measure, limit in budget.items() if measure != "latency"}
 
     def fits(spec: GeneratorSpec) -> bool:
-        cost = footprint(spec, size)
-        if not is_smaller(cost, teacher) or exceeded(cost, counted, teacher):
+        cost = generator_cost(spec, size)
+        if cost.params >= teacher.params or cost.macs >= teacher.macs or exceeded(cost, counted, teacher):
             return False
         return "latency" not in budget or not exceeded(_timed(spec, size, device), budget, teacher)
 
     return fits
 
 
-def _timed(spec: GeneratorSpec, size: int, device: torch.device | str) -> Footprint:
-    return replace(footprint(spec, size), latency=generator_latencies([spec], size, device, rounds=3)[0])
+def _timed(spec: GeneratorSpec, size: int, device: torch.device | str) -> Cost:
+    return replace(generator_cost(spec, size), latency=generator_latencies([spec], size, device, rounds=3)[0])
 
 
-def _shapes(teacher: GeneratorSpec) -> list[GeneratorSpec]:
-    """Return what students there are, their width aside."""
-    like = replace(teacher, widths=None)
-    if teacher.architecture == "unet":
-        least = max(_UNET_LEAST, teacher.depth - _UNET_FEWER)
-        return [replace(like, depth=depth) for depth in range(teacher.depth, least - 1, -1)]
-    depths = [teacher.depth, *(depth for depth in _RESNET_DEPTHS if depth < teacher.depth)]
-    convs: Sequence[Conv] = ("standard", "separable") if teacher.conv == "standard" else ("separable",)
-    return [replace(like, depth=depth, conv=conv) for depth in depths for conv in convs]
-
-
-def student_flags(student: GeneratorSpec, teacher: GeneratorSpec) -> str:
-    """Return the options of the runner that train a student of a teacher; what is the teacher's goes without."""
-    flags = [] if student.netG == teacher.netG else [f"--student_netG {student.netG}"]
-    flags.append(f"--student_ngf {student.ngf}")
-    if student.conv != teacher.conv or student.conv == "separable":
-        flags.append(f"--student_conv {student.conv}")
-    return " ".join(flags)
-
-
-@dataclass(frozen=True)
-class PaperStudent:
-    """A student of a paper: which paper, and the two generators."""
-
-    paper: str
-    teacher: GeneratorSpec
-    student: GeneratorSpec
-
-
-def _paper_students() -> list[PaperStudent]:
+def _paper_students() -> list[tuple[str, GeneratorSpec, GeneratorSpec]]:
     resnet = GeneratorSpec("resnet", 3, 3, 64, 9, "instance", False, True)
     unet = GeneratorSpec("unet", 3, 3, 64, 8, "batch", True, False)
     wkd, srp = "WKD, CVPR 2022", "SRP, ECCV 2020"
     study = f"{wkd}, frequency study"  # of GANs of three sizes
     listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (study, unet, 32), (study, unet, 16)]
-    return [PaperStudent(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
-
-
-PAPER_STUDENTS = _paper_students()
+    return [(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
 
 
 def measure_papers(
     size: int, device: torch.device | str = "cpu", progress: Callable[[float], None] = lambda done: None
-) -> list[tuple[PaperStudent, Student, Student]]:
-    """Return the students of the two papers with their teachers, costs measured on this machine."""
-    specs = list(dict.fromkeys(spec for row in PAPER_STUDENTS for spec in (row.teacher, row.student)))
+) -> list[tuple[str, Student, Student]]:
+    """Return the students of the two papers: the paper, the teacher and the student, measured on this machine."""
+    rows = _paper_students()
+    specs = list(dict.fromkeys(spec for _, *pair in rows for spec in pair))
     times = dict(zip(specs, generator_latencies(specs, size, device, progress=progress), strict=True))
-    cost = {spec: Student(spec, replace(footprint(spec, size), latency=times[spec])) for spec in specs}
-    return [(row, cost[row.teacher], cost[row.student]) for row in PAPER_STUDENTS]
+    cost = {spec: Student(spec, replace(generator_cost(spec, size), latency=times[spec])) for spec in specs}
+    return [(paper, cost[teacher], cost[student]) for paper, teacher, student in rows]

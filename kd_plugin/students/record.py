@@ -17,12 +17,12 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from ..errors import CheckpointError, OptionError, UnknownNetworkError
+from ..errors import CheckpointError, UnknownNetworkError
 from ..files import write_text_atomically
 from ..imports import is_function
 from ..metrics.cost import count_parameters
+from ..networks.architecture import Conv
 from ..networks.checkpoint import inspect_checkpoint, inspect_state_dict, read_state_dict
-from ..networks.generator import Conv
 from ..networks.taps import unwrap
 from .builders import StudentRequest
 
@@ -30,14 +30,6 @@ __all__ = ["RECORD_NAME", "StudentRecord", "describe"]
 
 RECORD_NAME = "student.json"
 _FORMAT = 1
-# The host's options that decide which tensors its generators and discriminators have.
-_GENERATOR = (
-    "input_nc", "output_nc", "ngf", "netG", "norm", "no_dropout", "normG", "no_antialias", "no_antialias_up",
-)  # fmt: skip
-_DISCRIMINATOR = ("ndf", "netD", "n_layers_D", "normD")
-_TEXT = ("netG", "norm", "normG", "netD", "normD")
-_SWITCHES = ("no_dropout", "no_antialias", "no_antialias_up")
-_PICTURES = ("load_size", "crop_size", "preprocess")  # how a host brings pictures to the networks
 _TOLD = ("netG", "ngf", "widths", "conv", "input_nc", "output_nc", "norm")  # by a checkpoint
 
 
@@ -69,16 +61,6 @@ class StudentRecord:
     dataset_mode: str | None = None
     pictures: dict[str, Any] = field(default_factory=dict)
 
-    @staticmethod
-    def options_of(opt: Namespace) -> dict[str, Any]:
-        """Return those of the host's options that build the networks."""
-        return {name: getattr(opt, name) for name in (*_GENERATOR, *_DISCRIMINATOR) if hasattr(opt, name)}
-
-    @staticmethod
-    def pictures_of(opt: Namespace) -> dict[str, Any]:
-        """Return those of the host's options that say how pictures are resized and cropped."""
-        return {name: getattr(opt, name) for name in _PICTURES if hasattr(opt, name)}
-
     def write(self, folder: Path) -> Path:
         """Write the record into an experiment's folder, making the folder if needed; return the file."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,8 +69,12 @@ class StudentRecord:
         return file
 
     @classmethod
-    def read(cls, folder: Path) -> StudentRecord | None:
+    def read(cls, folder: Path, options: Mapping[str, type]) -> StudentRecord | None:
         """Return the record of an experiment's folder, or None where there is none.
+
+        Args:
+            folder: the experiment's.
+            options: the names that ``host_options`` may have, with the types of their values.
 
         Raises:
             CheckpointError: there is one, but it cannot be understood.
@@ -104,12 +90,12 @@ class StudentRecord:
                     f"{file}: format {version} is of another version of kd_plugin, this reads {_FORMAT}"
                 )
             record = cls(**content)
-            record._check_types()
+            record._check_types(options)
             return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{file}: not a student record ({error}); delete it to go without") from error
 
-    def _check_types(self) -> None:
+    def _check_types(self, options: Mapping[str, type]) -> None:
         """Check that every value is of a kind this class writes: the file may come from anywhere.
 
         Raises:
@@ -125,29 +111,10 @@ class StudentRecord:
         if self.direction not in ("AtoB", "BtoA", None):
             raise TypeError(f"direction is {self.direction!r}")
         for name, value in self.host_options.items():
-            if name in _SWITCHES:
-                right = isinstance(value, bool)
-            elif name in _TEXT:
-                right = isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value) is not None
-            else:
-                right = name in (*_GENERATOR, *_DISCRIMINATOR) and type(value) is int and value > 0
-            if not right:
+            plain = not isinstance(value, str) or re.fullmatch(r"[\w.+-]+", value)
+            counts = type(value) is not int or value > 0
+            if not (plain and counts and type(value) is options.get(name)):
                 raise TypeError(f"the host's option {name} is {value!r}")
-
-    def check(self, opt: Namespace, folder: Path) -> None:
-        """Check that options do not contradict the student in the folder.
-
-        Raises:
-            OptionError: naming the option, both values and the file.
-        """
-        expected = self.options_for(opt)
-        for name in (*_GENERATOR, *(_DISCRIMINATOR if getattr(opt, "continue_train", False) else ())):
-            if hasattr(opt, name) and name in expected and getattr(opt, name) != expected[name]:
-                option = f"student_{name}" if getattr(opt, f"student_{name}", None) is not None else name
-                raise OptionError(
-                    f"--{option} {getattr(opt, name)} contradicts {folder / RECORD_NAME}: the student there was "
-                    f"built with {expected[name]}; leave the option out"
-                )
 
     @property
     def request(self) -> StudentRequest:

@@ -21,6 +21,8 @@ from ...students import StudentRecord, StudentRequest, describe, factory_of
 from ...version import __version__
 from ..options.default_student import check_smaller
 from ..options.distill import DistillConfig
+from ..options.record import values_of
+from ..repository.family import PICTURE_OPTIONS, network_options
 from .pair import Pair, find_pairs, network_of
 from .start import note_large_discriminator, start_from_teacher
 from .student import Built
@@ -100,7 +102,7 @@ def prepare_pair(
     check_channels(pair, file, teacher, student)
     if not getattr(opt, "continue_train", False):
         start_from_teacher(model, pair, student, teacher, file, config.student)
-    terms, taps = config.build_terms(pair.net, file), config.taps(pair.net)
+    terms, taps = config.terms_for(pair.net, file), config.taps(pair.net)
     runs = config.cost.prepare_teacher(teacher, half)
     distilled = DistilledPair(pair, file, teacher, Distiller(student, runs, terms, taps=taps, cache=cache, half=half))
     refuse_replicas(distilled.distiller)
@@ -143,14 +145,14 @@ def record_of(
         kd_plugin=__version__,
         model=opt.model,
         direction=getattr(opt, "direction", None),
-        host_options=StudentRecord.options_of(opt),
+        host_options=values_of(opt, network_options()),
         distillation=config.to_dict(),
         students={pair.net: describe(network_of(model, pair)) for pair in find_pairs(model)},
         teachers={
             d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)} for d in distilled
         },
         dataset_mode=getattr(opt, "dataset_mode", None),
-        pictures=StudentRecord.pictures_of(opt),
+        pictures=values_of(opt, PICTURE_OPTIONS),
         build={
             "widths": list(student.widths) if student.widths else None,
             "conv": student.conv,

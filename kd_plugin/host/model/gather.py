@@ -16,7 +16,7 @@ from ..options.excepthook import report_in_one_line
 from ..options.forgotten_model import check_model
 from ..options.record import recorded_model, use_record
 from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
-from .how_to_test import DEFAULTS
+from .how_to_test import defaults_of
 from .teachers import check_not_overwritten, check_teacher_paths, peek_teacher
 
 __all__ = ["gather_options"]
@@ -47,7 +47,7 @@ def gather_options(
             return other.modify_commandline_options(parser, is_train)  # type: ignore[no-any-return]
         explain_errors(parser, is_train)
         parser = host(parser, is_train)
-        cls._host_defaults = {name: parser.get_default(name) for name in DEFAULTS}
+        cls._host_defaults = defaults_of(parser)
         _add_options(cls, CommandLine(parser), is_train)
     except KDError as error:
         end(parser, (misspelt(parser) if is_train else "") or error)

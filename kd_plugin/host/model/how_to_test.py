@@ -5,18 +5,29 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULTS", "HowToTest", "model_name", "training_script"]
+from ..repository.family import families, generator_options
 
-_BOTH = ("direction", "dataset_mode", "CUT_mode", "input_nc", "output_nc")
-_PLAIN = ("normG", "no_antialias", "no_antialias_up")
-# The options whose defaults, as the host and its model set them, decide whether a command has to name them.
-DEFAULTS = ("checkpoints_dir", "gpu_ids", "no_dropout", "crop_size", *_BOTH, *_PLAIN)
+__all__ = ["HowToTest", "defaults_of", "model_name", "training_script"]
+
+_NAMED = ("netG", "ngf", "norm", "no_dropout")  # by plain test commands, whatever their defaults are
+
+
+def _data_options() -> list[str]:
+    """Return the options that all tests take as the training had them."""
+    of_families = [name for family in families() for name in family.test_options]
+    return ["direction", "dataset_mode", *of_families, "input_nc", "output_nc"]
+
+
+def defaults_of(parser: ArgumentParser) -> dict[str, Any]:
+    """Return the defaults, as a host and its model set them, that decide whether a command has to name an option."""
+    names = ("checkpoints_dir", "gpu_ids", "crop_size", *_data_options(), *generator_options())
+    return {name: parser.get_default(name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class HowToTest:
     Attributes:
         script: what Python is given to train: a file, or ``-m`` and a module.
         opt: the host's options.
-        defaults: those of :data:`DEFAULTS` in this host, for this model.
+        defaults: what :func:`defaults_of` returns in this host, for this model.
         plain: the host's model that loads the student without the plugin, "" if none does.
     """
 
@@ -51,23 +62,22 @@ class HowToTest:
     def _shared(self, model: str) -> list[str]:
         opt = self.opt
         words = ["--dataroot", str(opt.dataroot), "--name", str(opt.name), "--model", model]
-        words += self._differing("checkpoints_dir", *_BOTH)
+        words += self._words(["checkpoints_dir", *_data_options()], self.defaults)
         if hasattr(opt, "gpu_ids"):
             ids = ",".join(map(str, opt.gpu_ids)) or "-1"
             words += [] if ids == self.defaults.get("gpu_ids") else ["--gpu_ids", ids]
         return words + self._size()
 
     def _networks(self) -> list[str]:
-        opt = self.opt
-        names = [name for name in ("netG", "ngf", "norm") if hasattr(opt, name)]
-        words = [word for name in names for word in (f"--{name}", str(getattr(opt, name)))]
-        return words + (["--no_dropout"] if getattr(opt, "no_dropout", False) else []) + self._differing(*_PLAIN)
+        others = [name for name in generator_options() if name not in (*_NAMED, *_data_options())]
+        return self._words(_NAMED, {}) + self._words(others, self.defaults)
 
-    def _differing(self, *names: str) -> list[str]:
+    def _words(self, names: Sequence[str], defaults: Mapping[str, Any]) -> list[str]:
+        """Return the options that differ from their defaults; a switch that is off needs no word."""
         words = []
         for name in names:
             value = getattr(self.opt, name, None)
-            if value is not None and value != self.defaults.get(name):
+            if value is not None and value is not False and value != defaults.get(name):
                 words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         return words
 

@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import OptionError
 from ...students import StudentRequest
 from ..options.distill import DistillConfig
-from ..options.record import check_student, current_record, recorded_student, student_of
+from ..options.record import check_networks, check_student, current_record, recorded_student, student_of
 from .building import BuildCall, building_students
 from .teachers import peek_teacher
 from .unreadable import explain_unreadable
@@ -60,7 +60,7 @@ def building_student(host_class: type, opt: Any, config: DistillConfig | None) -
         check_student(config.student, student, folder)
     config.student.apply(opt, peek_teacher(config), record is not None)
     if record:
-        record.check(opt, folder)
+        check_networks(record, opt, folder)
     try:
         with building_students(host_class, student) as calls:
             yield Built(student, calls, netG)

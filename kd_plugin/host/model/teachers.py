@@ -15,7 +15,7 @@ from ...networks.discriminator import load_discriminator
 from ...networks.generator import GeneratorSpec
 from ...students import describe
 from ..options.distill import DistillConfig
-from .pair import Pair
+from ..repository.family import Pair, known_pairs
 
 __all__ = ["check_channels", "check_not_overwritten", "check_teacher_paths", "find_teachers", "peek_teacher"]
 
@@ -147,7 +147,8 @@ def _given(config: DistillConfig) -> dict[str, Path]:
 
 
 def _files_in(folder: Path, epoch: str) -> list[Path]:
-    return sorted(folder.glob(f"{epoch}_net_G*.pth"))
+    nets = {"G*", *(pair.net for pairs in known_pairs() for pair in pairs)}
+    return sorted({file for net in nets for file in folder.glob(f"{epoch}_net_{net}.pth")})
 
 
 def _is_discriminator(file: Path) -> bool:

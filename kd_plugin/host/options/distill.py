@@ -5,8 +5,9 @@ The options that belong to a term come from the term itself (:mod:`kd_plugin.los
 
 from __future__ import annotations
 
+import functools
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -60,7 +61,7 @@ class DistillConfig:
     )
     max_bad_steps: int = option(
         10,
-        "end the run after more steps one after the other that had to be skipped, as a value was not finite",
+        "abort after this many consecutive steps were skipped because a value was not finite",
         type=int,
     )
     student: StudentOptions = StudentOptions()
@@ -128,26 +129,23 @@ class DistillConfig:
                         f"teachers, or distil with {name}:{served[0]}"
                     )
 
-    def build_terms(self, net: str | None = None, teacher: Path | None = None) -> dict[str, WeightedTerm]:
-        """Construct the terms with their weights and settings.
-
-        Args:
-            net: the generator they are for; all terms if None.
-            teacher: file of its teacher, for settings it implies.
+    @functools.cached_property
+    def terms(self) -> dict[str, WeightedTerm]:
+        """All terms with their weights and settings; the same for every generator, with the networks they hold.
 
         Raises:
             OptionError: an unknown name, or a value a term refuses.
         """
-        names = self.names_for(net)
-        if not names:
-            return {}
-        settings = self._settings(names)
-        try:
-            for flag, value in self._implied(names, teacher).items():
-                settings[flag] = settings.get(flag) or value
-            return build_terms({name: self._value(f"lambda_{name}") for name in names}, settings)
-        except ArgumentError as error:
-            raise OptionError(f"--distill {self.distill}: {error}") from error
+        return self._build(self.names, {})
+
+    def terms_for(self, net: str, teacher: Path) -> dict[str, WeightedTerm]:
+        """Return the terms of a generator; its own where its teacher's file implies a setting that was not given."""
+        terms = {}
+        for name in self.names_for(net):
+            implied = get_term(name).beside(teacher)
+            missing = {flag: value for flag, value in implied.items() if not self._value(flag)}
+            terms[name] = self._build([name], missing)[name] if missing else self.terms[name]
+        return terms
 
     def taps(self, net: str | None = None) -> dict[str, list[Tap]]:
         """Return the taps that were named, by the terms of a generator; of all terms if ``net`` is None."""
@@ -168,7 +166,7 @@ class DistillConfig:
         """Return terms with their weights and settings, for JSON."""
         return {
             "distill": self.distill,
-            "terms": {name: str(weighted.weight) for name, weighted in self.build_terms().items()},
+            "terms": {name: str(weighted.weight) for name, weighted in self.terms.items()},
             "options": self._settings(self.names),
             "distill_taps": self.distill_taps or None,
             "srp_layers": self.srp_layers or None,
@@ -212,12 +210,15 @@ class DistillConfig:
         settings = {option.flag for name in names for option in get_term(name).options}
         return {flag.name: value for flag, value in self.of_terms if flag.name in settings}
 
-    def _implied(self, names: Sequence[str], teacher: Path | None) -> dict[str, str]:
-        """The settings that a teacher's file implies."""
-        return {k: v for name in names for k, v in get_term(name).beside(teacher).items()} if teacher else {}
+    def _build(self, names: Sequence[str], implied: Mapping[str, Any]) -> dict[str, WeightedTerm]:
+        weights = {name: self._value(f"lambda_{name}") for name in names}
+        try:
+            return build_terms(weights, {**self._settings(names), **implied}) if names else {}
+        except ArgumentError as error:
+            raise OptionError(f"--distill {self.distill}: {error}") from error
 
     def _check(self) -> None:
-        self.build_terms()
+        _ = self.terms
         self.taps()
         teacher = self.teacher or self.teacher_G_A or self.teacher_G_B
         if not self.names and teacher:

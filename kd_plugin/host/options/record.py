@@ -6,18 +6,20 @@ import importlib.util
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError, OptionError
 from ...processes import say
 from ...students import RECORD_NAME, StudentRecord, StudentRequest
+from ..repository.family import generator_options, network_options
 from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, loaded_epoch
 from .student import StudentOptions
 
 __all__ = [
+    "check_networks",
     "check_student",
     "current_record",
     "recorded_model",
@@ -25,6 +27,7 @@ __all__ = [
     "refuse_among_checkpoints",
     "student_of",
     "use_record",
+    "values_of",
 ]
 
 
@@ -77,10 +80,10 @@ def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
     return found
 
 
-def _contradiction(option: str, value: str, folder: Path, trained: str | None) -> OptionError:
+def _contradiction(option: str, value: object, folder: Path, known: object, how: str = "trained") -> OptionError:
     return OptionError(
-        f"--{option} {value} contradicts {folder / RECORD_NAME}: the student there was trained with {trained}; leave "
-        f"the option out"
+        f"--{option} {value} contradicts {folder / RECORD_NAME}: the student there was {how} with {known}; leave the "
+        f"option out"
     )
 
 
@@ -135,7 +138,7 @@ def use_record(line: CommandLine) -> StudentRecord | None:
         error = _contradiction("dataset_mode", filled.dataset_mode, folder, record.dataset_mode)
         raise OptionError(f"{error}, or name --model as well")
     if not getattr(opt, "continue_train", False):  # there, --student_ngf may still override --ngf; checked later
-        record.check(filled, folder)
+        check_networks(record, filled, folder)
         _note_pictures(filled, record)
     if experiment_folder(filled) != folder:
         # The name was made of options that are now filled in: keep it as it was found.
@@ -169,7 +172,7 @@ def _note_pictures(opt: Namespace, record: StudentRecord) -> None:
 
 def current_record(opt: Namespace, folder: Path, quiet: bool = False) -> StudentRecord | None:
     """Return the record of the checkpoint in a folder that a run loads; None, with a note, if it is of another."""
-    record = StudentRecord.read(folder)
+    record = StudentRecord.read(folder, network_options())
     if record is None:
         return None
     if record.is_of(folder, loaded_epoch(opt)):
@@ -237,6 +240,24 @@ def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str],
                 )
 
 
+def values_of(opt: Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the options that a host has, by name."""
+    return {name: getattr(opt, name) for name in names if hasattr(opt, name)}
+
+
+def check_networks(record: StudentRecord, opt: Namespace, folder: Path) -> None:
+    """Check that the host's options do not contradict the networks that were recorded.
+
+    Raises:
+        OptionError: naming the option, both values and the file.
+    """
+    expected = record.options_for(opt)
+    for name in network_options() if getattr(opt, "continue_train", False) else generator_options():
+        if hasattr(opt, name) and name in expected and getattr(opt, name) != expected[name]:
+            option = f"student_{name}" if getattr(opt, f"student_{name}", None) is not None else name
+            raise _contradiction(option, getattr(opt, name), folder, expected[name], "built")
+
+
 def check_student(given: StudentOptions, recorded: StudentRequest, folder: Path) -> None:
     """Check that the options of a continued run, which may repeat what was recorded, do not contradict it.
 
@@ -251,7 +272,4 @@ def check_student(given: StudentOptions, recorded: StudentRequest, folder: Path)
     for option, (text, value, known) in named.items():
         if text and value != known:
             found = ",".join(map(str, known)) if isinstance(known, tuple) else known
-            raise OptionError(
-                f"--{option} {text} contradicts {folder / RECORD_NAME}: the student there was built with "
-                f"{found or 'none'}; leave the option out"
-            )
+            raise _contradiction(option, text, folder, found or "none", "built")

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 from ...errors import ArgumentError, OptionError
 from ...flags import option
 from ...imports import is_function
-from ...networks.generator import Conv, GeneratorSpec, parse_netG
+from ...networks.architecture import Conv
+from ...networks.generator import GeneratorSpec, get_architecture, parse_netG
 from ...processes import say
 from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
 
@@ -170,7 +171,7 @@ class StudentOptions:
 
 
 def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
-    """Check that U-Nets, teacher and student, can halve the pictures as often as they want to.
+    """Check that teacher and student can halve the pictures as often as they do.
 
     Raises:
         OptionError: one cannot; the message names what suits both.
@@ -179,10 +180,11 @@ def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
     if side is None:
         return
     try:
-        architecture, depth = parse_netG(netG)
+        name, depth = parse_netG(netG)
     except ArgumentError:  # the host's own, or the user's
-        architecture, depth = "resnet", 0
-    multiple = 2**depth if architecture == "unet" else 1
+        name, depth = "resnet", 1
+    architecture = get_architecture(name)
+    multiple = architecture.multiple(depth)
     if teacher is not None and side % teacher.multiple:
         both = max(multiple, teacher.multiple)  # powers of two
         enough = -(-side // both) * both
@@ -191,11 +193,11 @@ def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
             f"these are {side}: add {_size_options(opt, enough)}"
         )
     if side % multiple:
-        fitting = next((2**d for d in range(depth - 1, 4, -1) if side % 2**d == 0), None)
-        hint = f"take unet_{fitting}, or a" if fitting else "take a ResNet, or a"
+        shallower = {architecture.netG(d): architecture.multiple(d) for d in range(depth - 1, 0, -1)}
+        fitting = (n for n, each in shallower.items() if side % each == 0 and architecture.parse(n) is not None)
         raise OptionError(
-            f"a {netG} halves its pictures {depth} times, so their sides must be multiples of {multiple}, and these "
-            f"are {side}: {hint} --crop_size of {multiple}"
+            f"a {netG} halves its pictures {multiple.bit_length() - 1} times, so their sides must be multiples of "
+            f"{multiple}, and these are {side}: take {next(fitting, 'a ResNet')}, or a --crop_size of {multiple}"
         )
 
 

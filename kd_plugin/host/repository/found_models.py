@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from .family import known_pairs
+
 __all__ = ["found_models"]
 
 _BASES = ("base", "template")  # classes to inherit from, no models
@@ -30,10 +32,11 @@ def _distilled(models: Path, name: str) -> str:
         networks += found
         if replaces:
             break
-    if {"G_A", "G_B"} <= set(networks):
-        return "G_A and G_B"
-    if "G" in networks and any("fake_B" in text for text in texts):
-        return "G"
+    for pairs in known_pairs():
+        nets = [pair.net for pair in pairs]
+        has_output = any(pairs[0].output in text for text in texts)
+        if set(nets) <= set(networks) and (has_output or len(nets) > 1):  # one name alone says little
+            return " and ".join(nets)
     listed = ", ".join(sorted(set(networks)))
     return f"none by itself, its networks are {listed}: declare distill_pairs in its class" if listed else ""
 

@@ -5,41 +5,27 @@ The files are read from the patches themselves, so that both ways give the same 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import HostError, unknown_name
 from ...files import write_text_atomically
+from .family import families
 from .folder import finds_models
 
-__all__ = ["FAMILIES", "Family", "families", "find_family", "install", "remove", "status"]
+__all__ = ["find_patch", "install", "patches", "remove", "status"]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
-# Which model of a host tells its family; the most particular first, as forks add models to what they fork.
-_TELLING = {
-    "contrastive-unpaired-translation": "cut_model.py",
-    "pytorch-CycleGAN-and-pix2pix": "pix2pix_model.py",
-}
-FAMILIES = tuple(_TELLING)
 
 
-@dataclass(frozen=True)
-class Family:
-    """A family of hosts: its name, and the files its patch adds, by their path in the host."""
-
-    name: str
-    files: dict[str, str]
-
-
-def families() -> dict[str, Family]:
-    """Return the families there are patches for.
+def patches() -> dict[str, dict[str, str]]:
+    """Return the patches by name: the files that each adds to a host, by path.
 
     Raises:
         HostError: the installation is incomplete.
     """
     for folder in (_PACKAGE / "patches", _PACKAGE.parent / "patches"):  # installed, and in a checkout
         if found := sorted(folder.glob("*.patch")):
-            return {file.stem: Family(file.stem, _added(file)) for file in found}
+            return {file.stem: _added(file) for file in found}
     raise HostError(f"this installation of kd_plugin has no patches in {_PACKAGE}: install it anew")
 
 
@@ -56,38 +42,37 @@ def _added(patch: Path) -> dict[str, str]:
     return {path: "\n".join(lines) + "\n" for path, lines in files.items()}
 
 
-def find_family(host: Path, name: str = "") -> Family:
-    """Return the family of a host, or the one named, after a look at whether the folder is a host at all.
+def find_patch(host: Path, name: str = "") -> str:
+    """Return the name of the patch that serves a host, after a look at whether the folder is a host at all.
 
     Args:
         host: the folder that holds ``models/``.
-        name: of the family; found by itself if empty.
+        name: the patch to take; found by itself if empty.
 
     Raises:
-        HostError: it is none, naming what is missing, or the family is unknown.
+        HostError: it is none, naming what is missing, or there is no such patch.
     """
-    known = families()
+    known = patches()
     if name and name not in known:
         raise HostError(unknown_name("family", name, known))
     if not (host / "models" / "__init__.py").is_file():
         raise HostError(f"{host} is not a host: it has no models/__init__.py; give the folder that train.py is in")
     if not finds_models(host):
         raise HostError(f"{host} is not a host of this kind: its models/__init__.py has no find_model_using_name")
-    if name:
-        return known[name]
-    for family, model in _TELLING.items():
-        if (host / "models" / model).is_file() and family in known:
-            return known[family]
+    served = [family for family in families() if family.patch in known]
+    if found := name or next((family.patch for family in served if family.is_in(host / "models")), ""):
+        return found
+    models = ", ".join(f"{model}_model.py" for family in served for model in family.models)
     raise HostError(
-        f"{host} has none of the models there are patches for ({', '.join(_TELLING.values())} in models/): "
+        f"{host} has none of the models there are patches for ({models} in models/): "
         f"docs/your-own-repo.md shows how to write the four lines that distil a model of your own"
     )
 
 
-def status(host: Path, family: Family) -> dict[str, str]:
-    """Return of each file of a family whether the host has it: ``missing``, ``installed`` or ``different``."""
+def status(host: Path, files: dict[str, str]) -> dict[str, str]:
+    """Return of each file of a patch whether the host has it: ``missing``, ``installed`` or ``different``."""
     found = {}
-    for path, content in family.files.items():
+    for path, content in files.items():
         file = host / path
         if not file.exists():
             found[path] = "missing"
@@ -97,29 +82,29 @@ def status(host: Path, family: Family) -> dict[str, str]:
     return found
 
 
-def install(host: Path, family: Family) -> list[str]:
+def install(host: Path, files: dict[str, str]) -> list[str]:
     """Write the files that are missing; return their paths.
 
     Raises:
         HostError: a file is there with other content, or cannot be written. Nothing is written then.
     """
-    missing = _same_or_missing(host, family, "is there already and differs from ours: rename it first")
+    missing = _same_or_missing(host, files, "is there already and differs from ours: rename it first")
     for path in missing:
         try:
-            write_text_atomically(host / path, family.files[path])
+            write_text_atomically(host / path, files[path])
         except OSError as error:
             raise HostError(f"{host / path} cannot be written: {error.strerror}") from error
     return missing
 
 
-def remove(host: Path, family: Family) -> list[str]:
+def remove(host: Path, files: dict[str, str]) -> list[str]:
     """Remove the files that were installed; return their paths.
 
     Raises:
         HostError: a file has other content, so it is not ours to remove. Nothing is removed then.
     """
-    missing = _same_or_missing(host, family, "differs from what was installed: remove it yourself if you want that")
-    removed = [path for path in family.files if path not in missing]
+    missing = _same_or_missing(host, files, "differs from what was installed: remove it yourself if you want that")
+    removed = [path for path in files if path not in missing]
     for path in removed:
         try:
             (host / path).unlink()
@@ -128,8 +113,8 @@ def remove(host: Path, family: Family) -> list[str]:
     return removed
 
 
-def _same_or_missing(host: Path, family: Family, reason: str) -> list[str]:
-    found = status(host, family)
+def _same_or_missing(host: Path, files: dict[str, str], reason: str) -> list[str]:
+    found = status(host, files)
     for path, how in found.items():
         if how == "different":
             raise HostError(f"{host / path} {reason}")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import HostError
+from .family import CONSTRUCTIONS, find_family
 from .folder import find_host
 from .found_models import found_models
-from .model_files import families, status
+from .model_files import patches, status
 
 __all__ = ["Finding", "Survey", "survey"]
 
@@ -79,28 +80,26 @@ def survey(host: Path) -> Survey:
     arguments = [argument.arg for argument in define_G.args.args] if define_G else []
     assigned = networks.assignment("define_G")
     built = f"define_G({', '.join(arguments)})" if define_G else "define_G" if assigned else ""
-    early = define_G is not None and _calls(define_G, "init_net")
-    setup = base.function("setup")
-    late = setup is not None and _calls(setup, "init_net")
-    wrappers = ("DistributedDataParallel", "DataParallel")
-    parallel = next((name for name in wrappers if networks.has(name) or base.has(name)), "")
+    made = [c for c in CONSTRUCTIONS if any(_calls(f.function(c.function), "init_net") for f in (base, networks))]
+    used = [c for c in CONSTRUCTIONS if base.has(c.parallel) or networks.has(c.parallel)]
+    years = made or [c for c in used if c is CONSTRUCTIONS[0]]  # the other's DataParallel is of all years
     findings = [
         Finding("models looked up by name", "find_model_using_name" if finds_models else "",
                 init.at(finds_models), needed=True),
         Finding("generators built by", built, networks.at(define_G or assigned)),
-        Finding("networks initialised", "when they are built" if early else "in setup()" if late else "",
-                networks.at(init_net)),
-        Finding("several GPUs", parallel),
+        Finding("networks initialised", made[0].initialised if made else "", networks.at(init_net)),
+        Finding("several GPUs", used[0].parallel if used else ""),
         Finding("checkpoints saved by", "save_networks" if base.function("save_networks") else "",
                 base.at(base.function("save_networks"))),
         Finding("learning rate set", _learning_rate(train), train.at(None) if train.tree else ""),
         Finding("training script", "train.py" if train.tree else "", needed=True),
         Finding("test script", "test.py" if test.tree else ""),
     ]  # fmt: skip
-    patches = _patches(root) if init.tree else {}
+    added = [status(root, files) for files in patches().values()] if init.tree else []
+    there = {path: how for files in added for path, how in files.items() if how != "missing"}
     models = found_models(root / "models")
     scripts = [script.name for script in (train, test) if script.tree]
-    return Survey(str(host), _kind(root, early, late, parallel), findings, models, patches, scripts)
+    return Survey(str(host), _kind(root, years[0].years if years else ""), findings, models, there, scripts)
 
 
 class _Source:
@@ -149,8 +148,9 @@ def _name(node: ast.AST) -> str | None:
     return name
 
 
-def _calls(function: ast.FunctionDef, name: str) -> bool:
-    return any(isinstance(node, ast.Call) and _name(node.func) == name for node in ast.walk(function))
+def _calls(function: ast.FunctionDef | None, name: str) -> bool:
+    nodes = ast.walk(function) if function else ()
+    return any(isinstance(node, ast.Call) and _name(node.func) == name for node in nodes)
 
 
 def _learning_rate(train: _Source) -> str:
@@ -167,18 +167,9 @@ def _learning_rate(train: _Source) -> str:
     return "before every epoch" if before else "after every epoch"
 
 
-def _kind(host: Path, early: bool, late: bool, parallel: str) -> str:
+def _kind(host: Path, years: str) -> str:
     if not (host / "models" / "__init__.py").is_file():
         return "not a host: it has no models/__init__.py"
-    upstream = "pix2pix and CycleGAN"
-    kinds = {"cut": "contrastive-unpaired-translation", "pix2pix": upstream, "cycle_gan": upstream}
-    found = (kind for model, kind in kinds.items() if (host / "models" / f"{model}_model.py").is_file())
-    name = next(found, "a host with models of its own")
-    if late or (parallel == "DistributedDataParallel" and not early):
-        return f"{name}, as of 2025 (torchrun)"
-    return f"{name}, as before 2025 (--gpu_ids)" if early else name
-
-
-def _patches(host: Path) -> dict[str, str]:
-    found = {path: how for family in families().values() for path, how in status(host, family).items()}
-    return {path: how for path, how in found.items() if how != "missing"}
+    family = find_family(host / "models")
+    name = family.name if family else "a host with models of its own"
+    return f"{name}, {years}" if years else name

@@ -1,0 +1,287 @@
+"""What describes a generator, what an architecture defines, and the strict registry of architectures.
+
+An architecture is one file with everything about it: how its generators are named, built, read from a file and made
+smaller, where features are read, and which channels belong together. :mod:`~kd_plugin.networks.resnet` and
+:mod:`~kd_plugin.networks.unet` are those of the host family.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import torch
+from torch import nn
+
+from ..errors import ArgumentError, unknown_name
+from ..imports import place_of
+
+__all__ = [
+    "INPUT",
+    "OUTPUT",
+    "Architecture",
+    "Conv",
+    "Generator",
+    "GeneratorSpec",
+    "Layer",
+    "Norm",
+    "Place",
+    "Places",
+    "TapPoint",
+    "architectures",
+    "get_architecture",
+    "register_architecture",
+]
+
+Norm = Literal["batch", "instance", "none"]
+Conv = Literal["standard", "separable"]
+Place = Literal["encoder", "middle", "decoder"]
+
+INPUT, OUTPUT = "input", "output"  # the groups of channels of the images
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """What it takes to build a generator.
+
+    Attributes:
+        architecture: name of a registered architecture: ``"resnet"``, ``"unet"``.
+        input_nc, output_nc: channels of the images it takes and gives.
+        ngf: channels of the first layer; the widths of all others follow from it, unless ``widths`` names them.
+        depth: residual blocks of a ResNet; halvings of the resolution of a U-Net.
+        norm: ``"batch"``, ``"instance"`` (no affine parameters, no running statistics) or ``"none"``.
+        dropout: whether there are dropout layers; None where a file does not show it.
+        bias: whether convolutions that a norm follows have a bias.
+        widths: channels of each stage, the first being ``ngf``; None for those of the architecture.
+        conv: ``"separable"`` for residual blocks of depthwise and pointwise convolutions.
+
+    Raises:
+        ArgumentError: an unknown architecture, widths that are not one for each stage, or convolutions that the
+            architecture does not have.
+    """
+
+    architecture: str
+    input_nc: int
+    output_nc: int
+    ngf: int
+    depth: int
+    norm: Norm
+    dropout: bool | None
+    bias: bool
+    widths: tuple[int, ...] | None = None
+    conv: Conv = "standard"
+
+    def __post_init__(self) -> None:
+        architecture = get_architecture(self.architecture)
+        if self.conv not in architecture.convs:
+            raise ArgumentError(
+                f"separable convolutions stand in residual blocks, which a {self.netG} has none of: "
+                f"leave them standard, or take a ResNet such as resnet_9blocks",
+                argument="conv",
+            )
+        if self.widths is None:
+            return
+        usual = architecture.stages(self.ngf, self.depth)
+        if len(self.widths) != len(usual) or min(self.widths) < 1 or self.widths[0] != self.ngf:
+            raise ArgumentError(
+                f"widths {','.join(map(str, self.widths))}: a {self.netG} takes {len(usual)}, of 1 or more, for "
+                f"{architecture.stage_names}, such as {','.join(map(str, usual))}",
+                argument="widths",
+            )
+        if self.widths == usual:  # one description for one network
+            object.__setattr__(self, "widths", None)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return self.widths or get_architecture(self.architecture).stages(self.ngf, self.depth)
+
+    @property
+    def netG(self) -> str:
+        """Its name: ``resnet_9blocks``, ``unet_256``."""
+        return get_architecture(self.architecture).netG(self.depth)
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of an image must be multiples of this."""
+        return get_architecture(self.architecture).multiple(self.depth)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and the name, for JSON."""
+        return {"netG": self.netG, **asdict(self), "widths": list(self.widths) if self.widths else None}
+
+
+class Generator(nn.Module):
+    """A generator with its description: images (B, C, H, W) in [-1, 1] in and out.
+
+    Args:
+        spec: the description.
+        model: the layers; the names of all tensors begin with ``model``.
+    """
+
+    def __init__(self, spec: GeneratorSpec, model: nn.Module) -> None:
+        super().__init__()
+        self.spec = spec
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.model(x)
+        return out
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution with the norm that follows it, and the channels it reads and writes.
+
+    Channels that must be chosen alike form a *group*: those that a residual connection adds, or that a skip
+    connection hands on. Groups are named, so that those of two generators of unequal width or depth can be compared.
+
+    Attributes:
+        place: what it is in any generator of the architecture: ``down1``, ``block0.first``.
+        conv, norm: names of the modules; ``norm`` is "" where none follows.
+        reads: the groups it reads, concatenated in this order; :data:`INPUT` is that of the image.
+        writes: the group it writes; :data:`OUTPUT` is that of the image.
+        transposed: whether it is a transposed convolution, whose weight has input channels first.
+        separable: whether it is a :class:`~kd_plugin.networks.layers.SeparableConv`.
+    """
+
+    place: str
+    conv: str
+    norm: str
+    reads: tuple[str, ...]
+    writes: str
+    transposed: bool = False
+    separable: bool = False
+
+
+class TapPoint(NamedTuple):
+    """A module whose output is a feature map, and its stride: the image's height and width over the map's."""
+
+    module: str
+    stride: int
+
+
+Places = Mapping[Place, Sequence[TapPoint]]
+
+
+class Architecture(ABC):
+    """A family of generators that differ in width and depth.
+
+    Attributes:
+        name: what :attr:`GeneratorSpec.architecture` calls it.
+        title: what people call it: ``"U-Net"``.
+        names: the names of its generators in words, for an error.
+        example: one of these names.
+        stage_names: what the stages are that have a width each, in words.
+        convs: the convolutions it can be built with, the usual ones first.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    names: ClassVar[str]
+    example: ClassVar[str]
+    stage_names: ClassVar[str]
+    convs: ClassVar[tuple[Conv, ...]] = ("standard",)
+
+    @abstractmethod
+    def parse(self, netG: str) -> int | None:
+        """Return the depth of the generator of a name; None if the name is of another architecture."""
+
+    @abstractmethod
+    def netG(self, depth: int) -> str:
+        """Return the name of a generator."""
+
+    @abstractmethod
+    def stages(self, ngf: int, depth: int) -> tuple[int, ...]:
+        """Return the channels of each stage, in proportion to ``ngf``, which is the first."""
+
+    def multiple(self, depth: int) -> int:
+        """Return the power of two that height and width of an image must be multiples of."""
+        return 1
+
+    @abstractmethod
+    def build(self, spec: GeneratorSpec) -> Generator:
+        """Build a generator, with PyTorch's default initialisation."""
+
+    @abstractmethod
+    def read(self, state: Mapping[str, torch.Tensor]) -> GeneratorSpec | None:
+        """Return the description of a generator by its state dict; None without a first layer of the architecture.
+
+        The caller compares the state dict with that of a generator built from the description.
+
+        Raises:
+            CheckpointError: there is such a layer, but the others do not fit.
+        """
+
+    @abstractmethod
+    def places(self, network: nn.Module) -> Places | None:
+        """Return where features are read, the best point of each place first; None if it is another network.
+
+        Of student and teacher, the first points of the same stride are compared.
+        """
+
+    @abstractmethod
+    def layers(self, spec: GeneratorSpec) -> list[Layer]:
+        """Return the convolutions of a generator, first to last."""
+
+    def source(self, name: str, depth: int, teacher_depth: int) -> str:
+        """Return the place or group of a deeper teacher from which a student's of this name is inherited.
+
+        A layer reads groups that its source reads, too.
+        """
+        return name
+
+    def smaller(self, teacher: GeneratorSpec) -> list[GeneratorSpec]:
+        """Return the students that ``kd plan`` lists for a teacher, at its width: depths and convolutions."""
+        return [replace(teacher, widths=None)]
+
+
+_ARCHITECTURES: dict[str, Architecture] = {}
+A = TypeVar("A", bound=type[Architecture])
+
+
+def register_architecture(cls: A) -> A:
+    """Class decorator: make an architecture known by its name, and its generators by theirs.
+
+    Raises:
+        TypeError: not an :class:`Architecture`, or something that it must define is missing.
+        ValueError: the name, or that of its example, is taken, or the example is not read as it is written.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Architecture)):
+        raise TypeError(f"{cls!r} is not a subclass of Architecture")
+    texts = ("name", "title", "names", "example", "stage_names")
+    missing = [*(text for text in texts if not isinstance(getattr(cls, text, None), str)), *cls.__abstractmethods__]
+    if missing:
+        raise TypeError(f"{cls.__name__} lacks {', '.join(sorted(missing))}")
+    new = cls()
+    depth = new.parse(new.example)
+    if depth is None or new.netG(depth) != new.example:
+        raise ValueError(f"{cls.__name__}: the example '{new.example}' is not read as it is written")
+    for other in _ARCHITECTURES.values():
+        if place_of(type(other)) == place_of(cls):  # its module is imported again
+            continue
+        if other.name == new.name:
+            raise ValueError(f"the architecture '{new.name}' is registered already, as {type(other).__name__}")
+        for name in (new.example, other.example):
+            if new.parse(name) is not None and other.parse(name) is not None:
+                raise ValueError(f"{cls.__name__}: '{name}' is the name of a {other.title} too")
+    _ARCHITECTURES[new.name] = new
+    return cls
+
+
+def architectures() -> list[Architecture]:
+    """Return all registered architectures, in order of registration."""
+    return list(_ARCHITECTURES.values())
+
+
+def get_architecture(name: str) -> Architecture:
+    """Return an architecture by its name.
+
+    Raises:
+        ArgumentError: there is none; the message suggests the nearest.
+    """
+    if name not in _ARCHITECTURES:
+        raise ArgumentError(unknown_name("architecture", name, _ARCHITECTURES))
+    return _ARCHITECTURES[name]

@@ -1,0 +1,61 @@
+"""Layers that architectures share: how they are built, and how they are read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from ..errors import CheckpointError
+from .architecture import Norm
+
+__all__ = ["NormLayer", "SeparableConv", "norm_layer", "read_norm", "read_shape"]
+
+NormLayer = Callable[[int], nn.Module]
+
+
+def norm_layer(norm: Norm) -> NormLayer:
+    """Return what makes a norm of a number of channels; without a norm, an identity that keeps its index."""
+    if norm == "batch":
+        return nn.BatchNorm2d
+    if norm == "instance":
+        return nn.InstanceNorm2d
+    return lambda channels: nn.Identity()
+
+
+class SeparableConv(nn.Sequential):
+    """A 3x3 convolution in each channel, a norm, and a 1x1 convolution across channels; (B, C, H, W), unpadded.
+
+    As the MobileNet-style generators of GAN Compression and OMGD have it in place of a 3x3 convolution: of its
+    9 C^2 products at each pixel, C^2 + 9 C are left.
+    """
+
+    def __init__(self, channels: int, norm: NormLayer, bias: bool) -> None:
+        super().__init__(
+            nn.Conv2d(channels, channels, 3, groups=channels, bias=bias),
+            norm(channels),
+            nn.Conv2d(channels, channels, 1, bias=bias),
+        )
+
+
+def read_shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, int, int]:
+    """Return the shape of a convolution's weight.
+
+    Raises:
+        CheckpointError: it is missing, or has other dimensions than four.
+    """
+    if key not in state:
+        raise CheckpointError(f"there is no '{key}', so this is no generator of the family")
+    shape = tuple(state[key].shape)
+    if len(shape) != 4:
+        raise CheckpointError(f"'{key}' has the shape {shape}, expected a convolution's four dimensions")
+    return shape
+
+
+def read_norm(state: Mapping[str, torch.Tensor], norm_key: str, conv_key: str) -> Norm:
+    """Return the norm behind a convolution; the family's convolutions have a bias before an instance norm."""
+    if f"{norm_key}.weight" in state:
+        return "batch"
+    # Running statistics without weights: instance norm as PyTorch saved it before 0.4.
+    return "instance" if f"{conv_key}.bias" in state or f"{norm_key}.running_mean" in state else "none"

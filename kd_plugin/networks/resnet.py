@@ -1,0 +1,177 @@
+"""The ResNet generators of the family, ``resnet_Nblocks``: two halvings, residual blocks, two doublings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from ..errors import CheckpointError
+from .architecture import (
+    INPUT,
+    OUTPUT,
+    Architecture,
+    Conv,
+    Generator,
+    GeneratorSpec,
+    Layer,
+    Places,
+    TapPoint,
+    register_architecture,
+)
+from .layers import NormLayer, SeparableConv, norm_layer, read_norm, read_shape
+
+__all__ = ["Resnet", "ResnetGenerator"]
+
+_FIRST = 10  # index of the first residual block
+_STREAM = "stream"  # the channels that the residual blocks add to
+_LISTED_DEPTHS = (9, 6, 4)  # for students: the family's two, and two thirds of the smaller
+
+
+class ResnetBlock(nn.Module):
+    """Two 3x3 convolutions around which the input is added; (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int, norm: NormLayer, dropout: bool, bias: bool, conv: Conv) -> None:
+        super().__init__()
+
+        def convolution() -> nn.Module:
+            if conv == "separable":
+                return SeparableConv(channels, norm, bias)
+            return nn.Conv2d(channels, channels, 3, bias=bias)
+
+        layers = [nn.ReflectionPad2d(1), convolution(), norm(channels), nn.ReLU(True)]
+        if dropout:
+            layers.append(nn.Dropout(0.5))
+        layers += [nn.ReflectionPad2d(1), convolution(), norm(channels)]
+        self.conv_block = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x + self.conv_block(x)
+        return out
+
+
+class ResnetGenerator(Generator):
+    """(B, input_nc, H, W) -> (B, output_nc, H, W) in [-1, 1]; H and W are rounded up to multiples of 4."""
+
+    def forward(self, x: torch.Tensor, layers: Sequence[int] = (), encode_only: bool = False) -> Any:
+        """Translate; the arguments but the first are what contrastive-unpaired-translation asks of its generators.
+
+        Args:
+            x: images.
+            layers: indices of modules in ``model``, ascending, whose outputs are returned as well.
+            encode_only: return those outputs alone, and compute nothing behind the last of them.
+
+        Returns:
+            The images; with ``layers`` a pair of the images and the outputs, or the list of outputs alone.
+        """
+        if not layers:
+            return super().forward(x)
+        features = []
+        for index, module in enumerate(cast(nn.Sequential, self.model)):
+            x = module(x)
+            if index in layers:
+                features.append(x)
+            if encode_only and index == layers[-1]:
+                return features
+        return x, features
+
+
+@register_architecture
+class Resnet(Architecture):
+    """Its depth is the number of residual blocks, which are at a quarter of the resolution."""
+
+    name = "resnet"
+    title = "ResNet"
+    names = "resnet_Nblocks with any number N of blocks"
+    example = "resnet_6blocks"
+    stage_names = "full, half and quarter resolution"
+    convs = ("standard", "separable")
+
+    def parse(self, netG: str) -> int | None:
+        found = re.fullmatch(r"resnet_([1-9]\d{0,2})blocks", netG)
+        return int(found[1]) if found else None
+
+    def netG(self, depth: int) -> str:
+        return f"resnet_{depth}blocks"
+
+    def stages(self, ngf: int, depth: int) -> tuple[int, ...]:
+        return ngf, 2 * ngf, 4 * ngf
+
+    def build(self, spec: GeneratorSpec) -> ResnetGenerator:
+        norm, bias = norm_layer(spec.norm), spec.bias
+        full, half, quarter = spec.stages
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(spec.input_nc, full, 7, bias=bias)]
+        layers += [norm(full), nn.ReLU(True)]
+        for before, width in ((full, half), (half, quarter)):
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=bias)]
+            layers += [norm(width), nn.ReLU(True)]
+        layers += [ResnetBlock(quarter, norm, bool(spec.dropout), bias, spec.conv) for _ in range(spec.depth)]
+        for before, width in ((quarter, half), (half, full)):
+            layers += [nn.ConvTranspose2d(before, width, 3, 2, padding=1, output_padding=1, bias=bias)]
+            layers += [norm(width), nn.ReLU(True)]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(full, spec.output_nc, 7), nn.Tanh()]
+        return ResnetGenerator(spec, nn.Sequential(*layers))
+
+    def read(self, state: Mapping[str, torch.Tensor]) -> GeneratorSpec | None:
+        if "model.1.weight" not in state:
+            return None
+        input_nc = read_shape(state, "model.1.weight")[1]
+        blocks = {int(m[1]) for key in state if (m := re.match(r"model\.(\d+)\.conv_block\.", key))}
+        if not blocks:
+            raise CheckpointError("'model.1.weight' looks like a ResNet generator, but there are no residual blocks")
+        widths = tuple(read_shape(state, f"model.{index}.weight")[0] for index in (1, 4, 7))
+        output_nc = read_shape(state, f"model.{max(blocks) + 8}.weight")[0]
+        norm, bias = read_norm(state, "model.2", "model.1"), "model.1.bias" in state
+        block = f"model.{min(blocks)}.conv_block"
+        conv: Conv = "separable" if f"{block}.1.0.weight" in state else "standard"
+        # A dropout layer moves the second convolution to 6.
+        dropout = f"{block}.5.weight" not in state and f"{block}.5.0.weight" not in state
+        return GeneratorSpec(
+            self.name, input_nc, output_nc, widths[0], len(blocks), norm, dropout, bias, widths, conv
+        )
+
+    def places(self, network: nn.Module) -> Places | None:
+        """Return the ends of the downsampling, of the first half of the blocks, and of the first upsampling."""
+        names = {name for name, _ in network.named_modules()}
+        blocks = sorted(int(m[1]) for name in names if (m := re.fullmatch(r"model\.(\d+)\.conv_block", name)))
+        if not blocks:
+            return None
+        middle = blocks[(len(blocks) + 1) // 2 - 1]
+        return {
+            "encoder": [TapPoint(f"model.{blocks[0] - 1}", 4)],
+            "middle": [TapPoint(f"model.{middle}", 4)],
+            "decoder": [TapPoint(f"model.{blocks[-1] + 3}", 2)],
+        }
+
+    def layers(self, spec: GeneratorSpec) -> list[Layer]:
+        """Return the convolutions; ``dropout`` must be known."""
+        layers = [
+            Layer("down0", "model.1", "model.2", (INPUT,), "down0"),
+            Layer("down1", "model.4", "model.5", ("down0",), "down1"),
+            Layer("down2", "model.7", "model.8", ("down1",), _STREAM),
+        ]
+        second = 6 if spec.dropout else 5
+        for i in range(spec.depth):
+            block, inner, separable = f"model.{_FIRST + i}.conv_block", f"block{i}.inner", spec.conv == "separable"
+            for place, index, reads, writes in (("first", 1, _STREAM, inner), ("second", second, inner, _STREAM)):
+                names = f"{block}.{index}", f"{block}.{index + 1}"
+                layers.append(Layer(f"block{i}.{place}", *names, (reads,), writes, separable=separable))
+        end = _FIRST + spec.depth
+        layers.append(Layer("up1", f"model.{end}", f"model.{end + 1}", (_STREAM,), "up1", transposed=True))
+        layers.append(Layer("up0", f"model.{end + 3}", f"model.{end + 4}", ("up1",), "up0", transposed=True))
+        return [*layers, Layer("end", f"model.{end + 7}", "", ("up0",), OUTPUT)]
+
+    def source(self, name: str, depth: int, teacher_depth: int) -> str:
+        """Return for the i-th block the middle one of the i-th of as many equal parts of the teacher's depth."""
+        found = re.fullmatch(r"block(\d+)\.(.*)", name)
+        return f"block{(2 * int(found[1]) + 1) * teacher_depth // (2 * depth)}.{found[2]}" if found else name
+
+    def smaller(self, teacher: GeneratorSpec) -> list[GeneratorSpec]:
+        like = replace(teacher, widths=None)
+        depths = [teacher.depth, *(depth for depth in _LISTED_DEPTHS if depth < teacher.depth)]
+        convs = self.convs[self.convs.index(teacher.conv) :]
+        return [replace(like, depth=depth, conv=conv) for depth in depths for conv in convs]
