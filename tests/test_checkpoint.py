@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from conftest import FORMS, HOST, imported_host
+from helpers.hosts import FORMS, HOST, imported_host
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint, load_teacher

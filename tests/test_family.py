@@ -12,18 +12,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOST,
-    REPOSITORY,
-    distil_options,
-    distilling,
-    host_arguments,
-    imported_host,
-    set_up,
-    start_inside,
-    train_step,
-)
+from helpers.commands import REPOSITORY
+from helpers.hosts import FORMS, HOST, host_arguments, imported_host, start_inside
+from helpers.models import distil_options, distilling, set_up, train_step
 
 from kd_plugin import KDError
 from kd_plugin.cli import main

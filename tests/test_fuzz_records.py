@@ -16,8 +16,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from conftest import HOST, imported_host
 from helpers.fuzz import json_values
+from helpers.hosts import HOST, imported_host
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 

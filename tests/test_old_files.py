@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import HOST, flat, imported_host, start_inside
+from helpers.hosts import HOST, imported_host, start_inside
+from helpers.tensors import flat
 
 from kd_plugin import inspect_checkpoint
 from kd_plugin.files import sha256

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HOST, HOSTS, REPOSITORY
+from helpers.commands import REPOSITORY
+from helpers.hosts import HOST, HOSTS
 
 from kd_plugin.cli import main
 from kd_plugin.host.repository.family import families

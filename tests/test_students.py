@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import HOST, imported_host, random
+from helpers.hosts import HOST, imported_host
+from helpers.tensors import random
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError

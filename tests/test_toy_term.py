@@ -9,7 +9,8 @@ from types import ModuleType
 import pytest
 import test_terms
 import torch
-from conftest import distil_options, distilling, random, set_up, train_step
+from helpers.models import distil_options, distilling, set_up, train_step
+from helpers.tensors import random
 from torch import nn
 
 from kd_plugin import Distiller, KDError
