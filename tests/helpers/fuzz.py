@@ -4,14 +4,16 @@ In CI the examples are always the same. ``KD_FUZZ=long`` tries many more, differ
 """
 
 import os
+from typing import Any
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from kd_plugin import GeneratorSpec
 
-settings.register_profile("ci", derandomize=True, deadline=None, database=None, max_examples=60)
-settings.register_profile("long", deadline=None, database=None, max_examples=3000, print_blob=True)
+_shared: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", derandomize=True, max_examples=60, **_shared)
+settings.register_profile("long", max_examples=1000, print_blob=True, **_shared)
 settings.load_profile(os.environ.get("KD_FUZZ", "ci"))
 
 json_values = st.recursive(
