@@ -120,8 +120,8 @@ def options(teacher: Path) -> Namespace:
 class TestToyHost:
     def test_is_named_by_the_doctor(self, host: Path, capsys: pytest.CaptureFixture[str], table: None) -> None:
         before = doctor(host, capsys)
-        assert f"{host}: a host with models of its own, as of 2025" in before
-        assert "toy   none by itself, its networks are gen: declare distill_pairs" in before
+        assert f"{host}: a host with custom models, as of 2025" in before
+        assert "toy   none by default, its networks are gen: declare distill_pairs" in before
         register_family(TOY)
         after = doctor(host, capsys)
         assert f"{host}: toy hosts, as of 2025" in after and "\n  toy   gen\n" in after
@@ -130,7 +130,7 @@ class TestToyHost:
 
     def test_has_no_patch(self, host: Path, registered: None, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["patch", str(host)]) == 2
-        assert "has none of the models there are patches for (cut_model.py, pix2pix" in capsys.readouterr().err
+        assert "has none of the models that have patches (cut_model.py, pix2pix" in capsys.readouterr().err
 
     def test_is_refused_without_its_row(self, models: ModuleType, teacher: Path) -> None:
         with pytest.raises(KDError, match="has the networks gen, and no G, or G_A and G_B: declare what"):
@@ -191,9 +191,9 @@ class TestRows:
         assert find_pairs(Namespace(model_names=["G"])) == pairs
 
     def test_that_could_not_be_found_are_refused(self, registered: None) -> None:
-        with pytest.raises(KDError, match="'none' names no models"):
+        with pytest.raises(KDError, match="'none' has no models"):
             register_family(HostFamily("none", {}))
-        with pytest.raises(KDError, match="there is a family 'toy hosts' already"):
+        with pytest.raises(KDError, match="a family 'toy hosts' is already registered"):
             register_family(HostFamily("toy hosts", {"other": HostModel(PAIRS)}))
 
     def test_name_the_model_that_was_forgotten(self, table: None, tmp_path: Path) -> None:
