@@ -181,7 +181,7 @@ class TestTeachersOfTheHostsOwn:
 
     def test_budgets_need_one_of_the_family(self, unusual: ModuleType, teachers: Path) -> None:
         opt = options(teachers, netG="resnet_9blocks", student_budget="macs=7x")
-        with pytest.raises(KDError, match="--student_budget macs=7x: the teacher is none of the family"):
+        with pytest.raises(KDError, match="--student_budget macs=7x: the cost of the teacher is unknown"):
             self.build(unusual, opt)
 
 

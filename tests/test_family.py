@@ -174,7 +174,7 @@ class TestToyHost:
         with pytest.raises(SystemExit, match="2"):
             start_inside(host, "test.py", f"{shared} --gen_norm instance")
         error = capsys.readouterr().err
-        assert "--gen_norm instance contradicts" in error and "was built with batch; leave the option out" in error
+        assert "--gen_norm instance contradicts" in error and "was built with batch; remove the option" in error
 
 
 class TestRows:
@@ -203,14 +203,16 @@ class TestRows:
         (tmp_path / "train").mkdir()
         (tmp_path / "train" / "a.png").touch()
         given = {
-            str(tmp_path): "holds latest_net_gen.pth, as --model one_way saves",
-            f"{tmp_path}/latest_net_gen.pth": "is the one generator of a one_way",
-            "": "has train/, and no trainA/: pairs, as one_way takes them",
+            str(tmp_path): "contains latest_net_gen.pth, as saved by --model one_way",
+            f"{tmp_path}/latest_net_gen.pth": "is the generator of a one_way",
+            "": "has train/, but no trainA/: paired images, as for one_way",
         }
         data = {"dataroot": str(tmp_path), "phase": "train", "dataset_mode": "unaligned"}
         for teacher, said in given.items():
             opt = Namespace(model="both_ways", teacher=teacher, teacher_epoch="latest", **data)
-            with pytest.raises(KDError, match=f"{said}, and this is --model both_ways, the default: --model one_way"):
+            with pytest.raises(
+                KDError, match=f"{said}, but this is --model both_ways, the default: give --model one_way"
+            ):
                 check_model(opt, None, named=False)
             opt.model, opt.dataset_mode = "one_way", "aligned"
             check_model(opt, None, named=False)

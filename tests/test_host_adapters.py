@@ -177,13 +177,13 @@ class TestDirections:
         ("name", "changes", "message"),
         [
             ("cycle_gan", {"distill": "wavelet:G_C"}, "wavelet:G_C: this model has the generators G_A, G_B, no G_C"),
-            ("pix2pix", {"distill": "wavelet:G_A"}, "wavelet:G_A: this model has the generators G, no G_A"),
+            ("pix2pix", {"distill": "wavelet:G_A"}, "wavelet:G_A: this model has the generators G, not G_A"),
             ("pix2pix", {"distill": "wavelet:"}, "name a generator after the colon, such as wavelet:G_A"),
-            ("pix2pix", {"distill": "wavelet:G,wavelet"}, "names wavelet twice: once is for all generators"),
+            ("pix2pix", {"distill": "wavelet:G,wavelet"}, "names wavelet twice: give wavelet for all generators"),
             (
                 "cycle_gan",
                 {"distill": "discriminator", "discriminator_file": "D.pth"},
-                "is one file for G_A and G_B: leave it out .* or distil with discriminator:G_A",
+                "is one file for G_A and G_B: remove it .* or distil with discriminator:G_A",
             ),
             (
                 "cycle_gan",

@@ -383,7 +383,7 @@ class TestRecord:
         cls = distilling(class_of(models, "pix2pix"))
         build(cls, host_options(teachers.parent, **extra)).save_networks("latest")
         extra = {**extra, "student_ngf": 7, "continue_train": True}
-        with pytest.raises(KDError, match=r"--student_ngf 7 contradicts .*student\.json: .* built with 5; leave"):
+        with pytest.raises(KDError, match=r"--student_ngf 7 contradicts .*student\.json: .* built with 5; remove"):
             build(cls, host_options(teachers.parent, **extra))
 
 

@@ -195,7 +195,7 @@ class TestAfterwards:
         for option in ("--ngf 64", "--netG resnet_9blocks", "--norm none"):
             result = host.start("kd run", "test.py", "pix2pix", "kept", option)
             assert result.returncode == 2
-            assert re.search(rf"{option} contradicts .*student.json: the student there was built with", result.stderr)
+            assert re.search(rf"{option} contradicts .*student.json: the student was built with", result.stderr)
 
     def test_a_record_of_another_training_is_not_used(self, host: Host) -> None:
         options = self.small(host, "again")
