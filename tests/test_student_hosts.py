@@ -36,9 +36,11 @@ from torch import nn
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint
 from kd_plugin.host.launch.import_hooks import _switch
 from kd_plugin.host.model.building import building_students
+from kd_plugin.host.options.command_line import CommandLine
+from kd_plugin.host.options.default_student import keep_from_teacher
 from kd_plugin.host.options.distill import DistillConfig
 from kd_plugin.host.options.record import current_record
-from kd_plugin.host.options.student import StudentOptions, keep_from_teacher
+from kd_plugin.host.options.student import StudentOptions
 from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.networks.generator import build_generator
 from kd_plugin.students import StudentRequest, builders, inherit_weights, register
@@ -489,7 +491,7 @@ class TestOptions:
         parser.add_argument("--norm", default="instance")
         parser.add_argument("--netG", default="unet_256")
         parser.add_argument("--no_dropout", action="store_true")
-        keep_from_teacher(parser, GeneratorSpec("resnet", 3, 3, 8, 4, "batch", False, False))
+        keep_from_teacher(CommandLine(parser), GeneratorSpec("resnet", 3, 3, 8, 4, "batch", False, False))
         opt = parser.parse_args(given)
         assert (opt.norm, opt.netG) == (("none", "resnet_9blocks") if given else ("batch", "resnet_4blocks"))
         assert opt.no_dropout
