@@ -256,7 +256,7 @@ class TestDefaultStudent:
     ) -> None:
         opt = parse(f"{DISTILL} --teacher {save_teacher(tmp_path / 'big', ngf=ngf)}")
         line = (
-            f"the student has ngf {wanted}, three eighths of the teacher's {ngf}: --student_ngf or --student_budget"
+            f"the student has ngf {wanted}, three eighths of the teacher's {ngf}: use --student_ngf or --student_budget"
         )
         assert opt.ngf == wanted and line in capsys.readouterr().out
         host_options = (tmp_path / "small" / "train_opt.txt").read_text()
