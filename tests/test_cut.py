@@ -174,7 +174,7 @@ class TestTeachersOfTheHostsOwn:
     def test_that_it_cannot_build_are_refused(self, unusual: ModuleType, teachers: Path) -> None:
         opt = options(teachers, netG="resnet_6blocks", student_ngf=3)
         with pytest.raises(
-            KDError, match="nor is it what this host builds as --netG resnet_6blocks at ngf 7: "
+            KDError, match="it does not match --netG resnet_6blocks of this host at ngf 7 either: "
         ) as caught:
             self.build(unusual, opt)
         assert "\n" not in str(caught.value)

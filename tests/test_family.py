@@ -133,7 +133,7 @@ class TestToyHost:
         assert "has none of the models that have patches (cut_model.py, pix2pix" in capsys.readouterr().err
 
     def test_is_refused_without_its_row(self, models: ModuleType, teacher: Path) -> None:
-        with pytest.raises(KDError, match="has the networks gen, and no G, or G_A and G_B: declare what"):
+        with pytest.raises(KDError, match="has the networks gen, but no G, or G_A and G_B: declare the pairs"):
             set_up(distilling(models.find_model_using_name("toy")), options(teacher))
 
     def test_is_distilled(self, models: ModuleType, teacher: Path, registered: None) -> None:

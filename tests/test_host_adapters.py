@@ -188,7 +188,7 @@ class TestDirections:
             (
                 "cycle_gan",
                 {"distill": "wavelet:G_A", "teacher_G_B": "{}/latest_net_G_B.pth"},
-                "no generator G_B is distilled here, but G_A",
+                "no generator G_B to distil, only G_A",
             ),
             (
                 "pix2pix",

@@ -47,7 +47,7 @@ def test_ends_a_training_between_two_steps(place: tuple[Path, str], images: Path
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     assert "Traceback" not in err and out.count("[distill] stopped in epoch ") == 1
-    assert "steps, all saved: --continue_train goes on" in out.splitlines()[-1]
+    assert "steps and saved: --continue_train resumes" in out.splitlines()[-1]
     state = torch.load(tmp_path / "small" / "latest_distill_state.pth", weights_only=True)
     assert state["epoch"] >= 2 and (tmp_path / "small" / "latest_net_G.pth").is_file()
 

@@ -95,7 +95,7 @@ def test_doctor_and_patch_find_the_package(
     [
         ([], "no such module"),
         (["nothing.train"], "no such module"),
-        (["script.py"], "kd run script.py runs a file"),
+        (["script.py"], "run the file with kd run script.py"),
         (["script"], "is it a host repository?"),
     ],
 )

@@ -68,7 +68,7 @@ class TestUnreadable:
         first, _, line = capfd.readouterr().err.strip().splitlines()
         assert first == "the host's own"
         assert line.startswith(f"error: {bad}: it cannot be read (")
-        assert line.endswith("); repair it or take it out")
+        assert line.endswith("); repair or remove it")
 
     def test_pictures_of_one_pixel_are_named(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         """Hosts scale them to nothing, and Pillow refuses that."""
@@ -103,7 +103,7 @@ class TestUnreadable:
         with pytest.raises(OSError) as caught:
             Image.open(tmp_path / "notes.pdf")
         sys.excepthook(caught.type, caught.value, caught.tb)
-        assert "every picture there can be read" in capfd.readouterr().err
+        assert "all images can be read" in capfd.readouterr().err
 
     def test_whole_pictures_of_any_kind_are_none(self, tmp_path: Path) -> None:
         for mode in ("L", "RGBA", "P", "1", "I;16", "RGB"):

@@ -306,7 +306,7 @@ class TestANewRunOfAnOldName:
         """The old record and state say nothing of it, and are kept under another name."""
         runs.train(f"{distilling(runs)} --direction BtoA")
         said = runs.train("--model pix2pix --ngf 4")
-        assert said.count("was of another training of this name; it is now") == 2
+        assert said.count("belongs to an earlier training of this name; renamed") == 2
         assert {f.name for f in (runs.output / "small").glob("*.old")} == {
             "student.json.old", "latest_distill_state.pth.old"
         }  # fmt: skip

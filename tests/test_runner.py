@@ -114,8 +114,8 @@ class TestHosts:
         for net in NETS[model]:
             assert host.checkpoint(name, net)["model.1.weight"].shape[0] == 4
         if terms == "pixel":  # the student's test needs no option of its own, and no plugin
-            ours = re.search(r"^\[distill\] test it: kd (run test.py .*)$", trained.stdout, re.MULTILINE)[1]
-            plain = re.search(r"^\[distill\] or without kd_plugin: python (.*)$", trained.stdout, re.MULTILINE)[1]
+            ours = re.search(r"^\[distill\] test: kd (run test.py .*)$", trained.stdout, re.MULTILINE)[1]
+            plain = re.search(r"^\[distill\] test without kd_plugin: python (.*)$", trained.stdout, re.MULTILINE)[1]
             results = ["--results_dir", str(host.output / "results")]
             succeed(run([LAUNCH, "kd", *shlex.split(ours), *results], host.folder, host.form))
             pictures = {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob("*fake*.png")}
@@ -201,9 +201,9 @@ class TestAfterwards:
         options = self.small(host, "again")
         host.train("plain", "pix2pix", "again", "--ngf 6")
         result = host.start("kd run", "test.py", "pix2pix", "again", "--ngf 6 --netG resnet_6blocks")
-        assert "is of another training" in succeed(result).stdout
+        assert "belongs to another training" in succeed(result).stdout
         more = options.replace("--student_ngf 4", "--student_ngf 6") + " --continue_train"
-        assert "is of another training" in host.train("kd run", "pix2pix", "again", more).stdout
+        assert "belongs to another training" in host.train("kd run", "pix2pix", "again", more).stdout
 
     def test_a_damaged_record(self, host: Host) -> None:
         options = self.small(host, "damaged")
@@ -257,7 +257,7 @@ class TestAfterwards:
         for teacher in (folder, folder / "latest_net_G.pth", f"{folder}/../big_pix2pix/"):
             more = f"--distill pixel --teacher {teacher} --student_ngf 4"
             result = host.start("kd run", "train.py", "pix2pix", "big_pix2pix", more)
-            assert result.returncode == 2 and "another --name than big_pix2pix" in result.stderr
+            assert result.returncode == 2 and "a --name other than big_pix2pix" in result.stderr
         assert files == {f: f.read_bytes() for f in folder.iterdir() if f.is_file()}
 
     def test_direction_is_remembered(self, host: Host) -> None:
@@ -364,7 +364,7 @@ class TestScripts:
         [
             ("run gone.py", "no script 'gone.py'"),
             ("run", "kd run needs a script"),
-            ("run {}/lonely.py", "there is no models/ package beside"),
+            ("run {}/lonely.py", "there is no models/ package next to"),
             ("run {}/odd/train.py", "has no find_model_using_name"),
         ],
     )

@@ -356,7 +356,7 @@ class TestInheritance:
         with pytest.raises(KDError, match=r"no convolution of netD\w* fits .*give --student_ndf and --student_netD"):
             set_up(distilled(models, name), options(teachers, name, **extra, student_ndf=3))
         (teachers / f"latest_net_{judges[0]}.pth").unlink()
-        with pytest.raises(KDError, match=f"there is no latest_net_{judges[0]}.pth beside"):
+        with pytest.raises(KDError, match=f"there is no latest_net_{judges[0]}.pth next to"):
             set_up(distilled(models, name), options(teachers, name, **extra))
 
     def test_never_overwrites_a_continued_run(self, models: ModuleType, teachers: Path, name: str) -> None:
@@ -519,7 +519,7 @@ def test_a_host_that_builds_elsewhere_is_told() -> None:
     class Own:
         pass
 
-    message = r"Own builds no generator through networks\.define_G"
+    message = r"Own does not build generators with networks\.define_G"
     with pytest.raises(KDError, match=message), building_students(Own, StudentRequest(conv="separable")):
         Own()
     with building_students(Own, StudentRequest()):  # nothing was asked for

@@ -50,8 +50,8 @@ class StudentOptions:
     )
     student_budget: str = option(
         "",
-        "choose the width by a budget instead: 7x (at most a seventh of the teacher's MACs), params=1.6M, file_size=4MB, or "
-        "several",
+        "choose the width by a budget instead: 7x (at most a seventh of the teacher's MACs), params=1.6M, "
+        "file_size=4MB, or several",
     )
     student_init: Init = option(
         "scratch", "teacher: start from the teacher's most important channels", choices=get_args(Init)
