@@ -68,7 +68,7 @@ class TestOthers:
         assert main(["doctor", str(tmp_path)]) == 1
         text = capsys.readouterr().out
         assert "not a host: it has no models/__init__.py" in text
-        assert "kd run does not work here, for want of: models looked up by name, training script" in text
+        assert "kd run does not work here, missing: models looked up by name, training script" in text
         assert main(["doctor", str(tmp_path / "gone")]) == 2
         assert capsys.readouterr().err == f"kd: error: {tmp_path / 'gone'}: no such folder\n"
 

@@ -176,7 +176,7 @@ class TestDirections:
     @pytest.mark.parametrize(
         ("name", "changes", "message"),
         [
-            ("cycle_gan", {"distill": "wavelet:G_C"}, "wavelet:G_C: this model has the generators G_A, G_B, no G_C"),
+            ("cycle_gan", {"distill": "wavelet:G_C"}, "wavelet:G_C: this model has the generators G_A, G_B, not G_C"),
             ("pix2pix", {"distill": "wavelet:G_A"}, "wavelet:G_A: this model has the generators G, not G_A"),
             ("pix2pix", {"distill": "wavelet:"}, "name a generator after the colon, such as wavelet:G_A"),
             ("pix2pix", {"distill": "wavelet:G,wavelet"}, "names wavelet twice: give wavelet for all generators"),
