@@ -9,9 +9,11 @@ GPU_MINUTES ?= 8
 GPU_OUT ?= gpu_results
 VENV ?= $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
+# Tests that share a trained host are a group, which one process runs.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo bench gpu test lint types unit hosts docs lists patches format clean
+.PHONY: help demo bench gpu test lint types unit suite hosts docs lists patches format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -28,7 +30,7 @@ bench: $(BIN)/.kd_dev ## measure the losses against what people use now
 gpu: ## all that needs a GPU, eight minutes at a time, into GPU_OUT; PYTHON has torch, pytest and the dependencies
 	@$(PYTHON) benchmarks/gpu.py --output $(GPU_OUT) --minutes $(GPU_MINUTES)
 
-test: lint types unit ## all checks: lint, types, tests
+test: lint types suite ## all checks: lint, types, all tests
 
 lint: $(BIN)/.kd_dev ## ruff
 	$(BIN)/ruff check .
@@ -37,11 +39,14 @@ lint: $(BIN)/.kd_dev ## ruff
 types: $(BIN)/.kd_dev ## mypy
 	$(BIN)/mypy
 
-unit: $(BIN)/.kd_dev ## pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+unit: $(BIN)/.kd_dev ## the tests that take less than a minute together: those that train no host
+	$(PYTEST) -m "not slow"
+
+suite: $(BIN)/.kd_dev ## all tests
+	$(PYTEST)
 
 hosts: $(BIN)/.kd_dev ## the tests that run on the real host repositories in the folder KD_HOSTS
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m hosts
+	$(PYTEST) -m hosts
 
 docs: $(BIN)/.kd_docs ## the documentation site, into site/; warnings are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet -d build/docs docs site

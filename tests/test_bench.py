@@ -12,9 +12,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import REPOSITORY, run, succeed
+from helpers.commands import REPOSITORY, run, succeed
 
 
+@pytest.mark.slow
 def test_tiny(tmp_path: Path) -> None:
     """All tables, no row left out for a missing package, and the page it is asked to write."""
     page = tmp_path / "benchmarks.md"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from helpers.commands import REPOSITORY
 
 import kd_plugin
 from kd_plugin import GeneratorSpec
@@ -116,6 +116,7 @@ class TestInspect:
 
 
 class TestPublicNames:
+    @pytest.mark.slow
     def test_are_imported_when_used(self) -> None:
         names = [name for name in kd_plugin.__all__ if name != "__version__"]
         code = "; ".join(["import kd_plugin, sys", "assert 'torch' not in sys.modules", *(

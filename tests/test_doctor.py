@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import HOST, real_hosts
+from helpers.hosts import HOST, real_hosts
 
 from kd_plugin.cli import main
 from kd_plugin.host.repository.failed_imports import failed_imports

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
-from conftest import run
+from helpers.commands import run
 
 from kd_plugin import KDError
 from kd_plugin.host.options.distill import DistillConfig, add_options, are_in
@@ -45,12 +45,13 @@ def test_another_name_that_the_host_has_taken() -> None:
 
 
 @pytest.mark.parametrize(("option", "told"), [("teacher", True), ("name", False)])
+@pytest.mark.slow
 def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Path) -> None:
     """As the options of its data sets do; what is not about ours stays the host's own traceback."""
     script = tmp_path / "script.py"
     script.write_text(
         "from argparse import ArgumentParser\n"
-        "from kd_plugin.host.options.distill.excepthook import report_in_one_line\n"
+        "from kd_plugin.host.options.excepthook import report_in_one_line\n"
         "from kd_plugin.host.options.distill import add_options\n"
         "report_in_one_line()\n"
         "parser = ArgumentParser()\n"

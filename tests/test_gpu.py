@@ -12,21 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOST,
-    LAUNCH,
-    SMALL,
-    distil_options,
-    distilling,
-    flat,
-    host_batch,
-    imported_host,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)  # fmt: skip
+from helpers.commands import LAUNCH, run, succeed
+from helpers.hosts import FORMS, HOST, SMALL, imported_host
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 from torch import nn
 
 DEVICE = torch.device(os.environ.get("KD_GPU_DEVICE", "cuda:0"))

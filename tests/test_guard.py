@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distil_options, distilling, flat, host_batch, set_up, train_step
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 from torch import nn
 
 from kd_plugin import KDError

@@ -12,10 +12,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, succeed
+from helpers.commands import REPOSITORY, succeed
 
 from kd_plugin import __version__
 from kd_plugin.host.repository.model_files import patches
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

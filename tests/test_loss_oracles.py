@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random
+from helpers.tensors import random
 from numpy.lib.stride_tricks import sliding_window_view
 from skimage.metrics import structural_similarity
 from torch import nn

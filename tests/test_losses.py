@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from conftest import random
+from helpers.tensors import random
 
 from kd_plugin import KDError
 from kd_plugin.losses import semantic_relation_loss, wavelet_decompose, wavelet_loss

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distilling, host_options, set_up, train_step
+from helpers.models import distilling, host_options, set_up, train_step
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, distilling, imported_host, set_up
-from launch import make_importable
+from helpers.hosts import FORMS, HOSTS, imported_host
+from helpers.launch import make_importable
+from helpers.models import distilling, set_up
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.errors import ArgumentError, OptionError

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FORMS, HOSTS, LAUNCH, SMALL, host_arguments, paint, run, succeed
+from helpers.commands import LAUNCH, run, succeed
+from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments
+from helpers.images import paint
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -138,6 +140,7 @@ def start(place: tuple[Path, str], data: Path, output: Path):  # type: ignore[no
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.slow
 class TestHosts:
     def test_unusual_pictures_train(self, place: tuple[Path, str], tmp_path: Path) -> None:
         """All kinds in one data set, of two sizes."""

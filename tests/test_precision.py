@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import distil_options, distilling, flat, host_batch, set_up, train_step
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 from torch import nn
 from torch.nn import functional
 
@@ -540,6 +541,7 @@ def test_a_device_without_the_precision(monkeypatch: pytest.MonkeyPatch) -> None
             options.prepare_teacher(networks()[0], None)
 
 
+@pytest.mark.slow
 class TestCompiledTeacher:
     """Through another backend than the default, which needs a compiler; what differs is how modules are read."""
 

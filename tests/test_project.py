@@ -8,7 +8,7 @@ import runpy
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from helpers.commands import REPOSITORY
 
 from kd_plugin import __version__
 from kd_plugin.losses import Term, registry

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, SMALL, host_arguments, imported_host, start_inside
+from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments, imported_host, start_inside
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256

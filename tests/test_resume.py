@@ -16,22 +16,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOSTS,
-    LAUNCH,
-    REPOSITORY,
-    SMALL,
-    distil_options,
-    distilling,
-    flat,
-    host_arguments,
-    host_batch,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)
+from helpers.commands import LAUNCH, REPOSITORY, run, run_twice, succeed
+from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
@@ -304,11 +292,11 @@ class TestSaves:
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The host alone has gone on after a save that was cut short: its networks are newer."""
-        model, folder = saved(models, teachers)
+        model, folder = saved(models, teachers, student_netG=None)
         self.cut_short(model, folder)
         host = set_up(models.find_model_using_name("pix2pix"), options(teachers, ngf=3, distill=""), seed=7)
         host.save_networks("latest")
-        again = build(models, options(teachers, continue_train=True), seed=1)
+        again = build(models, options(teachers, student_netG=None, continue_train=True), seed=1)
         assert "cut short" not in capsys.readouterr().out
         assert equal(weights(again), weights(host))
 
@@ -536,6 +524,7 @@ def test_a_state_with_weights_that_are_no_numbers_is_still_of_them() -> None:
     assert not is_of(model, state)
 
 
+@pytest.mark.slow
 def test_every_process_goes_on_with_its_own_pools_and_random_numbers(teachers: Path) -> None:
     """Saved inside an epoch, by processes that have seen different pictures."""
     script = teachers.parent / "script.py"
@@ -547,7 +536,9 @@ import random
 from pathlib import Path
 import torch
 from torch import distributed
-from conftest import HOST, distil_options, distilling, flat, imported_host, set_up, train_step
+from helpers.hosts import HOST, imported_host
+from helpers.models import distil_options, distilling, set_up, train_step
+from helpers.tensors import flat
 from kd_plugin.training.state import RunState, state_file
 teachers = Path({str(teachers)!r})
 distributed.init_process_group("gloo")
@@ -595,10 +586,10 @@ distributed.destroy_process_group()
 """,
         encoding="utf-8",
     )
-    command = f"-m torch.distributed.run --nproc_per_node 2 --master_port 29549 {script}"
-    said = succeed(run(command.split(), teachers.parent)).stdout
-    assert said.count("goes on") == 2
-    assert said.count("note: image pools and random numbers of process 1 were not saved: they start afresh") == 1
+    said = [succeed(process).stdout for process in run_twice([str(script)], teachers.parent)]
+    assert all(text.count("goes on") == 1 for text in said)
+    note = "note: image pools and random numbers of process 1 were not saved: they start afresh"
+    assert [text.count(note) for text in said] == [1, 0]
 
 
 @pytest.mark.parametrize("paths", [["a", "b"], "a", ("a",), [["a"], ["b"]], torch.ones(1), None, 3])

@@ -9,28 +9,18 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOST,
-    HOSTS,
-    LAUNCH,
-    REPOSITORY,
-    SMALL,
-    host_arguments,
-    imported_host,
-    kd,
-    real_hosts,
-    run,
-    succeed,
-)
+from helpers.commands import LAUNCH, REPOSITORY, kd, kd_inside, python, run, succeed
+from helpers.hosts import FORMS, HOST, HOSTS, SMALL, grouped, host_arguments, imported_host, real_hosts
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks.generator import build_generator
 
+Result = subprocess.CompletedProcess[str]
 DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}
 NETS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
 
@@ -42,7 +32,7 @@ class Host:
         self.folder, self.form, self.images, self.output = folder, form, images, output
         self.more = host_arguments(folder, form)
 
-    def start(self, how: str, script: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
+    def start(self, how: str, script: str, model: str, name: str, more: str = "") -> Result:
         phase = script.removesuffix(".py")
         folders = [
             "--dataroot",
@@ -60,7 +50,7 @@ class Host:
         arguments = [*folders, "--model", model, "--name", name, *self.more[phase], *more.split()]
         return run([LAUNCH, *how.split(), script, *arguments], self.folder, self.form)
 
-    def train(self, how: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
+    def train(self, how: str, model: str, name: str, more: str = "") -> Result:
         return succeed(self.start(how, "train.py", model, name, more))
 
     def checkpoint(self, name: str, net: str) -> dict[str, torch.Tensor]:
@@ -73,7 +63,10 @@ class Host:
         return [re.findall(r"(\w+): (-?[\d.]+)", line) for line in lines]
 
 
-@pytest.fixture(scope="module", params=HOSTS)
+PLACES = grouped("runner", HOSTS)
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def host(request: pytest.FixtureRequest, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
     """A host in which a teacher of each model has been trained, by the host alone."""
     host = Host(*request.param, images, tmp_path_factory.mktemp("runs"))
@@ -127,7 +120,7 @@ class TestHosts:
 
 
 # What does not depend on the form of the embedded host is run on one of them, since starting a host takes seconds.
-ONE_FORM = [HOSTS[0], *HOSTS[len(FORMS) :]]
+ONE_FORM = [PLACES[0], *PLACES[len(FORMS) :]]
 
 
 @pytest.mark.parametrize("host", ONE_FORM, indirect=True)
@@ -332,22 +325,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 class TestScripts:
     def test_interrupted(self, folder: Path) -> None:
         """Ctrl-C: the script's own frames, and death by the signal."""
         (folder / "waits.py").write_text("import models, signal\ndef wait():\n    signal.raise_signal(2)\nwait()\n")
-        plain, ours = run(["waits.py"], folder), run(["-m", "kd_plugin", "run", "waits.py"], folder)
+        plain, ours = python(["waits.py"], folder), python(["-m", "kd_plugin", "run", "waits.py"], folder)
         assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
         assert plain.returncode == -2 and "KeyboardInterrupt" in plain.stderr
 
     @pytest.mark.parametrize("name", SCRIPTS)
-    @pytest.mark.parametrize("below", [False, True])
-    def test_is_as_under_python(self, folder: Path, name: str, below: bool) -> None:
-        """Output, error output with traceback, and exit status, from the folder itself and from above it."""
+    @pytest.mark.parametrize(("below", "start"), [(False, python), (True, run)], ids=["in the folder", "above it"])
+    def test_is_as_under_python(self, folder: Path, name: str, below: bool, start: Callable[..., Result]) -> None:
+        """Output, error output with traceback, and exit status, in a process of its own and forked."""
         script = f"{folder.name}/{name}" if below else name
         cwd = folder.parent if below else folder
-        plain = run([script, "--lr", "1"], cwd)
-        ours = run(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
+        plain = python([script, "--lr", "1"], cwd)
+        ours = start(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
         assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
     def test_console_script(self, folder: Path) -> None:
@@ -357,7 +351,7 @@ class TestScripts:
         result = subprocess.run(
             [kd_script, "run", "plain.py"], cwd=folder, capture_output=True, text=True, check=False
         )
-        assert (result.returncode, result.stdout) == (0, run(["plain.py"], folder).stdout)
+        assert (result.returncode, result.stdout) == (0, python(["plain.py"], folder).stdout)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -380,7 +374,7 @@ class TestScripts:
         code = "import models\nmodels.find_model_using_name('x')\n"  # object is no model class
         (folder / "fault.py").write_text(code.replace("('x')", "(1, 2, 3)"))
         result = kd("run fault.py", folder)
-        assert result.returncode == 1 and "patches.py" in result.stderr
+        assert result.returncode == 1 and "import_hooks.py" in result.stderr
 
 
 class TestCommandLine:
@@ -388,9 +382,9 @@ class TestCommandLine:
         with imported_host(HOST, "2025") as models:
             network = models.networks.define_G(3, 3, 24, "resnet_9blocks", "instance", False)
         torch.save(network.state_dict(), tmp_path / "latest_net_G.pth")
-        text = succeed(kd("inspect latest_net_G.pth", tmp_path)).stdout
+        text = succeed(kd_inside("inspect latest_net_G.pth", tmp_path)).stdout
         assert "resnet_9blocks" in text and "1.606 M" in text and "7.257 G at 256x256" in text
-        facts = json.loads(succeed(kd("inspect latest_net_G.pth --json --size 512", tmp_path)).stdout)
+        facts = json.loads(succeed(kd_inside("inspect latest_net_G.pth --json --size 512", tmp_path)).stdout)
         assert facts["parameters"] == sum(p.numel() for p in network.parameters())
         assert (facts["netG"], facts["ngf"], facts["norm"], facts["dropout"]) == (
             "resnet_9blocks",
@@ -411,23 +405,24 @@ class TestCommandLine:
     )
     def test_inspect_refuses(self, tmp_path: Path, arguments: str, message: str) -> None:
         (tmp_path / "latest_net_G.pth").touch()
-        result = kd(arguments, tmp_path)
+        result = kd_inside(arguments, tmp_path)
         assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
 
     def test_inspect_checks_the_size(self, tmp_path: Path) -> None:
         with imported_host(HOST, "2025") as models:
             torch.save(models.networks.define_G(3, 3, 2, "unet_128").state_dict(), tmp_path / "G.pth")
-        result = kd("inspect G.pth --size 64", tmp_path)
+        result = kd_inside("inspect G.pth --size 64", tmp_path)
         assert result.returncode == 2 and "--size 64: a unet_128 takes multiples of 128" in result.stderr
 
     def test_version_and_help(self, tmp_path: Path) -> None:
         from kd_plugin import __version__
 
-        assert __version__ in succeed(kd("--version", tmp_path)).stdout
+        assert __version__ in succeed(kd_inside("--version", tmp_path)).stdout
         for command in ("--help", "run --help", "inspect --help"):
-            assert "usage: kd" in succeed(kd(command, tmp_path)).stdout
+            assert "usage: kd" in succeed(kd_inside(command, tmp_path)).stdout
 
 
+@pytest.mark.slow
 def test_the_package_imports_no_extra() -> None:
     """scikit-image, visdom, torchvision and PyTorch's compiler stay out until something that needs them is called."""
     code = (

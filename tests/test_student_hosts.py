@@ -16,21 +16,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import (
-    HOST,
-    HOSTS,
-    LAUNCH,
-    SMALL,
-    distil_options,
-    distilling,
-    host_arguments,
-    host_options,
-    kd,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)
+from helpers.commands import LAUNCH, kd, run, succeed
+from helpers.hosts import HOST, HOSTS, SMALL, host_arguments
+from helpers.models import distil_options, distilling, host_options, set_up, train_step
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distil_options, distilling, host_batch, host_options, set_up, train_step
+from helpers.models import distil_options, distilling, host_batch, host_options, set_up, train_step
 from torch import nn
 
 from kd_plugin import cli
@@ -35,7 +35,7 @@ class TestShares:
     @pytest.mark.parametrize("name", MODELS)
     def test_are_those_of_gradients_taken_apart(self, models: ModuleType, teachers: Path, name: str) -> None:
         """The host's own from its class without the plugin, each term's from a pass of its own."""
-        model = model_of(models, teachers, name)
+        model = model_of(models, teachers, name, student_netG=None)
         plain = set_up(models.find_model_using_name(name), host_options(teachers.parent, model=name))
         for net in plain.model_names:
             getattr(plain, f"net{net}").load_state_dict(getattr(model, f"net{net}").state_dict())

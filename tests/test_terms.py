@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import random
+from helpers.tensors import random
 from torch import nn
 from torch.autograd import gradcheck
 
@@ -197,6 +197,7 @@ def test_pickles(term: Term) -> None:
     assert loss_of(pickle.loads(pickle.dumps(term)))(s, t) == expected  # noqa: S301 - our own bytes
 
 
+@pytest.mark.slow
 def test_compiles_without_a_graph_break(term: Term) -> None:
     if term.name == "perceptual":
         pytest.skip("it reads a network of the user's through hooks, which torch.compile does not follow")

@@ -22,8 +22,8 @@ import torch
 _DECLARED = torch.library.Library("torchvision", "FRAGMENT")
 
 
-def make_importable() -> None:
-    """Declare the operators a torchvision of another build lacks, and stand in for a missing wandb."""
+def import_torchvision() -> None:
+    """Import it if it is installed, and declare the operators that one of another build lacks."""
     while importlib.util.find_spec("torchvision"):
         try:
             importlib.import_module("torchvision")
@@ -35,6 +35,11 @@ def make_importable() -> None:
             _DECLARED.define(f"{missing[1]}(Tensor x) -> Tensor")
             for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
                 del sys.modules[name]
+
+
+def make_importable() -> None:
+    """Make packages importable that hosts import and do not need here."""
+    import_torchvision()
     if "wandb" not in sys.modules and not importlib.util.find_spec("wandb"):
         sys.modules["wandb"] = types.ModuleType("wandb")
 
