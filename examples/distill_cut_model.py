@@ -16,9 +16,9 @@ class DistillCUTModel(DistillMixin, CUTModel):
     """CUT with a distilled generator.
 
     CUT translates ``real_A`` and, for its identity loss, ``real_B`` in one batch, and ``fake_B`` is the first part:
-    only that part is distilled. The passes for the contrastive loss, which end in the encoder, are not. The teacher is
-    loaded in ``setup``, which CUT calls after its first batch. A teacher with the antialiased layers of CUT is built
-    by CUT, so ``--no_antialias`` and ``--no_antialias_up`` must be the same as for the teacher.
+    only that part is distilled. The passes for the contrastive loss, which end in the encoder, are not. The teacher
+    is loaded in ``setup``, which CUT calls after its first batch. A teacher with the antialiased layers of CUT is
+    built by CUT, so ``--no_antialias`` and ``--no_antialias_up`` must be the same as for the teacher.
     """
 
     distill_pairs = (("G", "fake_B"),)

@@ -130,7 +130,7 @@ def test_there_is_no_gap_within_the_noise(
         (["--minutes", "0"], "--minutes 0: give a number above 0"),
         (["--minutes", "nan"], "--minutes nan"),
         (["--epochs", "0"], "--epochs 0: give a whole number"),
-        (["--output", "."], "holds files that are not the demo's"),
+        (["--output", "."], "contains files not created by the demo"),
     ],
 )
 @pytest.mark.slow
