@@ -1,6 +1,6 @@
-"""What contrastive-unpaired-translation does differently: joined batches, late set-up, generators of its own.
+"""Particulars of contrastive-unpaired-translation: joined batches, late setup, custom generators.
 
-On classes that do the same in the embedded host, and on a checkout of the real one where KD_CUT names it.
+Tested on classes that do the same in the embedded host, and on a real checkout if KD_CUT is set.
 """
 
 from __future__ import annotations

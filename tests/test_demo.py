@@ -1,4 +1,4 @@
-"""The demo, from photographs to page, at its smallest; and what it says when it cannot run."""
+"""A minimal demo, from photographs to page, and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``kd doctor``: what it says of hosts of every kind, and of what is none."""
+"""``kd doctor`` on hosts of every family, and on folders that are not hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of hosts: a kind of host that is registered from outside is found, paired, distilled and tested."""
+"""Host families: a host of a custom family is detected, paired, distilled and tested."""
 
 from __future__ import annotations
 

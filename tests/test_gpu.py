@@ -1,4 +1,4 @@
-"""What only a GPU can show. ``make gpu`` runs these one by one; KD_GPU_DEVICE=cpu runs what they say on a CPU."""
+"""Tests that need a GPU. ``make gpu`` runs them one by one; KD_GPU_DEVICE=cpu runs them on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in a host's own script: the step ends, everything is saved, one line says so."""
+"""Ctrl-C in a host's script: the step finishes, everything is saved, and one line reports it."""
 
 from __future__ import annotations
 

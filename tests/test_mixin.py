@@ -1,4 +1,4 @@
-"""The mixin inside a host's model classes: gradients, work done, what is logged, what is refused.
+"""The mixin in a host's model classes: gradients, number of operations, logs and errors.
 
 Each test runs on both forms of the embedded host, and on the real hosts in the folders of KD_HOSTS.
 """

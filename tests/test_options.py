@@ -1,4 +1,4 @@
-"""What a host's command line says, wrong and right, while the host parses it: nothing is built or loaded yet.
+"""Valid and invalid command lines while a host parses them, before anything is built or loaded.
 
 Each test runs on the embedded host, and on the real hosts in the folders of KD_HOSTS.
 """

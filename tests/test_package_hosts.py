@@ -1,4 +1,4 @@
-"""Hosts whose models, data and options are inside a package, and whose scripts may be modules of it."""
+"""Hosts whose models, data and options are in a package, and whose scripts may be its modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The patches: in step with the examples, the same with git and without, nothing lost."""
+"""The patches: up to date with the examples, equal with and without git, and without loss of files."""
 
 from __future__ import annotations
 

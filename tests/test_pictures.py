@@ -1,4 +1,4 @@
-"""Data that people have: grey, with alpha, 16 bit, of odd sizes, of one pixel, and damaged files among good ones."""
+"""Unusual images: grey, with alpha, 16 bit, of odd sizes, of one pixel, and damaged files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kd_plugin import GeneratorSpec
 from kd_plugin.host.model.unreadable import explain_unreadable, find_unreadable
 from kd_plugin.networks.generator import build_generator
 
-DAMAGED = {"empty.png": 0, "cut.png": 400, "text.jpg": None}  # bytes that are left; None: what is no picture
+DAMAGED = {"empty.png": 0, "cut.png": 400, "text.jpg": None}  # number of bytes kept; None: not an image
 
 
 def colours(width: int, height: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""``kd plan``: its tables, JSON and errors, in this process; times stand still."""
+"""``kd plan``: tables, JSON and errors, in this process, with fixed latencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixed precision against explicit autocast and loss scaling; precisions and compilation of the teacher."""
+"""Mixed precision compared with explicit autocast and loss scaling; precision and compilation of the teacher."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kd_plugin.training.state import RunState
 
 NETWORKS = {"pix2pix": ["G", "D"], "cycle_gan": ["G_A", "G_B", "D_A", "D_B"]}
 PRECISIONS = ("bf16", "fp16")
-SCALE = 2.0**16  # the first
+SCALE = 2.0**16  # initial
 
 
 def networks() -> tuple[nn.Module, nn.Module]:

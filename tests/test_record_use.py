@@ -1,4 +1,4 @@
-"""What the record of a student gives to the runs that follow: tests, and trainings that resume."""
+"""Use of the record of a student in tests and continued trainings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that stop and go on: bit for bit where they stop between epochs, from the last complete save wherever else."""
+"""Resuming runs: bitwise identical between epochs, otherwise from the last complete save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``kd run`` against plain ``python``: on scripts of its own, on the embedded host and on real ones."""
+"""``kd run`` compared with plain ``python``, on small scripts, on the embedded host and on real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Students inside hosts: each kind is built, trained, saved, continued, and rebuilt from its record.
+"""Students in hosts: each kind is built, trained, saved, continued, and rebuilt from its record.
 
 Each test runs on both forms of the embedded host, and on the real hosts in the folders of KD_HOSTS.
 """

@@ -1,4 +1,4 @@
-"""What a training ends with. That the commands it prints test the student is in ``test_runner.py``."""
+"""The summary of a training. ``test_runner.py`` runs the commands that it prints."""
 
 from __future__ import annotations
 

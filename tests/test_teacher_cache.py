@@ -1,4 +1,4 @@
-"""What a teacher has given once is given again: from disk, the same bits, and never for another picture."""
+"""The teacher cache returns the same bits from disk, and never those of another image."""
 
 from __future__ import annotations
 
