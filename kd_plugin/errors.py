@@ -29,6 +29,10 @@ _LISTED = 12  # names an error lists at most
 class KDError(Exception):
     """Base of every error the plugin raises on purpose."""
 
+    def __str__(self) -> str:
+        """Return the message in one line, whatever the names and values in it contain."""
+        return " ".join(super().__str__().splitlines())
+
 
 class ArgumentError(KDError, ValueError):
     """A function was called with a value it cannot work with.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from helpers.commands import REPOSITORY
 from helpers.hosts import FORMS, HOST, host_arguments, imported_host, start_inside
 from helpers.models import distil_options, distilling, set_up, train_step
 
@@ -181,6 +183,15 @@ class TestRows:
         assert found is not None and found.name == "mine" and family.families().count(found) == 1
         assert find_pairs(Namespace(model_names=["G"])) == pairs
 
+    def test_the_one_in_the_documentation(self, table: None, tmp_path: Path) -> None:
+        page = (REPOSITORY / "docs" / "your-own-repo.md").read_text(encoding="utf-8")
+        example = re.search(r"```python\n(from kd_plugin\.host.*?)```", page, re.DOTALL)
+        assert example
+        exec(example[1])  # noqa: S102 - a page of this repository
+        (tmp_path / "stain_model.py").touch()
+        found = find_family(tmp_path)
+        assert found is not None and found.name == "stain translation"
+
     def test_that_could_not_be_found_are_refused(self, registered: None) -> None:
         with pytest.raises(KDError, match="'none' names no models"):
             register_family(HostFamily("none", {}))
@@ -189,7 +200,8 @@ class TestRows:
 
     def test_name_the_model_that_was_forgotten(self, table: None, tmp_path: Path) -> None:
         both = HostModel((Pair("gen_x", "y"), Pair("gen_y", "x")), "unaligned")
-        register_family(HostFamily("two", {"one_way": HostModel(PAIRS, "aligned"), "both_ways": both}))
+        single = HostModel(PAIRS, "aligned")
+        register_family(HostFamily("three", {"one_way": single, "again": single, "both_ways": both}))
         (tmp_path / "latest_net_gen.pth").touch()
         (tmp_path / "train").mkdir()
         (tmp_path / "train" / "a.png").touch()
@@ -203,5 +215,5 @@ class TestRows:
             opt = Namespace(model="both_ways", teacher=teacher, teacher_epoch="latest", **data)
             with pytest.raises(KDError, match=f"{said}, and this is --model both_ways, the default: --model one_way"):
                 check_model(opt, None, named=False)
-            opt.model, opt.dataset_mode = "one_way", "aligned"
-            check_model(opt, None, named=False)
+            for model in ("one_way", "again"):  # whose teachers are called alike
+                check_model(Namespace(**{**vars(opt), "model": model, "dataset_mode": "aligned"}), None, named=False)

@@ -111,6 +111,9 @@ def test_other_families(host: Path) -> None:
     assert find_patch(host, PIX2PIX) == PIX2PIX
     assert main(["patch", str(host), "--family", PIX2PIX]) == 0
     assert (host / "models" / "distill_pix2pix_model.py").is_file()
+    for name in ("cut", "pix2pix"):
+        (host / "models" / f"{name}_model.py").unlink()
+    assert find_patch(host) == PIX2PIX  # CycleGAN's model is enough
 
 
 def test_refuses(host: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,9 +76,6 @@ class TestSchedule:
         assert {epoch: schedule(epoch) for epoch in values} == pytest.approx(values)
         assert Schedule.parse(str(schedule)) == schedule and Schedule.parse(schedule) is schedule
 
-    def test_large_weights_keep_their_digits(self) -> None:
-        assert str(Schedule.parse("1234567.5@1,2@3")) == "1234567.5@1,2@3"
-
     def test_no_points(self) -> None:
         with pytest.raises(KDError, match="needs a point"):
             Schedule(())

@@ -7,6 +7,7 @@ table gives the command line its flags, the student record its settings and the 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,9 +185,18 @@ def build_terms(
     for name, cls in classes.items():
         given = weights[name]
         weight = Schedule.parse(cls.default_weight if given is None else given, f"lambda_{name}")
-        arguments = {o.argument: values[o.flag] for o in cls.options if o.flag in values}
+        arguments = {o.argument: _checked(o, values[o.flag]) for o in cls.options if o.flag in values}
         built[name] = WeightedTerm(cls(**arguments), weight)
     return built
+
+
+def _checked(option: TermOption, value: Any) -> Any:
+    """Return the value of an option, a path as text; what is no text is refused here, all else by the term."""
+    if option.type is not str or value == option.default:
+        return value
+    if not isinstance(value, (str, os.PathLike)):
+        raise ArgumentError(f"{option.flag} is {value!r}: give text")
+    return os.fspath(value)
 
 
 def split_names(text: str) -> list[str]:

@@ -132,7 +132,7 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
     with torch.device("meta"):
         expected = build_generator(spec).state_dict()
     for key, tensor in expected.items():
-        if key.endswith("num_batches_tracked"):  # absent in files from before PyTorch 0.4.1
+        if key.endswith("num_batches_tracked") and key not in state:  # as in files from before PyTorch 0.4.1
             continue
         if key not in state:
             raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is missing")
@@ -140,6 +140,12 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
             raise CheckpointError(
                 f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has the shape {tuple(state[key].shape)}, "
                 f"expected {tuple(tensor.shape)}"
+            )
+        found = state[key]
+        if found.layout != torch.strided or (tensor.is_floating_point() and not found.is_floating_point()):
+            raise CheckpointError(
+                f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is a {found.layout} tensor of {found.dtype}, "
+                f"expected a dense one of floating-point values"
             )
     if stray := find_stray(state, expected):
         raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{stray}' has no place in one")

@@ -48,8 +48,8 @@ def read_shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, i
     if key not in state:
         raise CheckpointError(f"there is no '{key}', so this is no generator of the family")
     shape = tuple(state[key].shape)
-    if len(shape) != 4:
-        raise CheckpointError(f"'{key}' has the shape {shape}, expected a convolution's four dimensions")
+    if len(shape) != 4 or 0 in shape:
+        raise CheckpointError(f"'{key}' has the shape {shape}, expected the four dimensions of a convolution")
     return shape
 
 

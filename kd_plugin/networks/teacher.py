@@ -39,7 +39,7 @@ def load_teacher(
 
     Returns:
         The generator, (B, C, H, W) images in [-1, 1] in and out, in float32; its attribute ``spec`` is the
-        :class:`~kd_plugin.networks.generator.GeneratorSpec`.
+        :class:`~kd_plugin.GeneratorSpec`.
 
     Raises:
         CheckpointError: the file is not a generator of the family.

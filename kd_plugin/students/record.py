@@ -30,7 +30,8 @@ __all__ = ["RECORD_NAME", "StudentRecord", "describe"]
 
 RECORD_NAME = "student.json"
 _FORMAT = 1
-_TOLD = ("netG", "ngf", "widths", "conv", "input_nc", "output_nc", "norm")  # by a checkpoint
+_CHANNELS = ("input_nc", "output_nc")
+_TOLD = ("netG", "ngf", "widths", "conv", *_CHANNELS, "norm")  # by a checkpoint
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class StudentRecord:
                 raise TypeError(f"{name} is {value!r}")
         if self.direction not in ("AtoB", "BtoA", None):
             raise TypeError(f"direction is {self.direction!r}")
-        for name, value in self.host_options.items():
+        channels = [(name, s[name]) for s in self.students.values() for name in _CHANNELS if name in s]
+        for name, value in (*self.host_options.items(), *channels):
             plain = not isinstance(value, str) or re.fullmatch(r"[\w.+-]+", value)
             counts = type(value) is not int or value > 0
             if not (plain and counts and type(value) is options.get(name)):
@@ -139,7 +141,7 @@ class StudentRecord:
         ``--model test`` has one generator, which may be a CycleGAN's second with its channels the other way round.
         """
         student = self.students.get(f"G{getattr(opt, 'model_suffix', '')}", {})
-        own = ("input_nc", "output_nc") if getattr(opt, "model", "") == "test" else ()
+        own = _CHANNELS if getattr(opt, "model", "") == "test" else ()
         return {**self.host_options, **{name: student[name] for name in own if name in student}}
 
     def is_of(self, folder: Path, epoch: str) -> bool:
