@@ -107,7 +107,8 @@ def doctor(host: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def options(teacher: Path) -> Namespace:
-    return distil_options(teacher, model="toy", distill="pixel", lambda_pixel=1.0, gen_norm="instance")
+    return distil_options(teacher, model="toy", distill="pixel", lambda_pixel=1.0, gen_norm="instance",
+                          student_netG=None)  # fmt: skip
 
 
 class TestToyHost:
