@@ -112,6 +112,7 @@ def options(teacher: Path) -> Namespace:
 
 
 class TestToyHost:
+    @pytest.mark.slow
     def test_is_named_by_the_doctor(self, host: Path, capsys: pytest.CaptureFixture[str], table: None) -> None:
         before = doctor(host, capsys)
         assert f"{host}: a host with models of its own, as of 2025" in before

@@ -408,13 +408,13 @@ class TestContinuing:
         Some hosts set the rate before an epoch, others after it; it is saved at the end of an epoch, inside one, and
         at the beginning of the next.
         """
-        given = {"lr_policy": policy, "lr_decay_iters": 3, "n_epochs": 3, "n_epochs_decay": 3, "distill": "pixel",
+        given = {"lr_policy": policy, "lr_decay_iters": 2, "n_epochs": 2, "n_epochs_decay": 2, "distill": "pixel",
                  "student_netG": "resnet_1blocks"}  # fmt: skip
         rates = []
-        for stops in ((), (2,), (3, 4)):
+        for stops in ((), (2,), (2, 3)):
             found, model = [], build(models, options(teachers, **given))
             epoch, left = 1, list(stops)
-            while epoch <= 6:
+            while epoch <= 4:
                 if first:
                     model.update_learning_rate()
                     if where == "start" and epoch - 1 in left:
