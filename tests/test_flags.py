@@ -66,6 +66,7 @@ def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Pat
         assert len(result.stderr.splitlines()) == 1
     else:
         assert result.returncode == 1 and "Traceback" in result.stderr
+        assert "conflicting option string: --name" in result.stderr
 
 
 @pytest.mark.parametrize(
