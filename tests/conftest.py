@@ -1,4 +1,4 @@
-"""What the tests share: small data sets, models of a host, and teachers."""
+"""Shared fixtures: small data sets, models of a host, and teachers."""
 
 from __future__ import annotations
 

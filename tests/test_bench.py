@@ -1,4 +1,4 @@
-"""The benchmark runs; what it measures is no test. And what `make gpu` does with its steps, on no GPU."""
+"""The benchmark runs, whatever it measures; and the steps of `make gpu`, without a GPU."""
 
 from __future__ import annotations
 

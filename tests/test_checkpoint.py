@@ -1,4 +1,4 @@
-"""Reading architectures off files, against networks that the embedded host built from its own code."""
+"""Inferring architectures from checkpoints, compared with networks built by the embedded host."""
 
 from __future__ import annotations
 

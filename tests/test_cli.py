@@ -1,4 +1,4 @@
-"""``kd`` itself: what it imports, how it reads options, and the package's public names."""
+"""The command ``kd``: imports, options, and the package's public names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kd_plugin.networks.generator import build_generator
 
 HEAVY = {"torch", "numpy", "PIL", "dominate", "pywt", "torchvision"}
 
-# Answers that need no network, with their exit status and a part of their one line.
+# Commands that do not import PyTorch, with their exit status and a part of their output.
 QUICK = [
     ("--version", 0, "kd_plugin "),
     ("--help", 0, "usage: kd"),

@@ -1,4 +1,4 @@
-"""The host's colorization: one channel in, two out, and options that its data set sets after ours."""
+"""Colorization in a host: one input channel, two output channels, and options set by the data set after ours."""
 
 from __future__ import annotations
 

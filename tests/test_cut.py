@@ -1,6 +1,6 @@
-"""What contrastive-unpaired-translation does differently: joined batches, late set-up, generators of its own.
+"""Particulars of contrastive-unpaired-translation: joined batches, late setup, custom generators.
 
-On classes that do the same in the embedded host, and on a checkout of the real one where KD_CUT names it.
+Tested on classes that do the same in the embedded host, and on a real checkout if KD_CUT is set.
 """
 
 from __future__ import annotations
@@ -165,14 +165,14 @@ class TestTeachersOfTheHostsOwn:
     def test_that_it_cannot_build_are_refused(self, unusual: ModuleType, teachers: Path) -> None:
         opt = options(teachers, netG="resnet_6blocks", student_netG=None, student_ngf=3)
         with pytest.raises(
-            KDError, match="nor is it what this host builds as --netG resnet_6blocks at ngf 7: "
+            KDError, match="it does not match --netG resnet_6blocks of this host at ngf 7 either: "
         ) as caught:
             self.build(unusual, opt)
         assert "\n" not in str(caught.value)
 
     def test_budgets_need_one_of_the_family(self, unusual: ModuleType, teachers: Path) -> None:
         opt = options(teachers, netG="resnet_9blocks", student_budget="macs=7x")
-        with pytest.raises(KDError, match="--student_budget macs=7x: the teacher is none of the family"):
+        with pytest.raises(KDError, match="--student_budget macs=7x: the cost of the teacher is unknown"):
             self.build(unusual, opt)
 
 

@@ -1,4 +1,4 @@
-"""The demo, from photographs to page, at its smallest; and what it says when it cannot run."""
+"""A minimal demo, from photographs to page, and its errors."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_there_is_no_gap_within_the_noise(
         (["--minutes", "0"], "--minutes 0: give a number above 0"),
         (["--minutes", "nan"], "--minutes nan"),
         (["--epochs", "0"], "--epochs 0: give a whole number"),
-        (["--output", "."], "holds files that are not the demo's"),
+        (["--output", "."], "contains files not created by the demo"),
     ],
 )
 @pytest.mark.slow

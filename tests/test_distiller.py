@@ -1,4 +1,4 @@
-"""Taps, attachment and the distiller in a loop without a host."""
+"""Taps, attachment and the distiller in a training loop without a host."""
 
 from __future__ import annotations
 

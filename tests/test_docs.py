@@ -1,4 +1,4 @@
-"""What the README, the docs and the examples say holds: commands run, tables are complete, code works."""
+"""README, docs and examples are correct: commands run, tables are complete, code works."""
 
 from __future__ import annotations
 

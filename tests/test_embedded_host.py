@@ -1,4 +1,4 @@
-"""The embedded host keeps the contract it stands for, in both forms."""
+"""The embedded host has the family's interface in both forms."""
 
 from __future__ import annotations
 

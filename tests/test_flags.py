@@ -1,4 +1,4 @@
-"""Options of the plugin beside options of a host's that have the same names."""
+"""Options of the plugin that clash with options of a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command that the tests fork from a warm process is what ``python`` makes of the same command line."""
+"""A forked command behaves like the same command line of ``python``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a checkpoint holds: it is read as exactly the network it is of, or refused in one line."""
+"""Property tests: a checkpoint is read as exactly its network, or rejected with a one-line error."""
 
 from __future__ import annotations
 

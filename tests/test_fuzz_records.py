@@ -1,4 +1,4 @@
-"""Whatever ``student.json`` holds: it is taken as it is, or refused in one line, and never ends in a traceback."""
+"""Property tests: ``student.json`` is accepted unchanged, or rejected with a one-line error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts and values that users give: weights over the epochs, taps, budgets and settings of the terms."""
+"""Property tests of user input: weight schedules, taps, budgets and settings of the terms."""
 
 from __future__ import annotations
 

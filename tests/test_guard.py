@@ -1,4 +1,4 @@
-"""The guard: what is not finite never reaches the student, and is told; silent terms are told once."""
+"""The guard: steps that are not finite are skipped and reported; terms without gradient give one note."""
 
 from __future__ import annotations
 

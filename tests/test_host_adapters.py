@@ -177,19 +177,19 @@ class TestDirections:
     @pytest.mark.parametrize(
         ("name", "changes", "message"),
         [
-            ("cycle_gan", {"distill": "wavelet:G_C"}, "wavelet:G_C: this model has the generators G_A, G_B, no G_C"),
-            ("pix2pix", {"distill": "wavelet:G_A"}, "wavelet:G_A: this model has the generators G, no G_A"),
+            ("cycle_gan", {"distill": "wavelet:G_C"}, "wavelet:G_C: this model has the generators G_A, G_B, not G_C"),
+            ("pix2pix", {"distill": "wavelet:G_A"}, "wavelet:G_A: this model has the generators G, not G_A"),
             ("pix2pix", {"distill": "wavelet:"}, "name a generator after the colon, such as wavelet:G_A"),
-            ("pix2pix", {"distill": "wavelet:G,wavelet"}, "names wavelet twice: once is for all generators"),
+            ("pix2pix", {"distill": "wavelet:G,wavelet"}, "names wavelet twice: give wavelet for all generators"),
             (
                 "cycle_gan",
                 {"distill": "discriminator", "discriminator_file": "D.pth"},
-                "is one file for G_A and G_B: leave it out .* or distil with discriminator:G_A",
+                "is one file for G_A and G_B: remove it .* or distil with discriminator:G_A",
             ),
             (
                 "cycle_gan",
                 {"distill": "wavelet:G_A", "teacher_G_B": "{}/latest_net_G_B.pth"},
-                "no generator G_B is distilled here, but G_A",
+                "no generator G_B to distil, only G_A",
             ),
             (
                 "pix2pix",

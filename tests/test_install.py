@@ -1,4 +1,4 @@
-"""Installing the package: from a clone inside a host, and as a wheel made of the source distribution."""
+"""Installing the package from a clone inside a host, and as a wheel built from the source distribution."""
 
 from __future__ import annotations
 

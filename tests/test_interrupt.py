@@ -1,4 +1,4 @@
-"""Ctrl-C in a host's own script: the step ends, everything is saved, one line says so."""
+"""Ctrl-C in a host's script: the step finishes, everything is saved, and one line reports it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_ends_a_training_between_two_steps(place: tuple[Path, str], images: Path
     ended = process.finish(60)
     assert ended.returncode == 128 + signal.SIGINT
     assert "Traceback" not in ended.stderr and out.count("[distill] stopped in epoch ") == 1
-    assert "steps, all saved: --continue_train goes on" in out.splitlines()[-1]
+    assert "steps and saved: --continue_train resumes" in out.splitlines()[-1]
     state = torch.load(tmp_path / "small" / "latest_distill_state.pth", weights_only=True)
     assert state["epoch"] >= 2 and (tmp_path / "small" / "latest_net_G.pth").is_file()
 

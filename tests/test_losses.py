@@ -1,4 +1,4 @@
-"""The two losses of the papers against independent libraries, identities, closed forms and worked examples."""
+"""The two papers' losses compared with independent libraries, identities, closed forms and worked examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiment folders that earlier commits wrote load, continue and are tested; ``fixtures/README.md`` lists them."""
+"""Experiment folders of earlier versions can be loaded, continued and tested; see ``fixtures/README.md``."""
 
 from __future__ import annotations
 

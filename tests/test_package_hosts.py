@@ -1,4 +1,4 @@
-"""Hosts whose models, data and options are inside a package, and whose scripts may be modules of it."""
+"""Hosts whose models, data and options are in a package, and whose scripts may be its modules."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_doctor_and_patch_find_the_package(
     [
         ([], "no such module"),
         (["nothing.train"], "no such module"),
-        (["script.py"], "kd run script.py runs a file"),
+        (["script.py"], "run the file with kd run script.py"),
         (["script"], "is it a host repository?"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What stands in several files agrees: versions, Pythons, public names, and the lists that are made from the code."""
+"""Consistency between files: versions, supported Pythons, public names, and generated lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry refuses what would only fail later, and build_terms reads what a user gives."""
+"""The registry rejects terms that would fail later, and build_terms parses user input."""
 
 from __future__ import annotations
 

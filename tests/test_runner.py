@@ -1,4 +1,4 @@
-"""``kd run`` against plain ``python``: on scripts of its own, on the embedded host and on real ones."""
+"""``kd run`` compared with plain ``python``, on small scripts, on the embedded host and on real ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,8 +106,8 @@ class TestHosts:
         for net in NETS[model]:
             assert host.checkpoint(name, net)["model.1.weight"].shape[0] == 4
         if terms == "pixel":  # the student's test needs no option of its own, and no plugin
-            ours = re.search(r"^\[distill\] test it: kd (run test.py .*)$", trained.stdout, re.MULTILINE)[1]
-            plain = re.search(r"^\[distill\] or without kd_plugin: python (.*)$", trained.stdout, re.MULTILINE)[1]
+            ours = re.search(r"^\[distill\] test: kd (run test.py .*)$", trained.stdout, re.MULTILINE)[1]
+            plain = re.search(r"^\[distill\] test without kd_plugin: python (.*)$", trained.stdout, re.MULTILINE)[1]
             results = ["--results_dir", str(host.output / "results")]
             succeed(run([LAUNCH, "kd", *shlex.split(ours), *results], host.folder, host.form))
             pictures = {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob("*fake*.png")}
@@ -188,15 +187,15 @@ class TestAfterwards:
         for option in ("--ngf 64", "--netG resnet_9blocks", "--norm none"):
             result = host.start("kd run", "test.py", "pix2pix", "kept", option)
             assert result.returncode == 2
-            assert re.search(rf"{option} contradicts .*student.json: the student there was built with", result.stderr)
+            assert re.search(rf"{option} contradicts .*student.json: the student was built with", result.stderr)
 
     def test_a_record_of_another_training_is_not_used(self, host: Host) -> None:
         options = self.small(host, "again")
         host.train("plain", "pix2pix", "again", "--ngf 6")
         result = host.start("kd run", "test.py", "pix2pix", "again", "--ngf 6 --netG resnet_6blocks")
-        assert "is of another training" in succeed(result).stdout
+        assert "belongs to another training" in succeed(result).stdout
         more = options.replace("--student_ngf 4", "--student_ngf 6") + " --continue_train"
-        assert "is of another training" in host.train("kd run", "pix2pix", "again", more).stdout
+        assert "belongs to another training" in host.train("kd run", "pix2pix", "again", more).stdout
 
     def test_a_damaged_record(self, host: Host) -> None:
         options = self.small(host, "damaged")
@@ -250,7 +249,7 @@ class TestAfterwards:
         for teacher in (folder, folder / "latest_net_G.pth", f"{folder}/../big_pix2pix/"):
             more = f"--distill pixel --teacher {teacher} --student_ngf 4"
             result = host.start("kd run", "train.py", "pix2pix", "big_pix2pix", more)
-            assert result.returncode == 2 and "another --name than big_pix2pix" in result.stderr
+            assert result.returncode == 2 and "a --name other than big_pix2pix" in result.stderr
         assert files == {f: f.read_bytes() for f in folder.iterdir() if f.is_file()}
 
     def test_direction_is_remembered(self, host: Host) -> None:
@@ -335,13 +334,18 @@ class TestScripts:
         assert plain.returncode == -2 and "KeyboardInterrupt" in plain.stderr
 
     @pytest.mark.parametrize("name", SCRIPTS)
-    @pytest.mark.parametrize(("below", "start"), [(False, python), (True, run)], ids=["in the folder", "above it"])
-    def test_is_as_under_python(self, folder: Path, name: str, below: bool, start: Callable[..., Result]) -> None:
-        """Output, error output with traceback, and exit status, in a process of its own and forked."""
+    @pytest.mark.parametrize("below", [False, True])
+    def test_is_as_under_python(self, folder: Path, name: str, below: bool) -> None:
+        """Output, error output with traceback, and exit status, from the folder itself and from above it."""
         script = f"{folder.name}/{name}" if below else name
         cwd = folder.parent if below else folder
         plain = python([script, "--lr", "1"], cwd)
-        ours = start(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
+        ours = run(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
+        assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+
+    @pytest.mark.parametrize("name", ["plain.py", "leaves.py", "chained.py"])
+    def test_is_as_under_python_in_a_process_of_its_own(self, folder: Path, name: str) -> None:
+        plain, ours = python([name, "a"], folder), python(["-m", "kd_plugin", "run", name, "a"], folder)
         assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
     def test_console_script(self, folder: Path) -> None:
@@ -358,7 +362,7 @@ class TestScripts:
         [
             ("run gone.py", "no script 'gone.py'"),
             ("run", "kd run needs a script"),
-            ("run {}/lonely.py", "there is no models/ package beside"),
+            ("run {}/lonely.py", "there is no models/ package next to"),
             ("run {}/odd/train.py", "has no find_model_using_name"),
         ],
     )
@@ -399,7 +403,7 @@ class TestCommandLine:
         [
             ("inspect gone.pth", "gone.pth: no such file"),
             ("inspect . --epoch 5", "there is no 5_net_G*.pth in this folder; it holds latest_net_G.pth"),
-            ("inspect latest_net_G.pth --epoch 5", "--epoch 5 chooses among the files of a folder"),
+            ("inspect latest_net_G.pth --epoch 5", "--epoch 5 requires a folder"),
             ("inspect latest_net_G.pth", "latest_net_G.pth: is empty"),
         ],
     )

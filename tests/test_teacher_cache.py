@@ -1,4 +1,4 @@
-"""What a teacher has given once is given again: from disk, the same bits, and never for another picture."""
+"""The teacher cache returns the same bits from disk, and never those of another image."""
 
 from __future__ import annotations
 
@@ -264,8 +264,8 @@ class TestHosts:
             ({"preprocess": "resize_and_crop", "load_size": 286, "crop_size": 256}, "add --load_size 256"),
             ({"preprocess": "crop", "crop_size": 256, "load_size": 256}, "add --preprocess none"),
             ({"preprocess": "scale_width_and_crop", "crop_size": 9, "load_size": 9}, "add --preprocess scale_width"),
-            ({"preprocess": "zoom_and_patch"}, "--preprocess zoom_and_patch makes .* add --preprocess none"),
-            ({"teacher_mode": "train"}, "--teacher_mode train .*leave one of the two out"),
+            ({"preprocess": "zoom_and_patch"}, "--preprocess zoom_and_patch crops .* add --preprocess none"),
+            ({"teacher_mode": "train"}, "--teacher_mode train .*remove one of the two"),
             ({"teacher_cache_size": 0.0}, "--teacher_cache_size 0: give a size in GB above 0"),
             ({"teacher_cache_size": float("nan")}, "--teacher_cache_size nan: give a size in GB above 0"),
         ],

@@ -1,4 +1,4 @@
-"""What every registered term must do; a new one gets all of it by being registered."""
+"""Requirements on every registered term, which apply to new terms automatically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kd_plugin.networks.generator import build_generator
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-SOURCE = random(1, 3, 16, 16, seed=3).bfloat16()  # values that every type holds
+SOURCE = random(1, 3, 16, 16, seed=3).bfloat16()  # values exact in every dtype
 
 
 def pair(dtype: torch.dtype = torch.float64, batch: int = 2, side: int = 16) -> tuple[torch.Tensor, torch.Tensor]:

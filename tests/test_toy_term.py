@@ -1,4 +1,4 @@
-"""A term that is registered from outside: its options, a distiller, a host's step, and what every term must do."""
+"""A custom term: its options, a distiller, a step of a host, and the requirements on every term."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command lines of ``python``: forked from a process that has imported PyTorch already, or plain."""
+"""Run ``python`` commands, forked from a process that has already imported PyTorch, or plain."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from typing import IO
 from kd_plugin.cli import main
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-LAUNCH = str(REPOSITORY / "tests" / "helpers" / "launch.py")  # starts a host's script
+LAUNCH = str(REPOSITORY / "tests" / "helpers" / "launch.py")  # runs a host's script
 TIMEOUT = 300
-allowed = True  # whether the test that runs may start commands, which is slow
+allowed = True  # whether the current test may start commands, which is slow
 
 
 def environment(form: str = "2025", **more: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What the property tests share: how many examples they try, generators, and values of JSON.
+"""Utilities of the property tests: number of examples, generators, and JSON values.
 
-In CI the examples are always the same. ``KD_FUZZ=long`` tries many more, different ones in each run.
+In CI the examples are fixed. ``KD_FUZZ=long`` draws many more, different in each run.
 """
 
 import os

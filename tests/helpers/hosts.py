@@ -1,4 +1,4 @@
-"""Host repositories: the embedded one and real ones, their scripts and their models."""
+"""Host repositories, embedded and real, with their scripts and models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures to train on."""
+"""Images for training."""
 
 from __future__ import annotations
 

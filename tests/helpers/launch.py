@@ -1,10 +1,10 @@
-"""Start a host's script, plain or under the plugin, with all random generators seeded.
+"""Run a host's script, plain or with the plugin, with all random generators seeded.
 
     launch.py plain train.py ...        launch.py kd run train.py ...
 
-Hosts have no option for a seed. With KD_STOP_AFTER=2 in the environment the process ends without further ado, as by
-a kill, when the host prints that epoch 2 has ended. Real hosts also import packages that training on a CPU does not
-need: a torchvision that was built for another torch, and wandb.
+Hosts have no option for a seed. With KD_STOP_AFTER=2 in the environment the process exits immediately, as if killed,
+when the host prints the end of epoch 2. Real hosts also import packages not needed to train on a CPU: a torchvision
+built for another torch, and wandb.
 """
 
 import importlib

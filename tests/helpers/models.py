@@ -1,4 +1,4 @@
-"""A host's models in this process: their options, batches and steps."""
+"""Models of a host in this process, with options, batches and steps."""
 
 from __future__ import annotations
 

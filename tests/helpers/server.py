@@ -1,9 +1,9 @@
-"""A Python that has imported PyTorch and the plugin already, and forks one that goes on for each command line.
+"""A server that has imported PyTorch and the plugin, and forks a process for each command.
 
 Most of the three seconds of a host's command are ``import torch``. :mod:`helpers.commands` starts this server once
-per pytest process. A request is a command line of ``python`` with its folder and environment, and brings four file
-descriptors: standard input, output and error, and one for the answers. They are the child's process id and, when it
-has ended, its exit status.
+per pytest process. A request is a command line of ``python`` with its folder and environment, and four file
+descriptors: standard input, output and error, and one for the responses: the child's process id and, after it exits,
+its exit status.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import types
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from pathlib import Path
 
-# What a training or test of a host imports sooner or later. No operation of PyTorch runs before the fork, since
-# its threads would not be in the child.
+# Import what trainings and tests of a host import. No operation of PyTorch runs before the fork, as its threads
+# would be missing in the child.
 PACKAGES = ("numpy", "PIL.Image", "torch", "torch._dynamo", "torch.utils.data", "dominate", "kd_plugin")
 
 

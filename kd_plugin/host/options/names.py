@@ -1,4 +1,4 @@
-"""Name the command line option in errors of the layers below, which know arguments alone."""
+"""Add the command-line option to errors of the lower layers, which name arguments only."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _OPTIONS = {
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Within the context, an :class:`ArgumentError` that names its argument becomes an error that names the option.
+    """Context manager that adds the option to an :class:`ArgumentError` that names its argument.
 
     Raises:
-        OptionError: the message of the other, with the option.
+        OptionError: with the message of the error and the option.
     """
     try:
         yield
