@@ -20,6 +20,7 @@ def found(host: Path) -> dict[str, str]:
     return {finding.what: finding.found for finding in survey(host).findings}
 
 
+@pytest.mark.slow
 def test_the_embedded_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["doctor", str(HOST)]) == 0
     text = capsys.readouterr().out

@@ -107,10 +107,12 @@ def doctor(host: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def options(teacher: Path) -> Namespace:
-    return distil_options(teacher, model="toy", distill="pixel", lambda_pixel=1.0, gen_norm="instance")
+    return distil_options(teacher, model="toy", distill="pixel", lambda_pixel=1.0, gen_norm="instance",
+                          student_netG=None)  # fmt: skip
 
 
 class TestToyHost:
+    @pytest.mark.slow
     def test_is_named_by_the_doctor(self, host: Path, capsys: pytest.CaptureFixture[str], table: None) -> None:
         before = doctor(host, capsys)
         assert f"{host}: a host with custom models, as of 2025" in before

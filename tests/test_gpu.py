@@ -22,6 +22,7 @@ DEVICE = torch.device(os.environ.get("KD_GPU_DEVICE", "cuda:0"))
 GPUS = torch.cuda.device_count() if DEVICE.type == "cuda" else 0
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.slow,
     pytest.mark.skipif(DEVICE.type == "cuda" and not GPUS, reason="PyTorch sees no GPU"),
 ]
 TERMS = "wavelet,pixel,srp,feature,attention,similarity,kernel_alignment,gram,ssim,tv,frequency"

@@ -143,6 +143,7 @@ def test_the_state_holds_what_the_files_hold(folder: Path) -> None:
     assert equal(flat(state.adapters), adapters_of(folder))
 
 
+@pytest.mark.slow
 def test_a_continued_run_restores_everything_and_trains_on(folder: Path, host: Host) -> None:
     """The losses are those that the uninterrupted run logged, up to float32 rounding over at most six steps.
 
@@ -191,6 +192,7 @@ def test_a_continued_run_restores_everything_and_trains_on(folder: Path, host: H
             assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_student_is_tested_without_its_options(folder: Path, host: Host) -> None:
     networks = networks_of(folder)
     for name in sorted(networks.keys() & {"G", "G_A", "G_B"}):

@@ -360,10 +360,10 @@ class TestOverflow:
         """With batch norms, whose running statistics are part of graphs that still wait for their backward pass."""
         options = distil_options(teachers, model=name, distill="pixel", amp="fp16", norm="batch")
         model = set_up(distilling(models.find_model_using_name(name)), options)
-        model._run.checkpointer.half.scale = 2.0**24  # D overflows, whose gradients are the larger ones
-        for seed in range(30):
+        model._run.checkpointer.half.scale = 2.0**16  # D overflows, whose gradients are the larger ones
+        for seed in range(12):
             train_step(model, 2, seed)
-        assert 1 <= model._run.checkpointer.half.scale < 2.0**24
+        assert 1 <= model._run.checkpointer.half.scale < 2.0**16
         for net in NETWORKS[name]:
             assert all(tensor.isfinite().all() for tensor in getattr(model, f"net{net}").state_dict().values())
             state = getattr(model, f"net{net}").state_dict()

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -335,13 +334,18 @@ class TestScripts:
         assert plain.returncode == -2 and "KeyboardInterrupt" in plain.stderr
 
     @pytest.mark.parametrize("name", SCRIPTS)
-    @pytest.mark.parametrize(("below", "start"), [(False, python), (True, run)], ids=["in the folder", "above it"])
-    def test_is_as_under_python(self, folder: Path, name: str, below: bool, start: Callable[..., Result]) -> None:
-        """Output, error output with traceback, and exit status, in a process of its own and forked."""
+    @pytest.mark.parametrize("below", [False, True])
+    def test_is_as_under_python(self, folder: Path, name: str, below: bool) -> None:
+        """Output, error output with traceback, and exit status, from the folder itself and from above it."""
         script = f"{folder.name}/{name}" if below else name
         cwd = folder.parent if below else folder
         plain = python([script, "--lr", "1"], cwd)
-        ours = start(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
+        ours = run(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
+        assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+
+    @pytest.mark.parametrize("name", ["plain.py", "leaves.py", "chained.py"])
+    def test_is_as_under_python_in_a_process_of_its_own(self, folder: Path, name: str) -> None:
+        plain, ours = python([name, "a"], folder), python(["-m", "kd_plugin", "run", name, "a"], folder)
         assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
     def test_console_script(self, folder: Path) -> None:

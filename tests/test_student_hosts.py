@@ -54,7 +54,9 @@ def tiny_generator(request: StudentRequest) -> nn.Module:
 
 
 def options(teachers: Path, model: str, **changes: object) -> Namespace:
-    return distil_options(teachers, model=model, preprocess="crop", crop_size=32, **{"distill": "pixel", **changes})
+    """Of a student that is as deep as the host's networks, unless ``changes`` say something else."""
+    given = {"distill": "pixel", "student_netG": None, **changes}
+    return distil_options(teachers, model=model, preprocess="crop", crop_size=32, **given)
 
 
 def distilled(models: ModuleType, name: str) -> type:
