@@ -265,7 +265,7 @@ class TestLateSetup:
         train_step(wrapped, 2)
         wrapped.netG = nn.DataParallel(wrapped.netG)
         wrapped.netG.device_ids = [0, 1]
-        with pytest.raises(KDError, match=r"--distill srp cannot read the layers .* over 2 GPUs"):
+        with pytest.raises(KDError, match=r"--distill srp cannot read the layers .* on 2 GPUs"):
             train_step(wrapped, 2)
 
 

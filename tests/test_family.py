@@ -121,7 +121,7 @@ class TestToyHost:
         after = doctor(host, capsys)
         assert f"{host}: toy hosts, as of 2025" in after and "\n  toy   gen\n" in after
         (host / "models" / "toy_model.py").write_text("class ToyModel: pass\n")
-        assert "unless they are G, or gen, or G_A and G_B, declare" in doctor(host, capsys)
+        assert "declare distill_pairs in its class unless they are G, or gen, or G_A and G_B" in doctor(host, capsys)
 
     def test_has_no_patch(self, host: Path, registered: None, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["patch", str(host)]) == 2

@@ -80,7 +80,7 @@ def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Pat
         ("--distill pixel --teacher big --lambda_pixel -1", "lambda_pixel is '-1'"),
         ("--distill pixel --teacher big --lambda_pixel 1@2", "lambda_pixel is '1@2', one point: give a number"),
         ("--distill perceptual --teacher big", "perceptual_network is '': name the function"),
-        ("--distill srp:G_A --teacher big", "this model has the generators G, no G_A"),
+        ("--distill srp:G_A --teacher big", "this model has the generators G, not G_A"),
     ],
 )
 def test_what_options_alone_tell(arguments: str, message: str) -> None:

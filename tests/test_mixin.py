@@ -441,7 +441,7 @@ class TestRefuse:
     def test_channels_of_the_other_direction(self, models: ModuleType, teachers: Path) -> None:
         spec = GeneratorSpec("resnet", 3, 1, 4, 2, "instance", False, True)
         torch.save(build_generator(spec).state_dict(), teachers / "latest_net_G.pth")
-        with pytest.raises(KDError, match=r"translates 3 to 1 channels, but G translates 1 to 3.*other direction"):
+        with pytest.raises(KDError, match=r"translates 3 to 1 channels, but G translates 1 to 3: check .* direction"):
             self.attempt(models, teachers, input_nc=1, output_nc=3)
 
 

@@ -98,7 +98,7 @@ class TestTests:
         shutil.rmtree(runs.output / "results")
         said = runs.test()
         assert len(right) == 4 and runs.pictures() == right
-        assert "[distill] --model pix2pix, as " in said and "[distill] --direction BtoA, as " in said
+        assert "[distill] --model pix2pix, from " in said and "[distill] --direction BtoA, from " in said
         # A folder of pictures, on purpose, is another test; there no direction matters.
         for given in ("--model test", "--dataset_mode single"):
             runs.test(f"{given} --dataroot {runs.images}/unpaired/testA")
@@ -177,7 +177,7 @@ class TestResuming:
 
     def test_without_a_model_takes_the_recorded_one(self, runs: Runs) -> None:
         runs.train(distilling(runs))
-        assert "[distill] --model pix2pix, as " in runs.train("--n_epochs 2 --continue_train")
+        assert "[distill] --model pix2pix, from " in runs.train("--n_epochs 2 --continue_train")
 
     def test_refuses_a_run_that_has_saved_nothing(self, runs: Runs) -> None:
         error = runs.refusal(lambda: runs.train(f"{distilling(runs)} --continue_train"))

@@ -44,7 +44,7 @@ class CostOptions:
     )
     teacher_compile: bool = option(False, "run the teacher through torch.compile", type=bool)
     teacher_cache: str = option(
-        "", "folder in which the teacher's outputs are cached by picture; for training without random crops"
+        "", "folder in which the teacher's outputs are cached by image; for training without random crops"
     )
     teacher_cache_size: float = option(10.0, "maximum size of --teacher_cache in GB", type=float)
 

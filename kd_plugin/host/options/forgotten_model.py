@@ -11,7 +11,7 @@ from ..repository.family import HostModel, families
 
 __all__ = ["check_model"]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
+_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def check_model(opt: Namespace, nets: Sequence[str] | None, named: bool) -> None:
@@ -63,12 +63,12 @@ def _data_of(opt: Namespace, name: str, other: HostModel) -> str:
     root = Path(opt.dataroot)
     pairs, sides = root / opt.phase, [root / f"{opt.phase}{side}" for side in "AB"]
     modes = (opt.dataset_mode, other.dataset_mode)
-    if modes == ("unaligned", "aligned") and not sides[0].exists() and _has_pictures(pairs):
+    if modes == ("unaligned", "aligned") and not sides[0].exists() and _has_images(pairs):
         return f"--dataroot {root} has {pairs.name}/, but no {sides[0].name}/: paired images, as for {name}"
-    if modes == ("aligned", "unaligned") and not pairs.exists() and all(map(_has_pictures, sides)):
+    if modes == ("aligned", "unaligned") and not pairs.exists() and all(map(_has_images, sides)):
         return f"--dataroot {root} has {sides[0].name}/ and {sides[1].name}/: unpaired images"
     return ""
 
 
-def _has_pictures(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.suffix.lower() in _PICTURES for entry in folder.iterdir())
+def _has_images(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.suffix.lower() in _EXTENSIONS for entry in folder.iterdir())

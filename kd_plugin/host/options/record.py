@@ -139,7 +139,7 @@ def use_record(line: CommandLine) -> StudentRecord | None:
         raise OptionError(f"{error}, or give --model as well")
     if not getattr(opt, "continue_train", False):  # otherwise --student_ngf may override --ngf; checked later
         check_networks(record, filled, folder)
-        _note_pictures(filled, record)
+        _note_image_size(filled, record)
     if experiment_folder(filled) != folder:
         # The suffix refers to options that were restored from the record: keep the name of the folder.
         action = next(a for a in line.parser._actions if a.dest == "suffix")
@@ -160,7 +160,7 @@ def _check_choices(line: CommandLine, recorded: dict[str, Any], folder: Path) ->
             raise CheckpointError(f"{folder / RECORD_NAME}: --{name} {recorded[name]} is not one of {listed}")
 
 
-def _note_pictures(opt: Namespace, record: StudentRecord) -> None:
+def _note_image_size(opt: Namespace, record: StudentRecord) -> None:
     """Print a note if a test resizes or crops images differently from the training."""
     trained = record.pictures
     usual = {"load_size": ("load_size", "crop_size")}  # a test loads at the training's crop size by default
