@@ -1,10 +1,10 @@
 """Knowledge distillation for the image-to-image GAN repository you already have.
 
-Three ways in: the runner (``kd run train.py --distill wavelet ...``), a subclass
-(``class DistillPix2PixModel(DistillMixin, Pix2PixModel)``), and :class:`Distiller` in a loop of your own.
+Use the runner (``kd run train.py --distill wavelet ...``), a subclass
+(``class DistillPix2PixModel(DistillMixin, Pix2PixModel)``), or :class:`Distiller` in your own loop.
 
-The public names and the submodules are imported when they are first used (PEP 562), since PyTorch takes seconds to
-import and ``kd --help`` does not need it.
+The public names and the submodules are imported on first use (PEP 562), since PyTorch takes seconds to import and
+``kd --help`` does not need it.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .errors import KDError
 from .version import __version__
 
-if TYPE_CHECKING:  # what follows is what a type checker and an editor see
+if TYPE_CHECKING:  # for type checkers and editors
     from .distillation.distiller import Distillation, Distiller
     from .host.model.mixin import DistillMixin
     from .networks.checkpoint import inspect_checkpoint

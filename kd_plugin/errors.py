@@ -1,8 +1,8 @@
-"""The one error family of the plugin.
+"""The exceptions of the plugin.
 
-Every condition a user can cause raises a :class:`KDError` whose message is one line: what is wrong, the
-value, and what to do instead. The command line prints that line and exits with status 2; anything else that
-escapes is a bug and keeps its traceback.
+Every condition a user can cause raises a :class:`KDError` whose message is one line: the problem, the value, and
+the remedy. The command line prints that line and exits with status 2; any other exception is a bug and keeps its
+traceback.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 
-_LISTED = 12  # names an error lists at most
+_LISTED = 12  # maximum number of names in a message
 
 
 class KDError(Exception):
-    """Base of every error the plugin raises on purpose."""
+    """Base class of the errors that the plugin raises."""
 
     def __str__(self) -> str:
         """Return the message in one line, whatever the names and values in it contain."""
@@ -35,12 +35,12 @@ class KDError(Exception):
 
 
 class ArgumentError(KDError, ValueError):
-    """A function was called with a value it cannot work with.
+    """An argument of a function is not valid.
 
     Args:
         message: one line.
-        argument: which argument the user should change, such as ``"taps"``, for callers that know it by another name:
-            the host layer adds its command line option.
+        argument: the argument to change, such as ``"taps"``, for callers with another name for it: the host layer
+            adds its command line option.
     """
 
     def __init__(self, message: str, *, argument: str = "") -> None:
@@ -49,23 +49,23 @@ class ArgumentError(KDError, ValueError):
 
 
 class OptionError(KDError):
-    """The command line options do not make sense together."""
+    """A command line option is not valid, or contradicts another."""
 
 
 class CheckpointError(KDError):
-    """A file is not a generator checkpoint that can be read."""
+    """A file is not a readable checkpoint."""
 
 
 class UnknownNetworkError(CheckpointError):
-    """A file holds a network that is not one of the family."""
+    """A file contains a network outside the family."""
 
 
 class HostError(KDError):
-    """The repository the plugin runs in does not follow the host contract."""
+    """The host repository does not meet the requirements of the plugin."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for a name that is not among the known ones, with the nearest as a suggestion.
+    """Return the message for an unknown name, which suggests the nearest known one.
 
     >>> unknown_name("term", "wavlet", ["wavelet", "srp"])
     "unknown term 'wavlet': did you mean 'wavelet'? (known: srp, wavelet)"
@@ -78,10 +78,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException, limit: int) -> str:
-    """Return the first line of an exception's message, or its type if it has none, cut to ``limit`` characters."""
+    """Return the first line of an exception's message, or its type without one, truncated to ``limit`` characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:limit]
 
 
 def in_one_line(error: BaseException, limit: int = 200) -> str:
-    """Return an exception's message with its lines joined, cut to ``limit`` characters."""
+    """Return an exception's message with its lines joined, truncated to ``limit`` characters."""
     return " ".join(str(error).split())[:limit]

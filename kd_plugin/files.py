@@ -1,4 +1,4 @@
-"""Write files so that a reader never sees half of one."""
+"""Write files atomically."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["sha256", "write_atomically", "write_text_atomically"]
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it over ``path``."""
+    """Call ``write`` with a temporary file in the same folder, then rename it to ``path``."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:  # unlike one of tempfile's, with what the umask leaves
+        with temporary.open("xb") as file:  # unlike tempfile's, with the permissions of the umask
             write(file)
         os.replace(temporary, path)
     except BaseException:
@@ -25,7 +25,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write text, in UTF-8, so that the file is there whole or not at all."""
+    """Write text in UTF-8, atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 

@@ -1,4 +1,4 @@
-"""Command line options declared as fields of a dataclass: one source for name, default, help and choices."""
+"""Command line options declared as fields of a dataclass: one source of name, default, help and choices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import HostError, OptionError, unknown_name
 
 __all__ = ["Flag", "add_flags", "check_value", "clash", "flags_of", "is_ours", "option"]
 
-_YIELDED = "kd_plugin_yields"  # under this name a host's options list those of the plugin that it has itself
+_YIELDED = "kd_plugin_yields"  # option that lists the plugin's options which the host defines itself
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Flag:
         name: without dashes.
         default: its value if it is not given.
         help: for ``--help``.
-        type: of its value; one of type ``bool`` takes none, and is true if it is given.
-        choices: what its value may be.
+        type: type of its value; a ``bool`` option takes no value and is true if given.
+        choices: the valid values.
         term: the term it belongs to, if any.
-        yields: whether it is left out in a host that has an option of the same name.
+        yields: whether it is omitted in a host that has an option of the same name.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Flag:
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
-    """A dataclass field that is an option of the same name."""
+    """Return a dataclass field that declares an option of the same name."""
     return field(default=default, metadata={"help": help, **more})
 
 
@@ -49,10 +49,10 @@ def flags_of(cls: Any) -> list[Flag]:
 
 
 def add_flags(parser: ArgumentParser, title: str, description: str, flags: Iterable[Flag]) -> None:
-    """Add options to a host's parser, in a group of their own; once only.
+    """Add options to a host's parser, in an argument group, if they have not been added.
 
     Raises:
-        HostError: the host has an option of the same name.
+        HostError: If the host has an option of the same name.
     """
     if any(group.title == title for group in parser._action_groups):
         return
@@ -62,7 +62,7 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
         if flag.type is bool:
             form["action"] = "store_true"
         else:
-            # Choices are checked with everything else: argparse would print all of the host's usage before its line.
+            # Choices are checked later: argparse would print the host's whole usage before its message.
             form["metavar"] = f"{{{','.join(flag.choices)}}}" if flag.choices else None
             form["type"] = _or_text(flag.type)
         try:
@@ -74,32 +74,32 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
 
 
 def is_ours(flag: Flag, opt: Namespace) -> bool:
-    """Return whether options hold a value of an option of the plugin, and not one of the host's of that name."""
+    """Return whether the options contain this option of the plugin, not the host's option of the same name."""
     return hasattr(opt, flag.name) and flag.name not in getattr(opt, _YIELDED, ())
 
 
 def clash(flag: Flag) -> HostError:
-    """Return the error for an option of the plugin whose name the host has given to one of its own."""
-    return HostError(f"this host has an option --{flag.name} of its own, a name the plugin needs: rename the host's")
+    """Return the error for an option of the plugin whose name the host uses."""
+    return HostError(f"the host has an option --{flag.name}, a name that the plugin needs: rename the host's option")
 
 
 def check_value(flag: Flag, value: Any) -> None:
-    """Check that a value is of the kind and among the choices of its option.
+    """Check that a value has the type of its option and is one of its choices.
 
     Raises:
-        OptionError: it is not.
+        OptionError: If it is not.
     """
     if flag.type in (int, float) and isinstance(value, str):
         kind = "a whole number" if flag.type is int else "a number"
         raise OptionError(f"--{flag.name} {value}: give {kind}")
-    if flag.choices and not flag.term and value not in (*flag.choices, flag.default):  # a term checks its own
+    if flag.choices and not flag.term and value not in (*flag.choices, flag.default):  # terms check theirs
         raise OptionError(unknown_name(f"--{flag.name}", value, flag.choices))
 
 
 def _or_text(kind: type) -> Callable[[str], Any]:
-    """Return a converter that leaves what it cannot read as text, for :func:`check_value` to refuse.
+    """Return a converter that returns text it cannot convert, for :func:`check_value` to refuse.
 
-    argparse would print all of the host's usage before its line.
+    argparse would print the host's whole usage before its message.
     """
 
     def convert(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Call a function that the user names on the command line, as ``package.module:function``."""
+"""Call a function that the user gives on the command line, as ``package.module:function``."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ def is_function(source: str) -> bool:
 
 
 def place_of(defined: Callable[..., object]) -> str:
-    """Return where a function or class is defined, as ``package.module:name``; a second import does not change it."""
+    """Return where a function or class is defined, as ``package.module:name``; the same after a second import."""
     return f"{defined.__module__}:{defined.__qualname__}"
 
 
 def build_network(option: str, source: str | Callable[..., object], *arguments: Any) -> nn.Module:
-    """Call a function, or the one of that name, and return the network it builds.
+    """Call a function, or import it by name and call it, and return the network it builds.
 
     Args:
-        option: what to call it in an error.
+        option: its name in an error message.
         source: the function, or ``package.module:function``.
-        arguments: what it is called with.
+        arguments: its arguments.
 
     Raises:
-        ArgumentError: it cannot be imported, it fails, or it returns no network.
+        ArgumentError: If it cannot be imported, fails, or does not return a network.
     """
     try:
         if isinstance(source, str):
             module, _, function = source.partition(":")
             source = getattr(importlib.import_module(module), function)
         network = source(*arguments)  # type: ignore[operator]
-    except Exception as error:  # it is the user's code, and may fail in any way
+    except Exception as error:  # the user's code may raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {in_one_line(error)} ({last.filename}, line {last.lineno})"
         raise ArgumentError(f"{option} cannot be built: {reason}") from error
     if not isinstance(network, nn.Module):
-        raise ArgumentError(f"{option}: gave a {type(network).__name__}, expected a network")
+        raise ArgumentError(f"{option}: returned a {type(network).__name__}, expected a network")
     return network

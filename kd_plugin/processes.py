@@ -1,4 +1,4 @@
-"""The processes of a training: which of them this is, and lines that are printed once."""
+"""The processes of a distributed training: rank, number, and messages printed once."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["is_main_process", "process_count", "process_rank", "say", "several_p
 
 
 def process_rank() -> int:
-    """Return the rank of this process among those of the training, 0 if it is the only one."""
+    """Return the rank of this process, 0 if it is the only one."""
     distributed = torch.distributed
     return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
 def process_count() -> int:
-    """Return on how many processes the training runs."""
+    """Return the number of processes of the training."""
     distributed = torch.distributed
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def is_main_process() -> bool:
-    """Return whether this process is the one that writes files."""
+    """Return whether this is the process that writes files."""
     return process_rank() == 0
 
 
@@ -32,8 +32,8 @@ def several_processes() -> bool:
 
 
 def say(message: str) -> None:
-    """Print a line among the host's own, once however many processes there are."""
-    # Before the processes have joined, and after they have parted, torchrun's variables tell them apart.
-    other = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
-    if is_main_process() and not other:
+    """Print a line of the plugin in the main process only."""
+    # Outside an initialised process group, torchrun's variables give the rank.
+    other_rank = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+    if is_main_process() and not other_rank:
         print(f"[distill] {message}")

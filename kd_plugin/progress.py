@@ -1,4 +1,4 @@
-"""One line of progress over long work: phase, per cent, time left."""
+"""A progress line: percentage, time left, phase."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _BAR = 24
 
 @dataclass
 class Phase:
-    """A part of the work: its name and how many seconds it is expected to take."""
+    """A part of the work: its name and expected duration in seconds."""
 
     name: str
     seconds: float
 
 
 class Progress:
-    """Draws the line on a terminal; elsewhere (a file, a CI log) prints a plain line now and then.
+    """Draws the line on a terminal; elsewhere (a file, a CI log) prints a plain line at intervals.
 
     Args:
-        phases: the parts of the work in order. Their seconds may be corrected at any time.
-        stream: where to draw.
+        phases: the parts of the work in order. Their seconds may be updated at any time.
+        stream: the output, stderr by default.
     """
 
     def __init__(self, phases: list[Phase], stream: TextIO | None = None) -> None:
@@ -38,23 +38,23 @@ class Progress:
         self._drawn = False
 
     def begin(self, name: str) -> None:
-        """Begin the phase of this name; all before it are done."""
+        """Begin a phase; all phases before it are complete."""
         self._current = next(i for i, phase in enumerate(self.phases) if phase.name == name)
         self._begun = time.monotonic()
         self._printed = 0.0
         self._draw(0.0)
 
     def update(self, done: float) -> None:
-        """Report that this part (0 to 1) of the current phase is done."""
+        """Report the completed fraction (0 to 1) of the current phase."""
         self._draw(min(max(done, 0.0), 1.0))
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self.clear()
         print(text, file=self._stream, flush=True)
 
     def clear(self) -> None:
-        """Wipe the line off a terminal, before something else is printed."""
+        """Clear the line on a terminal, before other output."""
         if self._drawn:
             print("\r\x1b[K", end="", file=self._stream, flush=True)
             self._drawn = False
@@ -73,18 +73,18 @@ class Progress:
             print(f"{fraction:4.0%}  ETA {_clock(left)}  {name}", file=self._stream, flush=True)
 
     def _estimate(self, done: float) -> tuple[float, float]:
-        """Return the part of the whole that is done, and the seconds left."""
+        """Return the completed fraction of the whole, and the seconds left."""
         phase = self.phases[self._current]
         elapsed = time.monotonic() - self._begun
         expected = max(phase.seconds, 1e-3)
-        # What is left of a phase: what its pace so far says, more so the more of it is done.
+        # The time left in a phase: a mean of plan and pace so far, weighted by the completed fraction.
         by_plan = max(expected * (1 - done), 0.0)
         by_pace = elapsed * (1 - done) / done if done > 0 else by_plan
         later = sum(p.seconds for p in self.phases[self._current + 1 :])
         left = (1 - done) * by_plan + done * by_pace + later
         before = sum(p.seconds for p in self.phases[: self._current])
         total = before + expected + later
-        self._fraction = max(self._fraction, min((before + expected * done) / total, 1.0))  # never backwards
+        self._fraction = max(self._fraction, min((before + expected * done) / total, 1.0))  # never decreases
         return self._fraction, left
 
 

@@ -70,7 +70,7 @@ class TestToy:
 
     def test_every_tensor_is_checked(self, toy: type[Architecture]) -> None:
         state = build(5).state_dict()
-        with pytest.raises(KDError, match=r"there is no 'model\.2\.weight'"):
+        with pytest.raises(KDError, match=r"'model\.2\.weight' is missing"):
             inspect_state_dict({"model.0.weight": state["model.0.weight"]})
         with pytest.raises(KDError, match=r"read as toy_3 with ngf 5, but 'model\.4\.bias' has the shape \(3,\)"):
             inspect_state_dict({**state, "model.4.bias": torch.zeros(3)})
@@ -146,11 +146,11 @@ class TestToy:
         assert "a toy_3 takes multiples of 2" in capsys.readouterr().err
 
     def test_errors_name_it(self, toy: type[Architecture]) -> None:
-        with pytest.raises(KDError, match="from 32 on, or toy_3, such as resnet_6blocks or unet_128 or toy_3"):
+        with pytest.raises(KDError, match="of at least 32, or toy_3, such as resnet_6blocks or unet_128 or toy_3"):
             build_student(StudentRequest(netG="toy_4"))
         with pytest.raises(KDError, match="a toy_3 takes 2, of 1 or more, for the halving and the convolution"):
             build_student(StudentRequest(netG="toy_3", norm="none", widths=(64, 1, 1)))
-        with pytest.raises(KDError, match="residual blocks, which a toy_3 has none of"):
+        with pytest.raises(KDError, match="residual blocks, which a toy_3 does not have"):
             build_student(StudentRequest(netG="toy_3", norm="none", conv="separable"))
         with pytest.raises(KDError, match="no first layer of a ResNet or U-Net or toy generator"):
             inspect_state_dict({"features.0.weight": torch.zeros(1)})
@@ -165,13 +165,13 @@ class TestRegistration:
     @pytest.mark.parametrize(
         ("changes", "error", "message"),
         [
-            ({"name": "toy"}, ValueError, "'toy' is registered already, as Toy"),
-            ({"name": "other"}, ValueError, "Other: 'toy_3' is the name of a toy too"),
-            ({"name": "other", "example": "toy_4"}, ValueError, "the example 'toy_4' is not read as it is written"),
+            ({"name": "toy"}, ValueError, "'toy' is already registered, as Toy"),
+            ({"name": "other"}, ValueError, "Other: 'toy_3' is also the name of a toy"),
+            ({"name": "other", "example": "toy_4"}, ValueError, "parse and netG do not agree on the example 'toy_4'"),
             (
                 {"name": "other", "netG": lambda self, depth: "other_3"},
                 ValueError,
-                "the example 'toy_3' is not read as it is written",
+                "parse and netG do not agree on the example 'toy_3'",
             ),
             ({"name": "other", "title": None}, TypeError, "Other lacks title"),
         ],

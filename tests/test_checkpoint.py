@@ -151,7 +151,7 @@ class TestRefuse:
         state = host_generator("resnet_6blocks", "batch", False).state_dict()
         torch.save(state, buffer, _use_new_zipfile_serialization=new_format)
         (tmp_path / "G.pth").write_bytes(buffer.getvalue()[: int(keep * buffer.tell())])
-        self.refuse(tmp_path / "G.pth", "damaged|cut short")
+        self.refuse(tmp_path / "G.pth", "damaged|truncated")
 
     @pytest.mark.parametrize("new_format", [False, True])
     def test_code_does_not_run(self, new_format: bool, tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ class TestRefuse:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (torch.zeros(3), "holds a Tensor"),
-            ({}, "holds a dict"),
-            ({"epoch": 3}, "'epoch' is no tensor"),
+            (torch.zeros(3), "contains a Tensor"),
+            ({}, "contains a dict"),
+            ({"epoch": 3}, "'epoch' is not a tensor"),
             ({"features.0.weight": torch.zeros(64, 3, 3, 3)}, "no first layer of a ResNet or U-Net"),
             ({"model.1.weight": torch.zeros(64, 3, 7, 7)}, "no residual blocks"),
             ({"model.1.weight": torch.zeros(64)}, "the four dimensions of a convolution"),
@@ -179,7 +179,7 @@ class TestRefuse:
     def test_optimizer_state(self, tmp_path: Path) -> None:
         network = host_generator("resnet_6blocks", "batch", False)
         torch.save(torch.optim.Adam(network.parameters()).state_dict(), tmp_path / "G.pth")
-        self.refuse(tmp_path / "G.pth", "'state' is no tensor")
+        self.refuse(tmp_path / "G.pth", "'state' is not a tensor")
 
     def test_a_discriminator(self, tmp_path: Path) -> None:
         with imported_host(HOST, "2025") as models:
@@ -189,7 +189,7 @@ class TestRefuse:
     def test_tensors_left_over(self, tmp_path: Path) -> None:
         state = {**host_generator("resnet_6blocks", "batch", False).state_dict(), "model.30.weight": torch.zeros(1)}
         torch.save(state, tmp_path / "G.pth")
-        self.refuse(tmp_path / "G.pth", "'model.30.weight' has no place")
+        self.refuse(tmp_path / "G.pth", "'model.30.weight' is unexpected")
 
 
 @pytest.mark.parametrize(
@@ -241,5 +241,5 @@ class TestOtherFormats:
     def test_torchscript(self, tmp_path: Path) -> None:
         network = torch.jit.trace(torch.nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 4, 4))
         network.save(str(tmp_path / "G.pt"))
-        with pytest.raises(KDError, match="is a TorchScript program, which holds code"):
+        with pytest.raises(KDError, match="is a TorchScript program, which contains code"):
             inspect_checkpoint(tmp_path / "G.pt")

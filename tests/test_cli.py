@@ -112,7 +112,7 @@ class TestInspect:
     def test_an_epoch_that_is_missing(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["inspect", str(folder), "--epoch", "7"]) == 2
         message = capsys.readouterr().err
-        assert "there is no 7_net_G*.pth in this folder; it holds 5_net_G_A.pth, latest_net_G_A.pth" in message
+        assert "there is no 7_net_G*.pth in this folder; it contains 5_net_G_A.pth, latest_net_G_A.pth" in message
 
 
 class TestPublicNames:

@@ -40,7 +40,7 @@ def test_without_one_it_is_ours() -> None:
 def test_another_name_that_the_host_has_taken() -> None:
     parser = ArgumentParser()
     parser.add_argument("--teacher")
-    with pytest.raises(KDError, match="has an option --teacher of its own"):
+    with pytest.raises(KDError, match="the host has an option --teacher, a name"):
         add_options(parser)
 
 
@@ -62,7 +62,7 @@ def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Pat
     result = run([str(script)], tmp_path)
     if told:
         assert result.returncode == 2
-        assert result.stderr.startswith("error: this host has an option --teacher of its own")
+        assert result.stderr.startswith("error: the host has an option --teacher, a name")
         assert len(result.stderr.splitlines()) == 1
     else:
         assert result.returncode == 1 and "Traceback" in result.stderr

@@ -194,7 +194,7 @@ class TestDirections:
             (
                 "pix2pix",
                 {"distill": "discriminator"},
-                r"latest_net_D\.pth' is no file: give",
+                r"latest_net_D\.pth' is not a file: give",
             ),
         ],
     )

@@ -276,7 +276,7 @@ class TestSimilarity:
 
     def test_one_part_alone_is_refused(self) -> None:
         s = random(1, 2, 4, 4)
-        with pytest.raises(ArgumentError, match=r"one picture in one part.*similarity_grid 2.*batch size of 2"):
+        with pytest.raises(ArgumentError, match=r"one image in one part.*similarity_grid 2.*batch size of 2"):
             similarity_loss(s, s, grid=1)
         assert similarity_loss(s, random(1, 2, 4, 4, seed=1), grid=2).item() > 0
 
@@ -444,7 +444,7 @@ class TestSsim:
     @pytest.mark.parametrize("size", [(10, 20), (20, 10)])
     def test_images_smaller_than_the_window_are_refused(self, size: tuple[int, int]) -> None:
         x = random(1, 1, *size)
-        with pytest.raises(ArgumentError, match=rf"windows of 11 x 11 pixels, the images are {size[1]}x{size[0]}"):
+        with pytest.raises(ArgumentError, match=rf"at least 11x11 pixels, these are {size[1]}x{size[0]}"):
             ssim_loss(x, x)
 
 
@@ -588,7 +588,7 @@ class TestFrequency:
             (-0.1, 0.0, "frequency_alpha is -0.1: give a finite value of 0 or more"),
             (math.inf, 0.0, "frequency_alpha is inf"),
             (math.nan, 0.0, "frequency_alpha is nan"),
-            (1.0, -0.1, "frequency_cutoff is -0.1: give a part of Nyquist's frequency"),
+            (1.0, -0.1, "frequency_cutoff is -0.1: give a fraction of the Nyquist frequency"),
             (1.0, 1.5, "frequency_cutoff is 1.5"),
             (1.0, math.nan, "frequency_cutoff is nan"),
         ],
@@ -747,7 +747,7 @@ def number():
 
     def test_a_function_that_loads_none_is_refused(self, tiny: str) -> None:
         with pytest.raises(
-            ArgumentError, match=r"perceptual_weights own: networks_of_a_user:tiny draws all weights at random"
+            ArgumentError, match=r"perceptual_weights is own, but networks_of_a_user:tiny initialises all weights"
         ):
             PerceptualLoss(tiny, "own", layers="2").load()
 
@@ -794,8 +794,8 @@ def number():
                 {"network": "a:b", "layers": "0"},
                 "perceptual_weights is empty, .* a:b .* give a file of its state dict, own if .*, or random",
             ),
-            ({"network": "G.pth", "weights": "w.pt"}, "perceptual_weights w.pt has no effect, G.pth has weights"),
-            ({"network": "G.pth", "weights": "random"}, "perceptual_weights random has no effect, G.pth has weights"),
+            ({"network": "G.pth", "weights": "w.pt"}, "perceptual_weights w.pt has no effect: G.pth contains"),
+            ({"network": "G.pth", "weights": "random"}, "perceptual_weights random has no effect: G.pth contains"),
             (
                 {"network": "a:b", "layers": "0", "weights": "own", "scaling": "imagnet"},
                 "unknown perceptual_input.*mean 'imagenet'",
@@ -811,7 +811,7 @@ def number():
         [
             ("networks_of_no_user:tiny", "0", "networks_of_no_user:tiny cannot be built: ModuleNotFoundError"),
             ("networks_of_a_user:huge", "0", "networks_of_a_user:huge cannot be built: .* has no attribute 'huge'"),
-            ("networks_of_a_user:number", "0", "networks_of_a_user:number: gave a int, expected a network"),
+            ("networks_of_a_user:number", "0", "networks_of_a_user:number: returned a int, expected a network"),
             ("networks_of_a_user:tiny", "3", "there is no module '3' in the Sequential"),
         ],
     )
@@ -830,7 +830,7 @@ def number():
             PerceptualLoss(tiny, str(tmp_path / "text.pt"), "0").load()
 
     def test_missing_files(self, tiny: str, tmp_path: Path) -> None:
-        with pytest.raises(KDError, match=r"^perceptual_weights .*nowhere\.pt: no such file, nor is it own"):
+        with pytest.raises(KDError, match=r"^perceptual_weights .*nowhere\.pt does not exist: give a file, own"):
             PerceptualLoss(tiny, str(tmp_path / "nowhere.pt"), "0").load()
         with pytest.raises(KDError, match=r"nowhere\.pth: no such file"):
             PerceptualLoss(str(tmp_path / "nowhere.pth")).load()
@@ -967,7 +967,7 @@ class TestDiscriminator:
     def test_other_channels_are_refused(self, input_nc: int) -> None:
         x = random(1, 3, 8, 8)
         discriminator = Discriminator(patchgan(1, "none", input_nc), input_nc)
-        with pytest.raises(ArgumentError, match=rf"takes {input_nc} channels, expected 3 .* or 6 .*of this teacher"):
+        with pytest.raises(ArgumentError, match=rf"takes {input_nc} channels, expected 3 .* or 6 .*this teacher"):
             discriminator_loss(x, x, x, discriminator)
 
     def test_bad_input_pictures(self) -> None:
@@ -977,10 +977,10 @@ class TestDiscriminator:
             discriminator_loss(x, x, x[0], discriminator)
 
     def test_missing_file(self, tmp_path: Path) -> None:
-        with pytest.raises(ArgumentError, match=r"none is named: give .* as discriminator_file"):
+        with pytest.raises(ArgumentError, match=r"none is given: give .* as discriminator_file"):
             DiscriminatorLoss().load()
         for file in (str(tmp_path / "latest_net_D.pth"), str(tmp_path)):
-            with pytest.raises(ArgumentError, match=rf"'{file}' is no file: give .* as discriminator_file"):
+            with pytest.raises(ArgumentError, match=rf"'{file}' is not a file: give .* as discriminator_file"):
                 DiscriminatorLoss(file).load()
         with pytest.raises(CheckpointError, match="no such file"):
             load_discriminator(tmp_path / "latest_net_D.pth")
@@ -989,7 +989,9 @@ class TestDiscriminator:
     def test_a_generator_is_refused(self, spec: GeneratorSpec, tmp_path: Path) -> None:
         file = tmp_path / "latest_net_G.pth"
         torch.save(build_generator(spec).state_dict(), file)
-        with pytest.raises(CheckpointError, match=r"latest_net_G\.pth: is no discriminator of the family.*model\.0"):
+        with pytest.raises(
+            CheckpointError, match=r"latest_net_G\.pth: is not a discriminator of the family.*model\.0"
+        ):
             DiscriminatorLoss(str(file)).load()
 
     @pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
@@ -1007,10 +1009,16 @@ class TestDiscriminator:
             (lambda s: {**s, "model.3.weight": torch.ones(7)}, r"size mismatch for 3\.weight"),
             (lambda s: {**s, "model.5.weight": torch.ones(2, 4, 4, 4)}, "does not end in a convolution to one score"),
             (lambda s: {k: v for k, v in s.items() if not k.startswith("model.5")}, "does not end in a convolution"),
-            (lambda s: {**s, "model.2.weight": torch.ones(4, 2, 3, 3)}, r"'2\.weight' is not where, or as large as"),
-            (lambda s: {k.replace("model.2.", "model.1."): v for k, v in s.items()}, r"'1\.weight' is not where"),
+            (
+                lambda s: {**s, "model.2.weight": torch.ones(4, 2, 3, 3)},
+                r"'2\.weight' does not have the index or the shape",
+            ),
+            (
+                lambda s: {k.replace("model.2.", "model.1."): v for k, v in s.items()},
+                r"'1\.weight' does not have the index",
+            ),
             (lambda s: {**s, "model.2.weight": torch.ones(4, 2, 4, 1)}, r"size mismatch|as large as"),
-            (lambda s: {**s, "model.0.weight": torch.ones(2, 3)}, "does not end|is not where"),
+            (lambda s: {**s, "model.0.weight": torch.ones(2, 3)}, "does not end|does not have the index"),
         ],
     )
     def test_other_networks_are_refused(self, change: Callable, message: str, tmp_path: Path) -> None:
@@ -1018,7 +1026,7 @@ class TestDiscriminator:
         load_discriminator(file)
         torch.save(change(torch.load(file, weights_only=True)), file)
         with pytest.raises(
-            CheckpointError, match=rf"latest_net_D\.pth: is no discriminator of the family.*{message}"
+            CheckpointError, match=rf"latest_net_D\.pth: is not a discriminator of the family.*{message}"
         ):
             load_discriminator(file)
 
@@ -1033,7 +1041,7 @@ class TestDiscriminator:
     )
     def test_lies_beside_the_generator(self, teacher: str, expected: str) -> None:
         """CycleGAN's D_A judges what G_A made."""
-        assert DiscriminatorLoss.beside(Path(teacher)) == {"discriminator_file": str(Path(expected))}
+        assert DiscriminatorLoss.implied_options(Path(teacher)) == {"discriminator_file": str(Path(expected))}
 
 
 FEATURES = {
@@ -1058,7 +1066,7 @@ class TestShapes:
     BAD = (
         (torch.zeros(3, 16, 16), r"expected a batch \(B, C, H, W\), got the shape \(3, 16, 16\)"),
         (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), r"expected floating-point values, got torch.uint8"),
-        (torch.zeros(0, 3, 16, 16), r"expected a batch that is not empty, got the shape \(0, 3, 16, 16\)"),
+        (torch.zeros(0, 3, 16, 16), r"expected a non-empty batch, got the shape \(0, 3, 16, 16\)"),
     )
 
     @pytest.mark.parametrize(("bad", "message"), BAD)
@@ -1131,7 +1139,7 @@ class TestErrorsFoundInReview:
         judge = Discriminator(nn.Sequential(*parts, nn.Conv2d(2, 1, 4, 1, 1)), 3)
         side = judge.smallest_side
         small, large = torch.zeros(1, 3, side - 1, 64), torch.rand(1, 3, side, side)
-        with pytest.raises(ArgumentError, match=f"takes images of {side} pixels or more, got 64x{side - 1}"):
+        with pytest.raises(ArgumentError, match=f"needs images of at least {side} pixels, got 64x{side - 1}"):
             discriminator_loss(small, small, small, judge)
         assert discriminator_loss(large, large * 0.5, large, judge) > 0
         with pytest.raises(ValueError, match="more than 1 spatial element"):
@@ -1153,12 +1161,12 @@ class TestErrorsFoundInReview:
         with pytest.raises(ArgumentError, match="perceptual_layers is empty"):
             PerceptualLoss("torch.nn:Identity", layers=",")
         x = torch.zeros(1, 3, 8, 8)
-        with pytest.raises(ArgumentError, match="no layer is named"):
+        with pytest.raises(ArgumentError, match="no layer is given"):
             perceptual_loss(x, x, nn.Identity(), [])
 
     def test_channels_imagenet_does_not_have(self) -> None:
         x = torch.zeros(1, 4, 8, 8)
-        with pytest.raises(ArgumentError, match="these have 4 channels: perceptual_input image"):
+        with pytest.raises(ArgumentError, match="these have 4 channels: set perceptual_input to image"):
             perceptual_loss(x, x, nn.Sequential(nn.Conv2d(4, 1, 1)), ["0"])
 
     def test_unknown_scaling(self) -> None:
@@ -1168,16 +1176,16 @@ class TestErrorsFoundInReview:
 
     def test_widths_of_the_pixel_norms(self) -> None:
         x = torch.zeros(1, 3, 8, 8)
-        with pytest.raises(ArgumentError, match="give widths above 0"):
+        with pytest.raises(ArgumentError, match="give positive widths"):
             pixel_loss(x, x, "smooth_l1", beta=-1)
-        with pytest.raises(ArgumentError, match="give widths above 0"):
+        with pytest.raises(ArgumentError, match="give positive widths"):
             pixel_loss(x, x, "charbonnier", epsilon=0)
 
     @pytest.mark.parametrize(
         ("key", "shape", "message"),
         [
-            ("model.2.weight", (4, 5, 4, 4), "'2.weight' is not where"),
-            ("model.9.extra", (3,), "'9.extra' has no place"),
+            ("model.2.weight", (4, 5, 4, 4), "'2.weight' does not have the index"),
+            ("model.9.extra", (3,), "'9.extra' is unexpected"),
         ],
     )
     def test_discriminators_that_do_not_hang_together(
@@ -1203,7 +1211,7 @@ class TestPerceptualNetworksThatObject:
         return perceptual_loss(images, images * 0.5, network, layers, "image")
 
     def test_too_few_channels(self) -> None:
-        with pytest.raises(ArgumentError, match="does not take pictures of 8x8 of 3 channels: "):
+        with pytest.raises(ArgumentError, match="does not accept images of 8x8 of 3 channels: "):
             self.loss(nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU()), ["0"], torch.ones(1, 3, 8, 8))
 
     def test_too_small_a_picture(self) -> None:
@@ -1215,7 +1223,7 @@ class TestPerceptualNetworksThatObject:
             def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
                 return x, x
 
-        with pytest.raises(ArgumentError, match="module '0' of the perceptual network gives no tensor"):
+        with pytest.raises(ArgumentError, match="module '0' of the perceptual network returns no tensor"):
             self.loss(nn.Sequential(Two(), nn.Identity()), ["0"], torch.ones(1, 3, 8, 8))
 
     def test_what_comes_after_the_last_layer_is_not_run(self) -> None:

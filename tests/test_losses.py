@@ -146,7 +146,7 @@ class TestWavelet:
             ({"levels": 2.5}, "levels is 2.5"),
             ({"mode": "zeros"}, "did you mean 'zero'"),
             ({"bands": "hi"}, "unknown bands 'hi'"),
-            ({"mode": "reflect", "levels": 6}, "take fewer levels"),
+            ({"mode": "reflect", "levels": 6}, "use fewer levels"),
         ],
     )
     def test_bad_settings(self, settings: dict, message: str) -> None:

@@ -29,7 +29,7 @@ def make(**attributes: object) -> type:
 @pytest.mark.parametrize(
     ("cls", "error", "message"),
     [
-        (make(name="wavelet"), ValueError, "registered already"),
+        (make(name="wavelet"), ValueError, "already registered"),
         (nn.Module, TypeError, "not a subclass"),
         (make(summary=None), TypeError, "lacks the class attribute 'summary'"),
         (make(reads="images"), TypeError, "not one of output, features, translation"),
@@ -90,8 +90,8 @@ class TestSchedule:
             ("1@0,-2@5", "finite weights of 0 or more"),
             ("inf@0,1@5", "finite weights of 0 or more"),
             ("1@nan,1@2", "finite weights of 0 or more"),
-            ("1@5,2@0", "epochs must not fall"),
-            ("5@10", "is '5@10', one point: give a number, or two points or more such as 0@1,100@10"),
+            ("1@5,2@0", "epochs must not decrease"),
+            ("5@10", "is '5@10', one point: give a number, or two or more points such as 0@1,100@10"),
         ],
     )
     def test_refuses(self, text: str, message: str) -> None:

@@ -402,7 +402,7 @@ class TestCommandLine:
         ("arguments", "message"),
         [
             ("inspect gone.pth", "gone.pth: no such file"),
-            ("inspect . --epoch 5", "there is no 5_net_G*.pth in this folder; it holds latest_net_G.pth"),
+            ("inspect . --epoch 5", "there is no 5_net_G*.pth in this folder; it contains latest_net_G.pth"),
             ("inspect latest_net_G.pth --epoch 5", "--epoch 5 requires a folder"),
             ("inspect latest_net_G.pth", "latest_net_G.pth: is empty"),
         ],

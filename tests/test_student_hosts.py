@@ -436,7 +436,7 @@ class TestOptions:
                 "a unet_64 halves its images 6 times, .* these are 32: use unet_32",
             ),
             ({"student_netG": "unet_256"}, "use unet_32, or --crop_size 256"),
-            ({"student_netG": "unet_32", "student_conv": "separable"}, "which a unet_32 has none of"),
+            ({"student_netG": "unet_32", "student_conv": "separable"}, "which a unet_32 does not have"),
             ({"student_widths": "4,8"}, "widths 4,8: a resnet_6blocks takes 3"),
             ({"student_netG": "unet_64", "student_budget": "macs=2x"}, "a unet_64 halves its images 6 times"),
             (

@@ -86,7 +86,7 @@ class TestDescription:
             (RESNET, {"widths": (9, 16, 32)}, "widths 9,16,32"),
             (RESNET, {"widths": (8, 0, 32)}, "of 1 or more"),
             (UNET, {"widths": (8, 16, 32)}, "a unet_64 takes 6, of 1 or more, for each halving"),
-            (UNET, {"conv": "separable"}, "residual blocks, which a unet_64 has none of"),
+            (UNET, {"conv": "separable"}, "residual blocks, which a unet_64 does not have"),
         ],
     )
     def test_refuses(self, spec: GeneratorSpec, changes: dict, message: str) -> None:
@@ -362,7 +362,7 @@ class TestBuilders:
         [
             ({"factory": "torch.nn:Gone"}, "the student torch.nn:Gone cannot be built: AttributeError"),
             ({"factory": "gone:f"}, "ModuleNotFoundError: No module named 'gone'"),
-            ({"factory": "builtins:str"}, "gave a str, expected a network"),
+            ({"factory": "builtins:str"}, "returned a str, expected a network"),
             ({"netG": "resnet"}, "unknown generator 'resnet'"),
             ({"norm": "group"}, "norm 'group' is the host's own"),
             ({"ngf": 0}, "ngf 0: give a width of 1 or more"),

@@ -125,7 +125,7 @@ class TestPass:
         assert torch.equal(remembered(pictures(1))[0], first) and not (tmp_path / "harm").exists()
 
     def test_a_teacher_in_training_mode_has_none(self, tmp_path: Path) -> None:
-        with pytest.raises(KDError, match="can have no cache"):
+        with pytest.raises(KDError, match="cannot be cached"):
             TeacherPass(frozen().train(), [], TeacherCache(tmp_path))
 
 
@@ -165,7 +165,7 @@ class TestFolder:
 
     def test_keeps_within_its_size_and_says_so_once(self, tmp_path: Path) -> None:
         teacher, told = frozen(), []
-        remembered = TeacherPass(teacher, [], TeacherCache(tmp_path, 20_000, tell=told.append))
+        remembered = TeacherPass(teacher, [], TeacherCache(tmp_path, 20_000, warn=told.append))
         for seed in range(12):
             remembered(pictures(1, seed))
         # One holds 3 * 16 * 16 numbers of 4 bytes, and a file a little more.
@@ -175,7 +175,7 @@ class TestFolder:
         remembered(pictures(1, 0))
         remembered(pictures(1, 11))
         assert seen == [1]  # the first is still there, the last never was
-        TeacherPass(frozen(1), [], TeacherCache(tmp_path, 20_000, tell=told.append))(pictures(1))
+        TeacherPass(frozen(1), [], TeacherCache(tmp_path, 20_000, warn=told.append))(pictures(1))
         assert len(told) == 2 and self.size(tmp_path) <= 20_000  # what is there counts from the start
 
     def test_a_full_disk_ends_the_cache_and_not_the_training(
@@ -183,7 +183,7 @@ class TestFolder:
     ) -> None:
         told: list[str] = []
         teacher = frozen()
-        remembered = TeacherPass(teacher, [], TeacherCache(tmp_path, tell=told.append))
+        remembered = TeacherPass(teacher, [], TeacherCache(tmp_path, warn=told.append))
 
         def full(*arguments: object) -> None:
             raise OSError(28, "No space left on device")
@@ -205,12 +205,12 @@ class TestFolder:
         monkeypatch.setattr(Path, "mkdir", lambda path, **named: None if path.exists() else refused())
         seen = passes(teacher)
         for taps in ([], ["model.10"]):  # the second has no folder yet
-            TeacherPass(teacher, taps, TeacherCache(tmp_path, tell=told.append))(pictures(1))
+            TeacherPass(teacher, taps, TeacherCache(tmp_path, warn=told.append))(pictures(1))
         assert seen == [1] and len(told) == 1 and "Read-only file system" in told[0]
 
     def test_a_place_that_is_no_folder(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(KDError, match="no folder for the teacher's outputs"):
+        with pytest.raises(KDError, match="cannot create the teacher's cache"):
             TeacherCache(tmp_path / "file")
 
     @pytest.mark.slow

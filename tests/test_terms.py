@@ -216,7 +216,7 @@ def test_compiles_without_a_graph_break(term: Term) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((0, 3, 12, 12), "not empty"), ((3, 12, 12), r"\(B, C, H, W\)"), ((3, 3, 12, 12), "3, 3, 12")],
+    [((0, 3, 12, 12), "non-empty"), ((3, 12, 12), r"\(B, C, H, W\)"), ((3, 3, 12, 12), "3, 3, 12")],
 )
 def test_bad_shapes(term: Term, shape: tuple[int, ...], message: str) -> None:
     other = (2, 3, 12, 12) if len(shape) == 4 and shape[0] else shape

@@ -13,27 +13,26 @@ from ..networks.taps import Recorder, Tap, unwrap
 
 __all__ = ["make_adapters"]
 
-# Of the pictures the channels are found with, on the meta device, where nothing is computed: U-Nets of many halvings
-# take large ones alone.
+# Of the images that find the channels, on the meta device, where nothing is computed: deep U-Nets need large ones.
 _SIDES = (256, 512, 1024, 2048, 4096)
 
 
 def make_adapters(student: nn.Module, teacher: nn.Module, taps: Sequence[Tap]) -> list[nn.Conv2d]:
     """Return an adapter for every tap, (B, C_s, H, W) -> (B, C_t, H, W), on the student's device.
 
-    They start as the identity on the channels both have and zero on the others (Dirac): a student equal to its
-    teacher starts with nothing to learn, and making one draws no random numbers.
+    The initial weights are the identity on the common channels and zero elsewhere (Dirac): for a student equal to its
+    teacher the loss starts at zero, and no random numbers are drawn.
 
     Raises:
-        ArgumentError: a tapped module gives no feature map, or the networks cannot be followed.
+        ArgumentError: If a tapped module returns no feature map, or a network does not run on the meta device.
     """
-    own = _channels(student, [tap.student for tap in taps], "student")
-    other = _channels(teacher, [tap.teacher for tap in taps], "teacher")
+    channels = _channels(student, [tap.student for tap in taps], "student")
+    channels_t = _channels(teacher, [tap.teacher for tap in taps], "teacher")
     like = next(student.parameters())
     adapters = []
     for tap in taps:
         with torch.device("meta"):
-            adapter = nn.Conv2d(own[tap.student], other[tap.teacher], 1, dtype=like.dtype)
+            adapter = nn.Conv2d(channels[tap.student], channels_t[tap.teacher], 1, dtype=like.dtype)
         adapter.to_empty(device=like.device)
         nn.init.dirac_(adapter.weight)
         if adapter.bias is not None:
@@ -49,25 +48,25 @@ def _channels(network: nn.Module, names: Sequence[str], role: str) -> dict[str, 
         raise ArgumentError(f"the {role} has no convolution, so there are no features to adapt")
     tensors = (*network.parameters(), *network.buffers())
     try:
-        # A copy of the modules alone: their tensors are replaced by ones that hold nothing.
+        # Copies the modules, not their tensors, which the memo replaces with meta tensors.
         shadow = copy.deepcopy(network, {id(t): torch.nn.Parameter(t.to("meta"), False) for t in tensors})
         features = _features(shadow, names, first.in_channels, first.weight.dtype)
     except ArgumentError:
         raise
-    except Exception as error:  # a network of the user's may object in any way
+    except Exception as error:  # the user's network may raise anything
         raise ArgumentError(
-            f"cannot find the channels of the {role}, which did not run on a {_SIDES[0]}x{_SIDES[0]} picture of "
-            f"{first.in_channels} channels ({first_line(error, 120)}): leave terms with adapters out"
+            f"cannot find the channels of the {role}, which did not run on a {_SIDES[0]}x{_SIDES[0]} image with "
+            f"{first.in_channels} channels ({first_line(error, 120)}): remove terms with adapters"
         ) from error
     for name in names:
         if not isinstance(features[name], torch.Tensor) or features[name].ndim != 4:
-            raise ArgumentError(f"module '{name}' of the {role} gives no feature map (B, C, H, W): tap another")
+            raise ArgumentError(f"module '{name}' of the {role} returns no feature map (B, C, H, W): tap another")
     return {name: features[name].shape[1] for name in names}
 
 
 def _features(network: nn.Module, names: Sequence[str], channels: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Return what a network on the meta device computes on the smallest picture it takes."""
-    objections = []
+    """Return the features of a network on the meta device for the smallest image it accepts."""
+    errors = []
     for side in _SIDES:
         try:
             with torch.no_grad(), Recorder(network, names) as recorder:
@@ -76,5 +75,5 @@ def _features(network: nn.Module, names: Sequence[str], channels: int, dtype: to
         except ArgumentError:
             raise
         except Exception as error:
-            objections.append(error)
-    raise objections[0]
+            errors.append(error)
+    raise errors[0]

@@ -1,13 +1,12 @@
-"""Let a loss ride on a tensor, so that the one backward pass of whoever uses the tensor carries it.
+"""Attach a loss to a tensor, so that the backward pass of any later loss of the tensor includes it.
 
-Hosts compute and backpropagate their generator loss in methods of their own. Instead of copying those, the
-plugin attaches its loss to the student's output: forward changes nothing, backward passes the output's
-gradient through and starts the attached loss with a gradient of one. The gradient that reaches the student is
-exactly that of the explicit sum of both losses, in one traversal of the generator. Mixture-of-experts code
-joins its balancing losses the same way.
+Hosts compute and backpropagate their generator loss in their own methods. Instead of copying those, the plugin
+attaches its loss to the student's output: forward changes nothing, backward passes the output's gradient through and
+starts the attached loss with a gradient of one. The student receives exactly the gradient of the explicit sum of both
+losses, in one traversal of the generator. Mixture-of-experts code adds its balancing losses in the same way.
 
-The gradient of one is not scaled by what the host multiplies its own loss with before the backward pass: with
-``(loss / steps).backward()``, the weights must be scaled alike. A loss scaler can be followed.
+The gradient of one does not include a factor of the host's loss: with ``(loss / steps).backward()``, scale the
+weights accordingly. The factor of a loss scaler is included through ``scale``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["Attachment", "attach"]
 
 
 class Attachment:
-    """Tells whether an attached loss has been reached by a backward pass yet, and how often."""
+    """Counts the backward passes that have reached an attached loss."""
 
     def __init__(self) -> None:
         self.passes = 0
@@ -31,8 +30,8 @@ class Attachment:
         self.passes += 1
         if self.passes == 2:
             warnings.warn(
-                "the student's output took part in two backward passes of one step, so the distillation terms "
-                "count twice: halve their weights, or sum the losses before a single backward()",
+                "the student's output was in two backward passes of one step, so the distillation terms count "
+                "twice: halve their weights, or sum the losses before a single backward()",
                 stacklevel=2,
             )
 
@@ -44,7 +43,7 @@ class _Attach(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.attachment, ctx.scale = attachment, scale
         ctx.loss_like = loss.new_ones(())
-        return output.clone()  # not a view, which a host could not modify in place
+        return output.clone()  # not a view, which could not be modified in place
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
@@ -55,17 +54,17 @@ class _Attach(torch.autograd.Function):
 def attach(
     output: torch.Tensor, loss: torch.Tensor, scale: Callable[[], float] | None = None
 ) -> tuple[torch.Tensor, Attachment]:
-    """Return ``output``, carrying ``loss``.
+    """Return ``output`` with ``loss`` attached.
 
     Args:
         output: any tensor that a later loss is computed from.
         loss: a scalar; gets a gradient of one in each backward pass that reaches the returned tensor.
-        scale: asked in a backward pass, gives what the later loss was multiplied with before it; so is the gradient
-            of one then.
+        scale: called in the backward pass, returns the factor of the later loss, which then also scales the gradient
+            of one.
 
     Returns:
-        A tensor equal to ``output``, to be used in its place, and the record of the passes that reached it.
+        A tensor equal to ``output``, to use in its place, and the counter of the passes that reach it.
     """
     attachment = Attachment()
-    carrying: torch.Tensor = _Attach.apply(output, loss, attachment, scale)  # type: ignore[no-untyped-call]
-    return carrying, attachment
+    attached: torch.Tensor = _Attach.apply(output, loss, attachment, scale)  # type: ignore[no-untyped-call]
+    return attached, attachment

@@ -1,6 +1,6 @@
-"""Distil one generator: run the teacher, compute the terms. Knows nothing of hosts.
+"""Distil one generator: run the teacher and compute the terms, independent of any host.
 
-In a training loop of your own::
+In your own training loop::
 
     teacher = load_teacher("checkpoints/big/latest_net_G.pth")
     distiller = Distiller(student, teacher, {"wavelet": 100.0, "srp": 1000.0})
@@ -36,11 +36,11 @@ Taps = str | Tap | Sequence[str | Tap]
 
 @dataclass
 class Distillation:
-    """What one step of distillation gives.
+    """The result of one distillation step.
 
     Attributes:
         output: the student's images (B, C, H, W), with their graph.
-        teacher_output: the teacher's images, without one.
+        teacher_output: the teacher's images, without a graph.
         losses: the weighted terms by name, scalars with their graph.
     """
 
@@ -50,16 +50,16 @@ class Distillation:
 
     @property
     def total(self) -> torch.Tensor:
-        """The sum of the weighted terms, to be added to the student's own loss."""
+        """The sum of the weighted terms, to add to the loss of the training."""
         return functools.reduce(torch.add, self.losses.values())
 
 
 class Distiller(nn.Module):
     """Compare a student generator with a frozen teacher.
 
-    As a module it holds nothing of the student's: ``to()`` moves teacher and adapters, ``parameters()`` are the
-    adapters', for the student's optimizer, and ``state_dict()`` has what a training must save: the adapters, and the
-    networks that terms have drawn at random.
+    The student is not a submodule: ``to()`` moves teacher and adapters, ``parameters()`` returns the adapters'
+    parameters, for the student's optimizer, and ``state_dict()`` contains the adapters and the randomly initialised
+    networks of terms.
 
     Args:
         student: the network in training; may be wrapped (DataParallel, DDP, compiled).
@@ -68,20 +68,20 @@ class Distiller(nn.Module):
         terms: term names, or names with weights or with terms built by
             :func:`~kd_plugin.losses.build_terms`.
         options: settings of the terms by flag, e.g. ``{"wavelet_levels": 3}``.
-        taps: where terms on features read student and teacher, for all of them or by the name of the term: taps, or
-            text as ``--distill_taps`` has it (``"model.9,model.12=model.15"``); names may be patterns. By default
-            the places a term is made for. With several taps, a term is the mean over them.
-        cache: where the teacher's images and features are kept on disk; it must be in eval mode then.
-        half: the mixed precision that the student runs in, if it does.
+        taps: where terms on features read student and teacher, for all terms or by term name: taps, or text as in
+            ``--distill_taps`` (``"model.9,model.12=model.15"``); names may be patterns. The default depends on the
+            term. With several taps, a term is the mean over them.
+        cache: a disk cache of the teacher's images and features; requires a teacher in eval mode.
+        half: the mixed precision of the student, if any.
 
     Attributes:
-        epoch: what the schedules of the weights go by; to be set by the loop, from 1 on, where a weight changes.
-        adapters: the learnt 1x1 convolutions of terms that need them (``feature``, ``gram``); they are made where the
-            student is.
+        epoch: the epoch for the weight schedules, counted from 1; set it in the loop if a weight changes.
+        adapters: the learnt 1x1 convolutions of terms that need them (``feature``, ``gram``), on the student's
+            device.
 
     Raises:
-        ArgumentError: unknown terms, options or modules; taps that are none; a teacher that requires grad, or one in
-            training mode with a cache.
+        ArgumentError: If a term, option, module or tap is unknown, the teacher requires grad, or it is in training
+            mode and has a cache.
     """
 
     def __init__(
@@ -98,18 +98,18 @@ class Distiller(nn.Module):
         if any(parameter.requires_grad for parameter in teacher.parameters()):
             raise ArgumentError("the teacher requires grad: freeze it with teacher.requires_grad_(False)")
         super().__init__()
-        # Not as submodules, whose parameters and states would be the distiller's.
+        # Not submodules: their parameters and state are not the distiller's.
         self._networks = {"student": student, "teacher": teacher}
         self.terms = _built(terms, options)
         self.epoch = 1.0
         reading = [name for name, weighted in self.terms.items() if weighted.term.reads == "features"]
         if isinstance(taps, Mapping):
-            strange = [name for name in taps if name not in reading]
+            unknown = [name for name in taps if name not in reading]
         else:
-            strange = ["no term"] if taps and not reading else []
-        if strange:
+            unknown = ["no term"] if taps and not reading else []
+        if unknown:
             known = ", ".join(reading) or "none"
-            raise ArgumentError(f"taps are given for {strange[0]}, but the terms that read features are {known}")
+            raise ArgumentError(f"taps are given for {unknown[0]}, but the terms that read features are {known}")
         self.taps = {name: self._taps_of(name, taps) for name in reading}
         self._half = half
         self._teacher_pass = TeacherPass(teacher, {tap.teacher for tap in self._all_taps()}, cache)
@@ -134,17 +134,17 @@ class Distiller(nn.Module):
         return self._networks["teacher"]
 
     def follow(self, student: nn.Module) -> None:
-        """Take the student in another wrapping (DataParallel, DDP): some hosts wrap their networks late."""
+        """Use a newly wrapped student (DataParallel, DDP): some hosts wrap their networks late."""
         if unwrap(student) is unwrap(self.student):
             self._networks["student"] = student
 
     def drawn_networks(self) -> dict[str, nn.Module]:
-        """Return the networks that terms have drawn at random, by term."""
+        """Return the randomly initialised networks of terms, by term."""
         networks = {name: weighted.term.drawn() for name, weighted in self.terms.items()}
         return {name: network for name, network in networks.items() if network is not None}
 
     def get_extra_state(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the states of the networks drawn at random; part of ``state_dict()``."""
+        """Return the states of :meth:`drawn_networks`; part of ``state_dict()``."""
         return {name: network.state_dict() for name, network in self.drawn_networks().items()}
 
     def set_extra_state(self, state: dict[str, dict[str, torch.Tensor]]) -> None:
@@ -159,18 +159,18 @@ class Distiller(nn.Module):
         return self
 
     def record(self) -> Recorder:
-        """Return a context manager; calls of the student inside it can be distilled afterwards."""
+        """Return a context manager that records the student's calls, to distil them afterwards."""
         return Recorder(self.student, [tap.student for tap in self._all_taps()])
 
     def distill(self, call: Call) -> Distillation:
         """Run the teacher on the input of a recorded call of the student, and compute the terms.
 
         Raises:
-            ArgumentError: the image size does not suit the teacher, or outputs or features do not fit.
+            ArgumentError: If the teacher does not support the image size, or outputs or features do not match.
         """
         if not isinstance(call.output, torch.Tensor):
-            raise ArgumentError(f"the student gave a {type(call.output).__name__}, expected a batch of images")
-        # A network that a host runs under autocast gives half precision; terms are better off in float32.
+            raise ArgumentError(f"the student returned a {type(call.output).__name__}, expected a batch of images")
+        # A network under the host's autocast returns half precision; terms are computed in float32.
         leave = self._half.leave if self._half else _in_float32
         output, kept = call.output, keep_layout(_in_float32(call.output))
         features = {name: keep_layout(leave(feature)) for name, feature in call.features.items()}
@@ -180,7 +180,7 @@ class Distiller(nn.Module):
         losses = {}
         for name, weighted in self.terms.items():
             weight = weighted.weight(self.epoch)
-            # A term of weight 0 is not computed: neither its time nor a value that is not finite is wanted.
+            # A term of weight 0 is not computed: that saves its time, and 0 times a non-finite value is NaN.
             value = self._value(name, call, teacher_output, teacher_features) if weight else kept.new_zeros(())
             losses[name] = weight * value
         return Distillation(output, teacher_output, losses)
@@ -208,21 +208,21 @@ class Distiller(nn.Module):
         """Return the teacher's images for the input of a recorded call of the student.
 
         Raises:
-            ArgumentError: the image size does not suit the teacher.
+            ArgumentError: If the teacher does not support the image size.
         """
         self._check_size(call.input)
         return self._teacher_pass(call.input)[0]
 
     def _taps_of(self, name: str, given: Taps | Mapping[str, Taps] | None) -> list[Tap]:
-        own = given.get(name) if isinstance(given, Mapping) else given
-        taps = read_taps(own) if own else default_taps(self.student, self.teacher, self.terms[name].term.places)
+        named = given.get(name) if isinstance(given, Mapping) else given
+        taps = read_taps(named) if named else default_taps(self.student, self.teacher, self.terms[name].term.places)
         return resolve_taps(taps, self.student, self.teacher)
 
     def _all_taps(self) -> set[Tap]:
         return {tap for taps in self.taps.values() for tap in taps}
 
     def forward(self, images: torch.Tensor) -> Distillation:
-        """Run the student on images (B, C, H, W) in [-1, 1] and distil the call."""
+        """Run the student on images (B, C, H, W) in [-1, 1] and compute the terms."""
         with self.record() as recorder:
             self.student(images)
         return self.distill(recorder.calls[-1])
@@ -234,8 +234,8 @@ class Distiller(nn.Module):
         height, width = images.shape[-2:]
         if height % spec.multiple or width % spec.multiple:
             raise ArgumentError(
-                f"the teacher, a {spec.netG}, takes images whose sides are multiples of {spec.multiple}, "
-                f"got {width}x{height}: choose the crop size accordingly"
+                f"the teacher, a {spec.netG}, needs images whose sides are multiples of {spec.multiple}, "
+                f"got {width}x{height}: change the crop size"
             )
         if images.shape[1] != spec.input_nc:
             raise ArgumentError(f"the teacher takes {spec.input_nc} channels, got {images.shape[1]}")

@@ -1,10 +1,9 @@
-"""Run networks in bfloat16 or float16 inside a training that is in float32 otherwise.
+"""Run networks in bfloat16 or float16 in a training that is otherwise in float32.
 
-What goes into such a network and what comes out of it is float32, whoever calls it, so the losses around it stay as
-they are. Gradients in float16 have to be scaled, or the small ones are lost. Scaling a loss is the business of the
-code that computes it; here the scale is applied where a gradient enters a network, and taken out where it leaves it
-again: at its parameters and at its input. Nothing outside sees a scaled gradient. The scale moves as that of
-``torch.amp.GradScaler`` does.
+Inputs and outputs of such a network are float32 for any caller, so the losses do not change. Gradients in float16
+need scaling, or small ones underflow. Instead of the loss, which the host computes, the gradient is scaled where it
+enters a network and unscaled where it leaves it: at its parameters and at its input. Nothing outside sees a scaled
+gradient. The scale is updated as in ``torch.amp.GradScaler``.
 """
 
 from __future__ import annotations
@@ -25,27 +24,27 @@ __all__ = ["DTYPES", "HalfPrecision", "PrecisionName", "autocast_dtype", "run_in
 PrecisionName = Literal["bf16", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-_GROWTH_INTERVAL = 2000  # steps, and the first scale: those of torch.amp.GradScaler
+_GROWTH_INTERVAL = 2000  # steps; this and the first scale are those of torch.amp.GradScaler
 _FIRST_SCALE = 2.0**16
 
-_open = threading.local()  # the autocast contexts that are open, in this thread
+_open = threading.local()  # the open autocast contexts of this thread
 
 
 class HalfPrecision:
-    """Mixed precision of one training: the networks given to :meth:`run` compute in half precision from then on.
+    """Mixed precision of one training: the networks passed to :meth:`run` compute in half precision from then on.
 
     Args:
         name: ``"bf16"`` or ``"fp16"``.
-        device: where the networks are.
+        device: the device of the networks.
 
     Attributes:
-        dtype: that of convolutions and products; what PyTorch's autocast keeps in float32 stays so.
-        scales: whether gradients inside the networks are scaled: in float16.
-        scale: what they are multiplied with, a power of two.
-        growth: how many steps have been made since the scale has changed.
+        dtype: dtype of convolutions and matrix products; PyTorch's autocast keeps other operations in float32.
+        scales: whether gradients inside the networks are scaled, as in float16.
+        scale: their scale, a power of two.
+        growth: number of steps since the scale changed.
 
     Raises:
-        ArgumentError: the device cannot compute in that precision.
+        ArgumentError: If the device does not support the precision.
     """
 
     def __init__(self, name: PrecisionName, device: torch.device | str) -> None:
@@ -55,8 +54,8 @@ class HalfPrecision:
         self.scale = _FIRST_SCALE if self.scales else 1.0
         self.growth = 0
         self._kind = torch.device(device).type
-        self._unscaled = WeakTensorKeyDictionary()  # the parameters whose gradients leave at their true size
-        self._finite: bool | None = None  # the gradients of this step; None if there were none yet
+        self._unscaled = WeakTensorKeyDictionary()  # the parameters whose gradients are unscaled by a hook
+        self._finite: bool | None = None  # whether the gradients of this step are; None before the first
         try:
             works = torch.autocast(self._kind, self.dtype)._enabled
         except RuntimeError as error:
@@ -65,14 +64,14 @@ class HalfPrecision:
             raise ArgumentError(f"{name} does not work on {self._kind} in PyTorch {torch.__version__}: try the other")
 
     def run(self, network: nn.Module) -> None:
-        """Make a network compute in half precision whenever it is called.
+        """Make a network compute in half precision in every call.
 
-        One that is wrapped for several GPUs does so inside, where DataParallel has a thread for each of them. What is
-        called of a network other than the whole stays in float32; in float16, that raises an ArgumentError, as its
-        gradients would be unscaled without having been scaled.
+        The hooks are on the module inside DataParallel or DDP, since DataParallel has a thread per GPU. A direct call
+        of a submodule stays in float32; in float16 it raises an ArgumentError, since its gradients would be unscaled
+        without having been scaled.
 
         In float16, a network without convolutions stays in float32. CUT's netF is one: it divides features by their
-        norms, and squares of features are too small for float16, in which autocast on CPUs computes them.
+        norms, and squares of features underflow in float16, in which autocast on CPUs computes them.
         """
         while isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             network = network.module
@@ -81,11 +80,9 @@ class HalfPrecision:
         def enter(module: nn.Module, arguments: Any, named: Any) -> Any:
             stack = _open.__dict__.setdefault("stack", [])
             if not stack and autocast_dtype(self._kind):
-                raise ArgumentError(
-                    "the network is called under autocast already: leave one of the two out", argument="half"
-                )
+                raise ArgumentError("the network is already under autocast: remove one of the two", argument="half")
             if self.scales and torch.is_grad_enabled():
-                self._unscale_parameters(module)  # those that have come since
+                self._unscale_parameters(module)  # those added since
                 if not stack:
                     arguments, named = tree_map(self._enter, (arguments, named))
             context = torch.autocast(self._kind, self.dtype, enabled=bool(stack) or not in_float32)
@@ -106,10 +103,10 @@ class HalfPrecision:
             if hasattr(network, "_orig_mod"):  # torch.compile would trace the hooks
                 return
             for module in (module for module in network.modules() if module is not network):
-                module.register_forward_pre_hook(_refuse_alone)
+                module.register_forward_pre_hook(_refuse_direct_call)
 
     def leave(self, value: Any) -> Any:
-        """Return what has been read inside a network, in float32; its gradient is scaled on the way in."""
+        """Return a tensor of the network in float32; its gradient is scaled when it enters the network."""
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
         if not self.scales or not value.requires_grad:
@@ -117,17 +114,17 @@ class HalfPrecision:
         return _Scale.apply(value, torch.float32, lambda: self.scale)  # type: ignore[no-untyped-call]
 
     def overflow(self) -> bool:
-        """Take note of gradients that are not finite; return whether a smaller scale may mend it."""
+        """Record that gradients are not finite; return whether a smaller scale may fix it."""
         self._finite = False
         return self.scales and self.scale > 1
 
     def stepped(self) -> None:
-        """Take note of gradients that are finite."""
+        """Record that gradients are finite."""
         if self._finite is None:
             self._finite = True
 
     def update(self) -> None:
-        """Between two steps: halve the scale if gradients of the last were not finite, or let it grow."""
+        """Update the scale between two steps: halve it if gradients were not finite, double it after enough steps."""
         if self.scales and self._finite is False:
             self.scale = max(self.scale / 2, 1.0)
             self.growth = 0
@@ -154,7 +151,7 @@ class HalfPrecision:
 
 
 def run_in(network: nn.Module, name: str) -> None:
-    """Convert a frozen network to ``float32``, ``bf16`` or ``fp16``; it still takes and gives float32."""
+    """Convert a frozen network to ``float32``, ``bf16`` or ``fp16``; it still takes and returns float32."""
     dtype = DTYPES[name]
     network.to(dtype)
     if dtype == torch.float32:
@@ -164,7 +161,7 @@ def run_in(network: nn.Module, name: str) -> None:
 
 
 def autocast_dtype(kind: str) -> torch.dtype | None:
-    """Return what autocast computes in just now on a kind of device; None if it is off."""
+    """Return the current autocast dtype of a device type; None if autocast is off."""
     try:
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     except (TypeError, AttributeError):  # before PyTorch 2.4
@@ -173,11 +170,11 @@ def autocast_dtype(kind: str) -> torch.dtype | None:
         return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
 
 
-def _refuse_alone(module: nn.Module, arguments: Any) -> None:
+def _refuse_direct_call(module: nn.Module, arguments: Any) -> None:
     if torch.is_grad_enabled() and not _open.__dict__.get("stack"):
         raise ArgumentError(
-            f"a part of a network is called alone, a {type(module).__name__}, and fp16 would not scale its "
-            f"gradients: use bf16",
+            f"a submodule is called directly, a {type(module).__name__}, and fp16 would not scale its gradients: "
+            f"use bf16",
             argument="half",
         )
 
@@ -187,7 +184,7 @@ def _to(dtype: torch.dtype) -> Callable[[Any], Any]:
 
 
 class _Scale(torch.autograd.Function):
-    """The same values in another type; the gradient is multiplied, in float32, with what ``factor`` then gives."""
+    """Convert values to another dtype; the gradient is multiplied in float32 by ``factor()``."""
 
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor, dtype: torch.dtype, factor: Callable[[], float]) -> torch.Tensor:
@@ -198,7 +195,7 @@ class _Scale(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         if torch.is_grad_enabled():
             raise ArgumentError(
-                "fp16 scales gradients, so a loss cannot be made of them, as a gradient penalty does: use bf16",
+                "fp16 scales gradients, so a loss cannot depend on them, as a gradient penalty does: use bf16",
                 argument="half",
             )
         return (gradient.float() * ctx.factor()).to(ctx.dtype), None, None

@@ -1,4 +1,4 @@
-"""How much of the gradient that trains a student comes from each term, and how much from the host's own losses."""
+"""The share of each term, and of the host's losses, in the gradient that trains a student."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Gradients = Sequence[torch.Tensor | None]
 
 
 class GradientShares:
-    """Norms of the gradients at a student's parameters, averaged over the steps that are looked at.
+    """Norms of the gradients at a student's parameters, averaged over the measured steps.
 
-    All losses reach the parameters, those of features and those of images alike, so there they can be compared. The
-    terms' gradients are computed one by one, a backward pass of the student each. The host's own is what arrives in
-    its backward passes of the step, less the terms': as autograd has it, before the host clips or accumulates it. On
-    several processes it is this process's, of its part of the batch.
+    Losses of features and of images are comparable at the parameters, which all of them reach. The gradient of each
+    term takes one backward pass of the student. That of the host's losses is the gradient of its backward passes
+    minus the terms', as autograd computes it, before clipping or accumulation. On several processes, it is that of
+    this process, for its part of the batch.
 
     Attributes:
-        steps: how many were looked at.
+        steps: number of measured steps.
         values: mean of each weighted term over them, by name.
     """
 
@@ -36,22 +36,22 @@ class GradientShares:
     def begin(
         self, student: nn.Module, losses: Mapping[str, torch.Tensor], scale: Callable[[], float] | None = None
     ) -> None:
-        """Look at a step, between its forward pass and its backward passes.
+        """Begin to measure a step, between its forward pass and its backward passes.
 
         Args:
-            student: the network that is trained.
+            student: the network in training.
             losses: its weighted terms by name, with their graph.
-            scale: gives what the host multiplies its losses with before a backward pass.
+            scale: returns the factor of the host's losses in the backward pass.
         """
         parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         try:
             terms = {name: _gradients(value, parameters) for name, value in losses.items()}
-        except RuntimeError:  # of a compiled or checkpointed student, whose graph can be walked once only
+        except RuntimeError:  # a compiled or checkpointed student, whose graph can be used only once
             return
         self._step = _Step(parameters, terms, {name: value.item() for name, value in losses.items()}, scale)
 
     def end(self) -> None:
-        """End the step that is looked at, if one is; one whose gradients are not finite does not count."""
+        """End the measured step, if any; a step with non-finite gradients does not count."""
         step, self._step = self._step, None
         norms = step.norms() if step else {}
         if not norms or not all(map(math.isfinite, norms.values())):
@@ -63,13 +63,13 @@ class GradientShares:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The mean norms, divided by their sum: "" for the host's own losses, and each term by its name."""
+        """The mean norms divided by their sum: "" for the host's losses, and each term by name."""
         total = sum(self._norms.values())
         return {name: norm / total for name, norm in self._norms.items()} if total else {}
 
 
 class _Step:
-    """The gradients of one step: the terms', and what arrives at the parameters."""
+    """The gradients of one step: those of the terms, and the total at the parameters."""
 
     def __init__(
         self,
@@ -95,17 +95,17 @@ class _Step:
         self._arrived[place] = gradient.detach().clone() if before is None else before + gradient.detach()
 
     def norms(self) -> dict[str, float]:
-        """Return the norms, "" for the host's own; none if no backward pass came by."""
+        """Return the norms, "" for that of the host's losses; empty if there was no backward pass."""
         for hook in self._hooks:
             hook.remove()
         if self._scaled_by is None:
             return {}
-        own: list[torch.Tensor | None] = []
+        host: list[torch.Tensor | None] = []
         for place, arrived in enumerate(self._arrived):
             parts = [gradients[place] for gradients in self._terms.values()]
             terms = [part for part in parts if part is not None]
-            own.append(None if arrived is None else functools.reduce(torch.sub, terms, arrived / self._scaled_by))
-        return {"": _norm(own), **{name: _norm(gradients) for name, gradients in self._terms.items()}}
+            host.append(None if arrived is None else functools.reduce(torch.sub, terms, arrived / self._scaled_by))
+        return {"": _norm(host), **{name: _norm(gradients) for name, gradients in self._terms.items()}}
 
 
 def _gradients(value: torch.Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:
@@ -115,5 +115,5 @@ def _gradients(value: torch.Tensor, parameters: Sequence[nn.Parameter]) -> Gradi
 
 
 def _norm(gradients: Gradients) -> float:
-    there = [gradient.norm() for gradient in gradients if gradient is not None]
-    return torch.stack(there).norm().item() if there else 0.0
+    norms = [gradient.norm() for gradient in gradients if gradient is not None]
+    return torch.stack(norms).norm().item() if norms else 0.0

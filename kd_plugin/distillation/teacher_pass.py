@@ -1,4 +1,4 @@
-"""Run a frozen teacher: its images and the features that terms read, computed or remembered."""
+"""Run a frozen teacher: its images and the features that terms read, computed or cached."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from .teacher_cache import TeacherCache
 
 __all__ = ["TeacherPass"]
 
-_OUTPUT = ""  # what the images are called beside the features, which have the names of modules
+_OUTPUT = ""  # the name of the images among the features, which are named by module
 
 
 class TeacherPass:
-    """A call takes images (B, C, H, W) and gives the teacher's, and its features at ``taps`` by name.
+    """Callable that maps images (B, C, H, W) to the teacher's, and its features at ``taps`` by name.
 
     Args:
         teacher: the network; may be compiled.
         taps: names of the modules to read.
-        cache: where passes are remembered; the teacher must treat every picture for itself, as one in eval mode does.
+        cache: a cache of passes; requires a teacher that processes images independently, as in eval mode.
 
     Raises:
-        ArgumentError: there is no such module, or the teacher is in training mode and has a cache.
+        ArgumentError: If a module does not exist, or the teacher is in training mode and has a cache.
     """
 
     def __init__(self, teacher: nn.Module, taps: Iterable[str], cache: TeacherCache | None = None) -> None:
         self._network = unwrap(teacher)
-        if cache is not None and self._network.training:  # PyTorch 2.2's compiled ones always are
+        if cache is not None and self._network.training:  # a compiled wrapper always is, in PyTorch 2.2
             raise ArgumentError(
-                "a teacher in training mode gives other images every time, or for other batches: it can have no cache"
+                "the images of a teacher in training mode depend on the batch and on random numbers: it cannot be "
+                "cached"
             )
         self._teacher = teacher
         self._taps = sorted(taps)
         self._cache = cache
-        self._shelves: dict[str, Path] = {}  # by the precision of an autocast of the caller's
+        self._folders: dict[str, Path] = {}  # by the autocast precision of the caller
         self._features: dict[str, torch.Tensor] = {}
         self._modules = find_modules(self._network, self._taps, "teacher")
-        # A compiled network keeps the hooks of its first pass and knows of no others.
+        # A compiled network keeps the hooks of its first pass and ignores later ones.
         self._compiled = self._network is not teacher
         if self._compiled:
             self._hook()
@@ -54,10 +55,10 @@ class TeacherPass:
         if self._cache is None:
             return self._run(images)
         precision = str(autocast_dtype(images.device.type) or "")
-        if precision not in self._shelves:
-            self._shelves[precision] = self._cache.shelf(self._network, self._taps, precision)
+        if precision not in self._folders:
+            self._folders[precision] = self._cache.folder_of(self._network, self._taps, precision)
         names = [_OUTPUT, *self._taps]
-        files = [self._cache.file_of(self._shelves[precision], image) for image in images]
+        files = [self._cache.file_of(self._folders[precision], image) for image in images]
         entries = [self._cache.get(file, names) for file in files]
         missing = [i for i, entry in enumerate(entries) if entry is None]
         if missing:
@@ -83,7 +84,7 @@ class TeacherPass:
         except Exception as error:
             if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise ArgumentError(
-                    f"the teacher cannot be compiled here ({in_one_line(error, 160)}): run it as it is",
+                    f"the teacher cannot be compiled here ({in_one_line(error, 160)}): run it uncompiled",
                     argument="compile",
                 ) from error
             raise
@@ -93,7 +94,7 @@ class TeacherPass:
                 handle.remove()
         if missed := next((name for name in self._taps if name not in features), None):
             raise ArgumentError(
-                f"module '{missed}' took no part in the teacher's pass, so nothing can be read there: name another"
+                f"module '{missed}' was not called in the teacher's forward pass, so it has no features: name another"
             )
         return output, features
 

@@ -1,7 +1,6 @@
 """Distillation losses: plain functions, and the registered terms built on them.
 
-The functions work on tensors alone and can be used in any training loop; the terms are what ``--distill``
-names.
+The functions take tensors and work in any training loop; the terms are what ``--distill`` selects.
 """
 
 # The order of these imports is the order of the terms in lists and in --help.

@@ -1,13 +1,13 @@
-r"""Attention transfer: where in the picture the features are strong.
+r"""Attention transfer: where in the image the activations are large.
 
 .. math:: Q = \sum_c f_c^2, \qquad
           \mathcal{L} = \Big\lVert \frac{Q^S}{\lVert Q^S \rVert_2} - \frac{Q^T}{\lVert Q^T \rVert_2} \Big\rVert_2^2
 
 with *Q* the map of one image, over its pixels; averaged over the batch. Between 0 and 2 at any resolution.
 
-Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017. Their equation has the norm itself,
-which has no gradient where the maps agree; their code has its square as a mean over pixels, which falls with the
-resolution. This is the square, as a sum over pixels.
+Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017. Their equation uses the norm, which
+has no gradient where the maps agree; their code uses its square, averaged over pixels, which decreases with the
+resolution. This is the square, summed over pixels.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ __all__ = ["AttentionLoss", "attention_loss"]
 
 
 def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Squared distance of two normalised attention maps (equation in the module's docstring).
+    """Return the squared distance of two normalised attention maps (equation in the module's docstring).
 
     Args:
         student: (B, C_s, H, W).
         teacher: (B, C_t, H, W); the channels may differ.
 
     Returns:
-        A scalar. An image whose features are all zero has the map zero.
+        A scalar. The map of an image whose features are all zero is zero.
 
     Raises:
-        ArgumentError: batch or spatial sizes differ (both shapes are in the message).
+        ArgumentError: If the batch or spatial sizes differ; the message has both shapes.
     """
     student, teacher = check_features(student, teacher)
     dtype = common_dtype(student, teacher)

@@ -2,11 +2,11 @@ r"""Feature distillation: the student's features, through a learnt 1x1 convoluti
 
 .. math:: \mathcal{L} = \operatorname{mean} (r(f^S) - f^T)^2
 
-with the mean over batch, channels and pixels, and *r* the adapter that brings the student's channels to the teacher's
-(a regressor in FitNets). It is trained with the student and left behind when the student ships.
+with the mean over batch, channels and pixels, and *r* the adapter from the student's channels to the teacher's (the
+regressor of FitNets). It is trained with the student and is not part of it.
 
 Source: Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, as used by GAN Compression (Li et al., CVPR
-2020) at four layers of a generator. FitNets halves the square; GAN Compression and we do not.
+2020) at four layers of a generator. FitNets halves the square; GAN Compression and this loss do not.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["FeatureLoss", "feature_loss"]
 
 
 def feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of two feature maps (B, C, H, W) of one shape; returns a scalar.
+    """Return the mean squared difference of two feature maps (B, C, H, W) of the same shape, a scalar.
 
     Raises:
-        ArgumentError: the shapes differ (both are in the message).
+        ArgumentError: If the shapes differ; the message has both.
     """
     student, teacher = check_features(student, teacher, same_channels=True)
     dtype = common_dtype(student, teacher)

@@ -1,15 +1,15 @@
-r"""Focal frequency distillation: the Fourier spectrum of the difference, its largest errors first.
+r"""Focal frequency distillation: the Fourier spectrum of the difference, weighted towards its largest errors.
 
 .. math:: \mathcal{L} = \operatorname{mean}_{u,v} \; w_{uv} |F_{uv}|^2, \qquad
           w_{uv} = \big( |F_{uv}| / \max |F| \big)^{\alpha}
 
 with *F* the orthonormal two-dimensional Fourier transform of S(x) - T(x) for one image and channel; the weights are
-constants for the gradient. The mean runs over all frequencies of a picture, and over channels and batch.
+constants for the gradient. The mean is over all frequencies, channels and images.
 
-Source: Jiang et al., "Focal Frequency Loss for Image Reconstruction and Synthesis", ICCV 2021, with one patch. The
-alternative to the wavelet term: ``cutoff`` leaves out the frequencies below it, as the wavelet term leaves out the
-coarsest band. The transform is linear, so one of the difference replaces two; as images are real, half of the
-spectrum tells the whole.
+Source: Jiang et al., "Focal Frequency Loss for Image Reconstruction and Synthesis", ICCV 2021, with one patch. An
+alternative to the wavelet term: ``cutoff`` drops the frequencies below it, as the wavelet term drops the coarsest
+band. The transform is linear, so it is applied once, to the difference; images are real, so half of the spectrum is
+enough.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ __all__ = ["FrequencyLoss", "frequency_loss"]
 def frequency_loss(
     student: torch.Tensor, teacher: torch.Tensor, alpha: float = 1.0, cutoff: float = 0.0
 ) -> torch.Tensor:
-    """Focal frequency loss of two images (equation in the module's docstring).
+    """Return the focal frequency loss of two images (equation in the module's docstring).
 
     Args:
-        student, teacher: (B, C, H, W) of one shape.
-        alpha: how much the largest errors count before the others; 0 weighs all alike, which is the mean squared
-            difference of the images.
-        cutoff: frequencies below this part of Nyquist's (half a cycle a pixel, in radius) are left out, from the
-            largest error too; 0 takes all. The mean still runs over all.
+        student, teacher: (B, C, H, W) of the same shape.
+        alpha: exponent of the weights; 0 weighs all frequencies equally, which gives the mean squared difference of
+            the images.
+        cutoff: frequencies whose radius is below this fraction of the Nyquist frequency (half a cycle per pixel)
+            are dropped, also from the maximum; 0 keeps all. The mean is still over all.
 
     Returns:
         A scalar.
 
     Raises:
-        ArgumentError: shapes differ, or a setting is out of range.
+        ArgumentError: If the shapes differ or a setting is out of range.
     """
     check_images(student, teacher)
     _check(alpha, cutoff)
@@ -48,7 +48,7 @@ def frequency_loss(
     height, width = difference.shape[2:]
     spectrum = torch.fft.rfft2(difference, norm="ortho")  # (B, C, H, W // 2 + 1)
     power = torch.view_as_real(spectrum).square().sum(-1)
-    # A column stands for its mirror image too, but for the first and, if the width is even, the last.
+    # A column also counts for its mirror image, except the first and, if the width is even, the last.
     columns = torch.arange(width // 2 + 1, device=power.device)
     counted = torch.where((columns == 0) | (2 * columns == width), 1.0, 2.0).to(dtype)
     if cutoff > 0:
@@ -67,7 +67,7 @@ def _check(alpha: float, cutoff: float) -> None:
     if not isinstance(alpha, (int, float)) or not 0 <= alpha < float("inf"):
         raise ArgumentError(f"frequency_alpha is {alpha!r}: give a finite value of 0 or more")
     if not isinstance(cutoff, (int, float)) or not 0 <= cutoff <= 1:
-        raise ArgumentError(f"frequency_cutoff is {cutoff!r}: give a part of Nyquist's frequency, from 0 to 1")
+        raise ArgumentError(f"frequency_cutoff is {cutoff!r}: give a fraction of the Nyquist frequency, from 0 to 1")
 
 
 @register
@@ -75,12 +75,12 @@ class FrequencyLoss(Term):
     """The frequency term as a module; see :func:`frequency_loss`."""
 
     name = "frequency"
-    summary = "Fourier spectrum of the difference of the outputs, largest errors first (Jiang et al., ICCV 2021)"
+    summary = "Fourier spectrum of the outputs' difference, weighted towards large errors (Jiang et al., ICCV 2021)"
     reads = "output"
     default_weight = 20.0
     options = (
-        TermOption("frequency_alpha", "alpha", float, 1.0, "how much the largest errors of the spectrum count"),
-        TermOption("frequency_cutoff", "cutoff", float, 0.0, "leave out frequencies below this part of Nyquist's"),
+        TermOption("frequency_alpha", "alpha", float, 1.0, "exponent of the weight of large errors in the spectrum"),
+        TermOption("frequency_cutoff", "cutoff", float, 0.0, "drop frequencies below this fraction of Nyquist's"),
     )
 
     def __init__(self, alpha: float = 1.0, cutoff: float = 0.0) -> None:

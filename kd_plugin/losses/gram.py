@@ -1,13 +1,13 @@
-r"""Gram matrices: which channels are strong together, wherever in the picture.
+r"""Gram matrices: correlations of channels, anywhere in the image.
 
 .. math:: G = \frac{f f^{\top}}{C N}, \qquad \mathcal{L} = \lVert G^{S} - G^{T} \rVert_F^2
 
-with *f* the features of one image, (C, N) over its *N* pixels; averaged over the batch. The student's features first
-pass a learnt 1x1 convolution to the teacher's channels, as the matrix is C x C.
+with *f* the features of one image, (C, N) over its *N* pixels; averaged over the batch. The matrix is C x C, so a
+learnt 1x1 convolution first maps the student's features to the teacher's channels.
 
 Source: the style loss of Johnson, Alahi and Fei-Fei, ECCV 2016, after Gatys et al. GCC (NeurIPS 2021)
-compares features of the generators so, through learnt 1x1 convolutions, with the mean of the squares or its root;
-OMGD (ICCV 2021) VGG features of the outputs, with the mean of the absolute values. This is Johnson's sum of squares.
+applies it to features of the generators, through learnt 1x1 convolutions, with the mean of the squares or its root;
+OMGD (ICCV 2021) to VGG features of the outputs, with the mean of absolute values. This is Johnson's sum of squares.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["GramLoss", "gram_loss"]
 
 
 def gram_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Squared distance of two Gram matrices (equation in the module's docstring).
+    """Return the squared distance of two Gram matrices (equation in the module's docstring).
 
     Args:
         student: (B, C, H_s, W_s).
@@ -31,13 +31,13 @@ def gram_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         A scalar.
 
     Raises:
-        ArgumentError: batch sizes or channels differ (both shapes are in the message).
+        ArgumentError: If the batch sizes or channels differ; the message has both shapes.
     """
     student, teacher = check_features(student, teacher, same_size=False, same_channels=True)
     dtype = common_dtype(student, teacher)
     with without_autocast(student):
-        own, other = (_gram(features.to(dtype)) for features in (student, teacher))
-        return (own - other).square().sum((1, 2)).mean()
+        gram, gram_t = (_gram(features.to(dtype)) for features in (student, teacher))
+        return (gram - gram_t).square().sum((1, 2)).mean()
 
 
 def _gram(features: torch.Tensor) -> torch.Tensor:

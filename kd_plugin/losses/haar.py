@@ -1,8 +1,8 @@
-"""The wavelet loss under Haar, the papers' case: sums and differences of neighbours, written for memory traffic.
+"""The wavelet loss for the Haar wavelet, as in the papers: sums and differences of neighbours, computed in place.
 
-At these sizes fetching new memory is what costs, so every level writes its bands, and later its gradient, into the
-memory it came in. Filtering by (1, 1) and (1, -1) leaves a level *l* larger by :math:`2^l`, which is divided out of
-the sums; the signs do not mind.
+At these sizes memory allocation dominates, so every level writes its bands, and later its gradient, into the memory
+of its input. The filters (1, 1) and (1, -1) scale level *l* by :math:`2^l`, which is divided out of the sums; signs
+do not depend on it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["haar_value_and_gradient", "is_haar"]
 
 
 def is_haar(shape: Sequence[int], levels: int, wavelet: str) -> bool:
-    """Return whether a wavelet is Haar (also called db1, bior1.1, rbio1.1) and no border needs an extension."""
+    """Return whether the wavelet is Haar (also db1, bior1.1, rbio1.1) and the sides need no extension."""
     low, _ = wavelet_filters(wavelet)
     return len(low) == 2 and all(side % 2**levels == 0 for side in shape[-2:])
 
@@ -26,7 +26,7 @@ def haar_value_and_gradient(difference: torch.Tensor, levels: int) -> tuple[torc
     """Return the loss of a difference of two images over the detail bands, and its gradient.
 
     Args:
-        difference: (B, C, H, W), contiguous. It is overwritten, and its memory is the gradient's.
+        difference: (B, C, H, W), contiguous. It is overwritten with the gradient.
         levels: number of levels.
     """
     low, value = difference, difference.new_zeros(())
@@ -64,8 +64,8 @@ def haar_value_and_gradient(difference: torch.Tensor, levels: int) -> tuple[torc
 
 
 def _bands(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return the places of the bands in the memory of the halves they are made from, and one that is free.
+    """Return views for the three bands and a scratch buffer in the memory of the two halves.
 
-    Each is written when what stood there has been read for the last time, in the order of the steps above.
+    In the order of the steps above, each is written after its old content was last read.
     """
     return (*phases_of(left, -2), *phases_of(right, -2))

@@ -1,4 +1,4 @@
-r"""Kernel alignment: whether two encodings span their pixels alike.
+r"""Kernel alignment: the similarity of two encodings up to rotation and scale.
 
 With *X* (n, C_s) and *Y* (n, C_t) the features of student and teacher at the *n* pixels of the whole batch,
 
@@ -8,9 +8,9 @@ With *X* (n, C_s) and *Y* (n, C_t) the features of student and teacher at the *n
 between 0 and 1; 0 if the two agree up to rotation and scale.
 
 Source: Jin et al., "Teachers Do More Than Teach: Compressing Image-to-Image Models" (CAT), CVPR 2021, which calls it
-global kernel alignment and maximises the fraction; the constant 1 makes equality 0. CAT's code takes a row for every
-*picture*, and at batch size 1, which the hosts train at, that fraction is 1 whatever the student does; a row for
-every pixel does not saturate so. No product is larger than C x C.
+global kernel alignment and maximises the fraction; the constant 1 makes equality 0. CAT's code has a row per
+*image*: at batch size 1, which the hosts use, that fraction is 1 for any student. A row per pixel does not saturate.
+No product is larger than C x C.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["KernelAlignmentLoss", "kernel_alignment_loss"]
 
 
 def kernel_alignment_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """One less the kernel alignment of two encodings (equation in the module's docstring).
+    """Return one minus the kernel alignment of two encodings (equation in the module's docstring).
 
     Args:
         student: (B, C_s, H, W).
@@ -34,22 +34,22 @@ def kernel_alignment_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch
         A scalar; 1 if one of the two is all zero.
 
     Raises:
-        ArgumentError: batch or spatial sizes differ (both shapes are in the message).
+        ArgumentError: If the batch or spatial sizes differ; the message has both shapes.
     """
     student, teacher = check_features(student, teacher)
     dtype = common_dtype(student, teacher)
     with without_autocast(student):
         x, y = (_rows(features.to(dtype)) for features in (student, teacher))
-        own, other, cross = (((a @ b.T) / a.shape[1]).square().sum() for a, b in ((x, x), (y, y), (y, x)))
-        scale = own * other
-        return 1 - cross / torch.where(scale == 0, torch.ones_like(scale), scale).sqrt()
+        xx, yy, yx = (((a @ b.T) / a.shape[1]).square().sum() for a, b in ((x, x), (y, y), (y, x)))
+        scale = xx * yy
+        return 1 - yx / torch.where(scale == 0, torch.ones_like(scale), scale).sqrt()
 
 
 def _rows(features: torch.Tensor) -> torch.Tensor:
-    """Return the channels (C, n), brought to a root mean square of 1.
+    """Return the channels (C, n), scaled to a root mean square of 1.
 
-    The loss is of degree 8 in the features and would leave float32. It does not depend on their scale, so that the
-    scale can be taken for a constant without any effect on the gradient.
+    The loss is of degree 8 in the features and would overflow float32. It does not depend on their scale, so the
+    scale is treated as a constant without effect on the gradient.
     """
     rows = features.transpose(0, 1).flatten(1)
     scale = rows.detach().square().mean().sqrt()
@@ -61,7 +61,7 @@ class KernelAlignmentLoss(Term):
     """The kernel alignment term as a module; see :func:`kernel_alignment_loss`."""
 
     name = "kernel_alignment"
-    summary = "one less the global kernel alignment over the pixels (CAT, CVPR 2021)"
+    summary = "one minus the global kernel alignment over the pixels (CAT, CVPR 2021)"
     reads = "features"
     default_weight = 50.0
 

@@ -1,8 +1,8 @@
-"""Gradients laid out in memory as the tensors they are for.
+"""Gradients in the memory format of their tensors.
 
-PyTorch's instance norm computes a wrong gradient on CPUs for a single picture whose incoming gradient is laid out in
-channels_last while the picture is not (seen in 2.2 and in 2.13). Hosts train single pictures through instance norms,
-and terms that set pixels against each other give such gradients, so what a term takes in passes through here.
+On CPUs, PyTorch's instance norm computes a wrong gradient for a single image whose incoming gradient is in
+channels_last while the image is not (seen in 2.2 and 2.13). Hosts train on single images with instance norm, and
+terms on pairs of pixels give such gradients, so the inputs of the feature terms pass through here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _KeepLayout(torch.autograd.Function):
 
 
 def keep_layout(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor; if it is (B, C, H, W), its gradient arrives in its own layout. Nothing else changes."""
+    """Return the tensor unchanged; the gradient of a (B, C, H, W) tensor gets the tensor's memory format."""
     if tensor.ndim != 4:
         return tensor
     kept: torch.Tensor = _KeepLayout.apply(tensor)  # type: ignore[no-untyped-call]

@@ -1,14 +1,14 @@
-r"""Perceptual distillation: the two outputs as a network sees them that was trained for something else.
+r"""Perceptual distillation: features of the two outputs in a network trained for another task.
 
 .. math:: \mathcal{L} = \frac{1}{L} \sum_{l=1}^{L} \operatorname{mean} (\phi_l(S(x)) - \phi_l(T(x)))^2
 
-with :math:`\phi_l` the features of a frozen network at the layers named.
+with :math:`\phi_l` the features of a frozen network at the given layers.
 
-Source: the feature reconstruction loss of Johnson, Alahi and Fei-Fei, ECCV 2016, there of one layer of VGG-16,
-relu2_2. The network is the user's to name, so nothing is downloaded and no package is needed for it: a function that
-builds it, such as ``torchvision.models:vgg16`` (with ``perceptual_weights`` the file of its state dict, and
-``perceptual_layers`` ``features.8`` for Johnson's layer), or the ``.pth`` of a generator. Where a function's weights
-come from has to be said: a network of random weights gives a loss as well, but another one.
+Source: the feature reconstruction loss of Johnson, Alahi and Fei-Fei, ECCV 2016, there with one layer of VGG-16,
+relu2_2. The user chooses the network, so nothing is downloaded and no package is required: a function that builds
+it, such as ``torchvision.models:vgg16`` (with ``perceptual_weights`` the file of its state dict, and
+``perceptual_layers`` ``features.8`` for Johnson's layer), or the ``.pth`` of a generator. The source of a function's
+weights must be given: random weights would give a different loss without an error.
 """
 
 from __future__ import annotations
@@ -41,37 +41,37 @@ def perceptual_loss(
     layers: list[str],
     scaling: PerceptualInput = "imagenet",
 ) -> torch.Tensor:
-    """Mean squared difference of a network's features (equation in the module's docstring).
+    """Return the mean squared difference of a network's features (equation in the module's docstring).
 
     Args:
-        student, teacher: outputs (B, C, H, W) of one shape, in [-1, 1].
-        network: frozen; takes images. It is converted to the type the loss is computed in, the images' or float32.
+        student, teacher: outputs (B, C, H, W) of the same shape, in [-1, 1].
+        network: frozen; takes images. It is converted to the dtype of the loss, the images' or float32.
         layers: names of its modules, as in ``named_modules()``.
-        scaling: ``"imagenet"`` to bring images to [0, 1] and ImageNet's mean and deviation, grey ones to three
-            channels; ``"image"`` to leave them in [-1, 1].
+        scaling: ``"imagenet"`` scales images to [0, 1], normalises them with ImageNet's mean and standard deviation,
+            and expands grey images to three channels; ``"image"`` keeps them in [-1, 1].
 
     Returns:
         A scalar.
 
     Raises:
-        ArgumentError: shapes differ, there is no such module, none is named, or images of these channels cannot be
-            scaled.
+        ArgumentError: If the shapes differ, ``layers`` is empty or names an unknown module, or images with this
+            number of channels cannot be scaled.
     """
     check_images(student, teacher)
     if not layers:
-        raise ArgumentError("no layer is named: give modules whose features to compare (perceptual_layers)")
+        raise ArgumentError("no layer is given: name the modules whose features to compare (perceptual_layers)")
     if scaling not in get_args(PerceptualInput):
         raise ArgumentError(unknown_name("perceptual_input", str(scaling), get_args(PerceptualInput)))
     if scaling == "imagenet" and student.shape[1] not in (1, 3):
         raise ArgumentError(
-            f"ImageNet networks take colour images, these have {student.shape[1]} channels: perceptual_input image "
-            f"hands them on as they are"
+            f"ImageNet networks take colour images, these have {student.shape[1]} channels: set perceptual_input to "
+            f"image to pass them unscaled"
         )
     dtype = common_dtype(student, teacher)
     fit(network, student.device, dtype)
     with without_autocast(student):
 
-        def look(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        def features_of(images: torch.Tensor) -> dict[str, torch.Tensor]:
             images = images.to(dtype)
             if scaling == "imagenet":
                 images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
@@ -79,12 +79,12 @@ def perceptual_loss(
                 images = ((images + 1) / 2 - mean) / std
             return _read(network, layers, images)
 
-        own, other = look(student), look(teacher)
-        return torch.stack([(own[layer] - other[layer]).square().mean() for layer in layers]).mean()
+        features, features_t = features_of(student), features_of(teacher)
+        return torch.stack([(features[layer] - features_t[layer]).square().mean() for layer in layers]).mean()
 
 
-class _Enough(Exception):
-    """Ends a pass when all features have been read: what comes after the last layer is none of our business."""
+class _StopForward(Exception):
+    """Stops a forward pass when all features have been read: the layers after the last one are not needed."""
 
 
 def _read(network: nn.Module, layers: list[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -94,25 +94,25 @@ def _read(network: nn.Module, layers: list[str], images: torch.Tensor) -> dict[s
     def keep(name: str, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
         features[name] = output
         if len(features) == len(modules):
-            raise _Enough
+            raise _StopForward
 
     handles = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
     shape = f"{images.shape[3]}x{images.shape[2]} of {images.shape[1]} channels"
     try:
         network(images)
-    except _Enough:
+    except _StopForward:
         pass
     except torch.cuda.OutOfMemoryError:
         raise
-    except Exception as error:  # the user's network may object to a picture in any way
+    except Exception as error:  # the user's network may raise anything
         reason = first_line(error, 150)
-        raise ArgumentError(f"the perceptual network does not take pictures of {shape}: {reason}") from error
+        raise ArgumentError(f"the perceptual network does not accept images of {shape}: {reason}") from error
     finally:
         for handle in handles:
             handle.remove()
     for name in layers:
         if not isinstance(features.get(name), torch.Tensor):
-            raise ArgumentError(f"module '{name}' of the perceptual network gives no tensor in a pass: name another")
+            raise ArgumentError(f"module '{name}' of the perceptual network returns no tensor: name another")
     return features
 
 
@@ -133,8 +133,8 @@ class PerceptualLoss(Term):
             "weights",
             str,
             "",
-            "weights of what a function builds: a file of its state dict, own if the function loads them itself, or "
-            "random, drawn with a fixed seed and saved with the training's state",
+            "weights of the function's network: a file of its state dict, own if the function loads them itself, or "
+            "random, drawn with a fixed seed and saved with the training state",
         ),
         TermOption(
             "perceptual_layers", "layers", str, "", "modules to read, comma-separated; a generator's encoder if empty"
@@ -144,7 +144,7 @@ class PerceptualLoss(Term):
             "scaling",
             str,
             None,
-            "images as ImageNet networks take them, or in [-1, 1]; imagenet unless the network is a generator",
+            "images as ImageNet networks expect them, or in [-1, 1]; imagenet unless the network is a generator",
             get_args(PerceptualInput),
         ),
     )
@@ -156,17 +156,17 @@ class PerceptualLoss(Term):
         generator = network.endswith(".pth")
         if not generator and not is_function(network):
             raise ArgumentError(
-                f"perceptual_network is '{network}': name the function that builds the network whose features to "
-                f"compare, as package.module:function, such as torchvision.models:vgg16, or a generator's .pth file"
+                f"perceptual_network is '{network}': name the function that builds the network, as "
+                f"package.module:function, such as torchvision.models:vgg16, or a generator's .pth file"
             )
         if generator and weights:
-            raise ArgumentError(f"perceptual_weights {weights} has no effect, {network} has weights of its own")
+            raise ArgumentError(f"perceptual_weights {weights} has no effect: {network} contains the weights")
         if not generator and not split_names(layers):
             raise ArgumentError(f"perceptual_layers is empty: name modules of {network}, such as features.8")
         if not generator and not weights:
             raise ArgumentError(
-                f"perceptual_weights is empty, and what {network} builds may have random weights: give a file of its "
-                f"state dict, own if the function loads them itself, or random"
+                f"perceptual_weights is empty, and the network of {network} may have random weights: give a file of "
+                f"its state dict, own if the function loads them itself, or random"
             )
         if scaling not in (None, *get_args(PerceptualInput)):
             raise ArgumentError(unknown_name("perceptual_input", str(scaling), get_args(PerceptualInput)))
@@ -187,7 +187,7 @@ class PerceptualLoss(Term):
             elif self.weights != "random":
                 _fill(self.network, self.weights)
         self.network.requires_grad_(False).eval()
-        find_modules(self.network, self.layers)  # so that a wrong one fails now
+        find_modules(self.network, self.layers)  # raises for an unknown layer
 
     def drawn(self) -> nn.Module | None:
         return self.network if self.weights == "random" else None
@@ -199,30 +199,31 @@ class PerceptualLoss(Term):
 
 
 def _build(source: str, seed: int) -> nn.Module:
-    """Call the user's function. What it draws depends on the seed alone, and the run's random numbers stay."""
+    """Call the user's function with a seed of its own; the RNG state of the run is kept."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would set those of GPUs too
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
         return build_network(f"perceptual_network {source}", source)
 
 
 def _check_loaded(source: str, network: nn.Module) -> None:
-    """Check that a function does not draw all weights at random; a layer of its own may be new.
+    """Check that the function loads weights; single layers may be initialised at random.
 
     Raises:
-        ArgumentError: it does.
+        ArgumentError: If all weights depend on the seed.
     """
     pairs = zip(network.parameters(), _build(source, seed=1).parameters(), strict=False)
-    same = [torch.equal(one, other) for one, other in pairs if one.ndim > 1]
+    same = [torch.equal(first, second) for first, second in pairs if first.ndim > 1]
     if same and not any(same):
         raise ArgumentError(
-            f"perceptual_weights own: {source} draws all weights at random: give a file of its state dict, or random"
+            f"perceptual_weights is own, but {source} initialises all weights at random: give a file of its state "
+            f"dict, or random"
         )
 
 
 def _fill(network: nn.Module, weights: str) -> None:
     file = Path(weights).expanduser()
     if not file.exists():
-        raise ArgumentError(f"perceptual_weights {weights}: no such file, nor is it own or random")
+        raise ArgumentError(f"perceptual_weights {weights} does not exist: give a file, own or random")
     state = read_state_dict(file)
     try:
         network.load_state_dict(state)

@@ -1,4 +1,4 @@
-r"""Output distillation: how far the two images are apart, pixel by pixel.
+r"""Output distillation: the distance of the two images, pixel by pixel.
 
 With :math:`d = S(x) - T(x)`, the mean over all pixels and channels of
 
@@ -9,11 +9,11 @@ With :math:`d = S(x) - T(x)`, the mean over all pixels and channels of
 ``charbonnier``         :math:`\sqrt{d^2 + \epsilon^2} - \epsilon`
 ======================  ===========================================================================
 
-Source: the output term that "Semantic Relation Preserving Knowledge Distillation" (Li et al., ECCV 2020) and others
-combine their own terms with, there in L1. Smooth L1 is Girshick's (Fast R-CNN, ICCV 2015); its usual
-:math:`\beta = 1` spans half of the range of an image in [-1, 1] and would leave little but the square, so ours is
-0.1. Charbonnier et al., ICIP 1994, up to scale; image restoration often leaves the constant away, and equal images
-then give :math:`\epsilon`.
+Source: the L1 output term that "Semantic Relation Preserving Knowledge Distillation" (Li et al., ECCV 2020) and
+others combine with their terms. Smooth L1 is Girshick's (Fast R-CNN, ICCV 2015); its usual :math:`\beta = 1` spans
+half of the range of an image in [-1, 1] and leaves little but the square, so the default here is 0.1. Charbonnier
+et al., ICIP 1994, up to scale; image restoration often omits the constant, and equal images then give
+:math:`\epsilon`.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ PixelNorm = Literal["l1", "l2", "smooth_l1", "charbonnier"]
 def pixel_loss(
     student: torch.Tensor, teacher: torch.Tensor, norm: PixelNorm = "l1", beta: float = 0.1, epsilon: float = 1e-3
 ) -> torch.Tensor:
-    """Mean distance of two images (B, C, H, W) of one shape (table in the module's docstring); returns a scalar.
+    """Return the mean distance of two batches of images (table in the module's docstring), a scalar.
 
     Args:
-        student, teacher: images in [-1, 1].
-        norm: which distance.
+        student, teacher: (B, C, H, W) of the same shape, in [-1, 1].
+        norm: the distance.
         beta: where smooth L1 changes from square to absolute value.
-        epsilon: width of Charbonnier's rounded tip.
+        epsilon: width of the rounded minimum of Charbonnier.
 
     Raises:
-        ArgumentError: the shapes differ, the tensors are not batches of images, the norm is unknown, or a width is
-            not above 0.
+        ArgumentError: If the shapes differ, the tensors are not batches of images, the norm is unknown, or a width
+            is not positive.
     """
     check_images(student, teacher)
     if not (beta > 0 and epsilon > 0):
-        raise ArgumentError(f"beta is {beta} and epsilon {epsilon}: give widths above 0")
+        raise ArgumentError(f"beta is {beta} and epsilon {epsilon}: give positive widths")
     dtype = common_dtype(student, teacher)
     student, teacher = student.to(dtype), teacher.to(dtype)
     if norm == "l1":
@@ -60,7 +60,7 @@ def pixel_loss(
         return F.smooth_l1_loss(student, teacher, beta=beta)
     if norm == "charbonnier":
         squares = (student - teacher).square()
-        # The equation without its difference of nearly equal numbers.
+        # The equation without its difference of nearly equal numbers, which would cancel.
         return (squares / ((squares + epsilon**2).sqrt() + epsilon)).mean()
     raise ArgumentError(unknown_name("pixel norm", str(norm), get_args(PixelNorm)))
 

@@ -1,7 +1,7 @@
-"""The distillation terms by name: what a term is, and the strict registry of them.
+"""The base class of distillation terms, and their registry.
 
 A new term is one file with a functional core and a :class:`Term` subclass under ``@register``. Its options
-table gives the command line its flags, the student record its settings and the shared test its cases.
+table defines the command line flags, the settings in the student's record and the cases of the shared test.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = [
     "term_names",
 ]
 
-NO_TERMS = "none"  # what --distill takes for a training without a teacher
+NO_TERMS = "none"  # the value of --distill for training without a teacher
 Reads = Literal["output", "features", "translation"]
 
 
 @dataclass(frozen=True)
 class TermOption:
-    """One setting of a term: its flag (without dashes), the constructor argument it fills, and its help."""
+    """One setting of a term: its flag (without dashes), the constructor argument it sets, and its help."""
 
     flag: str
     argument: str
@@ -48,21 +48,21 @@ class TermOption:
 
 
 class Term(nn.Module):
-    """One distillation loss: compares what the student made with what the teacher made.
+    """Base class of the distillation losses, which compare the student's output or features with the teacher's.
 
     ``forward(student, teacher)`` takes two tensors (B, C, H, W) and returns a scalar mean, so that a weight
     means the same at any batch size and number of GPUs.
 
     Attributes:
-        name: what ``--distill`` calls it.
+        name: its name in ``--distill``.
         summary: one line for ``--help``.
-        reads: what forward is given: the two ``"output"`` images, two tapped ``"features"``, or, for a
-            ``"translation"``, the two images and the one they were made from.
+        reads: the inputs of forward: the two ``"output"`` images, two tapped ``"features"``, or, for
+            ``"translation"``, the two images and the input they were generated from.
         default_weight: the weight without ``--lambda_<name>``.
         options: its settings, one for every argument of the constructor.
-        adapts: for features, whether the student's first pass a learnt 1x1 convolution to the teacher's channels.
+        adapts: for features, whether a learnt 1x1 convolution maps the student's to the teacher's channels.
         places: for features, where they are read by default: ``"encoder"``, ``"middle"``, ``"decoder"``.
-        compares: False for a prior on the student's output that does not look at the teacher's.
+        compares: False for a prior on the student's output that does not depend on the teacher's.
     """
 
     name: ClassVar[str]
@@ -75,25 +75,25 @@ class Term(nn.Module):
     compares: ClassVar[bool] = True
 
     @classmethod
-    def beside(cls, teacher: Path) -> dict[str, str]:
-        """Return settings by flag that a teacher's checkpoint file implies; they stand where none are given."""
+    def implied_options(cls, teacher: Path) -> dict[str, str]:
+        """Return the settings, by flag, that a teacher's checkpoint file implies: defaults for those not given."""
         return {}
 
     def load(self) -> None:
         """Load what the term needs besides its settings, such as a network; called before training.
 
         Raises:
-            KDError: it is missing or does not fit.
+            KDError: If it is missing or does not fit.
         """
 
     def drawn(self) -> nn.Module | None:
-        """Return the network that :meth:`load` has drawn at random, for a continued training; None if it has not."""
+        """Return the network that :meth:`load` initialised at random, saved to resume training, or None."""
         return None
 
 
 @dataclass(frozen=True)
 class WeightedTerm:
-    """A term and what it is multiplied with, epoch by epoch, before it joins the generator's loss."""
+    """A term and its weight in the generator's loss, per epoch."""
 
     term: Term
     weight: Schedule
@@ -104,12 +104,12 @@ T = TypeVar("T", bound=type[Term])
 
 
 def register(cls: T) -> T:
-    """Class decorator: make a term known by its name.
+    """Class decorator: register a term under its name.
 
     Raises:
-        TypeError: not a :class:`Term`, a class attribute is missing, or the options table does not agree
-            with the constructor.
-        ValueError: the name, or a flag, is taken.
+        TypeError: If it is not a :class:`Term`, a class attribute is missing, or the options table does not
+            match the constructor.
+        ValueError: If the name or a flag is taken.
     """
     if not (isinstance(cls, type) and issubclass(cls, Term)):
         raise TypeError(f"{cls!r} is not a subclass of Term")
@@ -128,11 +128,11 @@ def register(cls: T) -> T:
     table = {option.argument: option.default for option in cls.options}
     if table != defaults:
         raise TypeError(f"{cls.__name__}: options table {table} and constructor {defaults} differ")
-    taken = {option.flag for other in _TERMS.values() for option in other.options}
+    taken = {option.flag for term in _TERMS.values() for option in term.options}
     if cls.name == NO_TERMS:
-        raise ValueError(f"{cls.__name__}: a term cannot be called '{NO_TERMS}', which stands for no terms")
+        raise ValueError(f"{cls.__name__}: a term cannot be called '{NO_TERMS}', which means no terms")
     if cls.name in _TERMS:
-        raise ValueError(f"the term '{cls.name}' is registered already, as {_TERMS[cls.name].__name__}")
+        raise ValueError(f"the term '{cls.name}' is already registered, as {_TERMS[cls.name].__name__}")
     if clash := taken & {option.flag for option in cls.options}:
         raise ValueError(f"{cls.__name__}: the option '{clash.pop()}' belongs to another term")
     _TERMS[cls.name] = cls
@@ -148,7 +148,7 @@ def get_term(name: str) -> type[Term]:
     """Return the class of a term.
 
     Raises:
-        ArgumentError: there is none of that name; the message suggests the nearest.
+        ArgumentError: If the name is unknown; the message suggests the nearest.
     """
     if name not in _TERMS:
         raise ArgumentError(unknown_name("term", name, _TERMS))
@@ -162,19 +162,18 @@ def build_terms(
 
     Args:
         terms: names, or names with weights: a number, a schedule such as ``"0@1,100@10"``, or ``None`` for the
-            term's own default.
-        options: values by flag, e.g. ``{"wavelet_levels": 3}``. Flags of terms that are not asked for are
-            refused.
+            term's default.
+        options: values by flag, e.g. ``{"wavelet_levels": 3}``.
 
     Raises:
-        ArgumentError: unknown term or option, an option of a term that is not asked for, a weight that is
-            negative or not finite.
+        ArgumentError: If a term or option is unknown, an option belongs to a term that is not selected, or a
+            weight is negative or not finite.
     """
-    if isinstance(terms, str):  # as on the command line; letters would be a strange list
+    if isinstance(terms, str):  # as on the command line, not an iterable of letters
         terms = split_names(terms)
     weights = dict(terms) if isinstance(terms, Mapping) else dict.fromkeys(terms)
     if not weights:
-        raise ArgumentError(f"no distillation term given (known: {', '.join(sorted(_TERMS))})")
+        raise ArgumentError(f"no distillation term is given (known: {', '.join(sorted(_TERMS))})")
     classes = {name: get_term(name) for name in weights}
     values = dict(options or {})
     known = {option.flag for cls in classes.values() for option in cls.options}
@@ -200,7 +199,7 @@ def _checked(option: TermOption, value: Any) -> Any:
 
 
 def split_names(text: str) -> list[str]:
-    """Read a list of names, separated by commas or spaces.
+    """Split a list of names, separated by commas or spaces.
 
     >>> split_names("wavelet, srp pixel,")
     ['wavelet', 'srp', 'pixel']

@@ -1,4 +1,4 @@
-r"""The relation loss of one image, tile by tile: value and gradient in O(N C) memory, with half of the products.
+r"""The relation loss of one image by tiles: value and gradient in O(N C) memory, with half of the products.
 
 With *f* the pixels of the student (N, C), :math:`A = f f^{\top}`, *n* the norms of its rows and
 :math:`D_{ij} = T_{ij} / n^T_i - A_{ij} / n_i` with *T* the teacher's A, the loss is the mean of :math:`|D|`. With
@@ -9,8 +9,8 @@ With *f* the pixels of the student (N, C), :math:`A = f f^{\top}`, *n* the norms
 
 Three identities keep every N x N matrix out of memory: the norms need none, as
 :math:`n_i^2 = f_i (f^{\top} f) f_i^{\top}`; nor does the second part of the gradient, as
-:math:`A f = f (f^{\top} f)`; and A is symmetric, so that one tile of it serves the two tiles of D and P that lie
-across the diagonal from each other.
+:math:`A f = f (f^{\top} f)`; and A is symmetric, so one tile of A gives two tiles of D and P, mirrored at the
+diagonal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 __all__ = ["relation_distance"]
 
 _ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-# Pixels. On a CPU a tile is 1 MB in float32, so that the few in use stay in its cache; on a GPU launches cost more.
+# Side in pixels. On a CPU a tile is 1 MB in float32, so the few in use fit the cache; on a GPU launches dominate.
 _TILE, _LARGE_TILE = 512, 2048
 
 
@@ -31,21 +31,21 @@ def relation_distance(
     """Return the relation loss of one image and its gradient with respect to the student.
 
     Args:
-        student: (N, C_s), a row for every pixel, contiguous.
+        student: (N, C_s), a row per pixel, contiguous.
         teacher: (N, C_t), likewise.
-        with_gradient: whether the gradient is wanted.
+        with_gradient: whether to compute the gradient.
 
     Returns:
-        A scalar, and (N, C_s) or None. A pixel whose features are all zero relates to nothing: its row of relations
-        is zero and has no gradient.
+        A scalar, and (N, C_s) or None. For a pixel whose features are all zero, the row of relations is zero and has
+        no gradient.
     """
     count = len(student)
     inverse, inverse_t = _inverse_norms(student), _inverse_norms(teacher)
-    # D is scaled to T - ratio * A, or to A alone where the teacher's row is zero: one product less for each tile, and
-    # exactly zero where student and teacher are equal.
-    silent, ones = inverse_t == 0, torch.ones_like(inverse)
-    ratio = torch.where(silent, ones, inverse / torch.where(silent, ones, inverse_t))
-    scale = torch.where(silent, inverse, inverse_t)
+    # D is scaled to T - ratio * A, or to -A where the teacher's row is zero: one product less per tile, and exactly
+    # zero where student and teacher are equal.
+    zero, ones = inverse_t == 0, torch.ones_like(inverse)
+    ratio = torch.where(zero, ones, inverse / torch.where(zero, ones, inverse_t))
+    scale = torch.where(zero, inverse, inverse_t)
     value = student.new_zeros(())
     pulled = torch.zeros_like(student)  # (P + Pᵀ) f, times N²
     moments = student.new_zeros(count)  # the sums over G A, times N²
@@ -55,7 +55,7 @@ def relation_distance(
         rows = slice(i, min(i + tile, count))
         for j in range(i, count, tile):
             columns = slice(j, min(j + tile, count))
-            # Transposed tiles, (columns, rows), which is what the products give and take.
+            # Transposed tiles, (columns, rows), as the products use them.
             relations, relations_t = (_times(f[columns], f[rows]) for f in (student, teacher))
             sign, scratch, pull = (buffer[: relations.numel()].view_as(relations) for buffer in buffers)
             pull.zero_()
@@ -73,7 +73,7 @@ def relation_distance(
     value /= count**2
     if not with_gradient:
         return value, None
-    # The rows of K f; n_i cubed would leave float32 where features are small.
+    # The rows of K f; n_i cubed would underflow float32 where features are small.
     scaled = student * inverse.unsqueeze(1) * inverse.unsqueeze(1) * (moments * inverse).unsqueeze(1)
     gradient = torch.addmm(scaled @ (student.T @ student), student, student.T @ scaled)
     return value, gradient.sub_(pulled).div_(count**2)
@@ -82,9 +82,8 @@ def relation_distance(
 def _times(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return a bᵀ for contiguous a (n, k) and b (m, k).
 
-    On a CPU as a 1x1 convolution: oneDNN, which runs those, uses the vector units of any make of processor, the BLAS
-    behind PyTorch's matrix product all of them on one make only. The memory of a matrix is that of an image in
-    channels_last.
+    On a CPU, as a 1x1 convolution: oneDNN vectorises those on processors of any vendor, the BLAS behind PyTorch's
+    matrix product fully on one vendor's only. A matrix has the memory layout of an image in channels_last.
     """
     if a.device.type != "cpu" or a.dtype != torch.float32 or not _ONEDNN:
         return a @ b.T
@@ -96,7 +95,7 @@ def _times(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def _inverse_norms(pixels: torch.Tensor) -> torch.Tensor:
     """Return 1 / n of every row of the relation matrix (N,), 0 where a row is zero.
 
-    In float64 where there is one: a pixel may be small beside the sum over all that fᵀ f holds.
+    In float64 where supported: a pixel may be small compared with fᵀ f, the sum over all pixels.
     """
     wide = torch.float32 if pixels.device.type == "mps" else torch.float64
     parts = torch.split(pixels, _TILE)  # a copy of all in float64 would be the largest tensor here

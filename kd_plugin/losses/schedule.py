@@ -13,10 +13,10 @@ __all__ = ["Schedule"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """A weight as a function of the epoch: straight lines between points, constant before and after them.
+    """A weight as a function of the epoch: linear between points, constant before and after them.
 
     Attributes:
-        points: (epoch, weight), epochs not falling; two points at one epoch are a jump, taken from there on.
+        points: (epoch, weight), in order of epochs; two points at the same epoch are a jump, effective from it on.
 
     >>> warm_up = Schedule.parse("0@1,100@11")
     >>> warm_up(1), warm_up(6), warm_up(200)
@@ -29,14 +29,14 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not self.points:
-            raise ArgumentError("a schedule needs a point: Schedule.parse reads a weight, or points WEIGHT@EPOCH")
+            raise ArgumentError("a schedule needs a point: Schedule.parse takes a weight, or points WEIGHT@EPOCH")
 
     @classmethod
     def parse(cls, given: str | float | Schedule, name: str = "the weight") -> Schedule:
-        """Read a weight, or points ``WEIGHT@EPOCH`` separated by commas.
+        """Parse a weight, or points ``WEIGHT@EPOCH`` separated by commas.
 
         Raises:
-            ArgumentError: not of that form, a weight that is negative or not finite, epochs that fall.
+            ArgumentError: If the form is wrong, a weight is negative or not finite, or the epochs decrease.
         """
         if isinstance(given, Schedule):
             return given
@@ -44,7 +44,7 @@ class Schedule:
         if len(entries) == 1:
             if len(entries[0]) > 1:
                 raise ArgumentError(
-                    f"{name} is '{given}', one point: give a number, or two points or more such as 0@1,100@10"
+                    f"{name} is '{given}', one point: give a number, or two or more points such as 0@1,100@10"
                 )
             entries[0].append("0")
         try:
@@ -57,16 +57,16 @@ class Schedule:
             if not (math.isfinite(weight) and weight >= 0 and math.isfinite(epoch)):
                 raise ArgumentError(f"{name} is {given!r}: give finite weights of 0 or more")
         if any(later[0] < earlier[0] for earlier, later in pairwise(points)):
-            raise ArgumentError(f"{name} is '{given}': the epochs must not fall")
+            raise ArgumentError(f"{name} is '{given}': the epochs must not decrease")
         return cls(points)
 
     def __call__(self, epoch: float) -> float:
         """Return the weight at an epoch."""
-        reached = [point for point in self.points if point[0] <= epoch]
-        coming = [point for point in self.points if point[0] > epoch]
-        if not (reached and coming):
-            return (reached[-1] if reached else coming[0])[1]
-        (start, weight), (end, target) = reached[-1], coming[0]
+        past = [point for point in self.points if point[0] <= epoch]
+        future = [point for point in self.points if point[0] > epoch]
+        if not (past and future):
+            return (past[-1] if past else future[0])[1]
+        (start, weight), (end, target) = past[-1], future[0]
         return weight + (target - weight) * (epoch - start) / (end - start)
 
     def __str__(self) -> str:

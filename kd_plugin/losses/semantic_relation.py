@@ -6,17 +6,17 @@ Translation", ECCV 2020. An encoding of one image is a matrix *f* with a row of 
 
 .. math:: A = f f^{\top}, \qquad \hat{A}_{i} = A_{i} / \lVert A_{i} \rVert_2
 
-with every row divided by its own L2 norm, and the loss is the mean absolute difference of the teacher's and
-the student's:
+with every row divided by its L2 norm, and the loss is the mean absolute difference of the teacher's and the
+student's:
 
 .. math:: \mathcal{L} = \frac{1}{N^2} \sum_{ij} |\hat{A}^{T}_{ij} - \hat{A}^{S}_{ij}|
 
-averaged over the batch; relations are within an image, so batch size 1 is no special case. *A* is N x N
-whatever *C* is, so teacher and student may differ in channels.
+averaged over the batch; relations are within an image, so batch size 1 is no special case. *A* is N x N for any
+*C*, so teacher and student may differ in channels.
 
-Rows of unit length have entries of the order of :math:`1/\sqrt{N}`, and so has the loss: by the papers' equation,
-doubling the side of the images halves it. Value and gradient are computed tile by tile (``relation.py``), in memory
-that grows with N alone.
+Rows of unit length have entries of the order of :math:`1/\sqrt{N}`, and so has the loss: with the paper's equation,
+doubling the side of the images halves it. Value and gradient are computed by tiles (``relation.py``), in memory
+linear in N.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ class _Relation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        value, own = _batch(student, teacher, ctx.needs_input_grad[0])
-        # The loss is symmetric, so the gradient of the teacher, should it be wanted, is that of swapped roles.
-        other = _batch(teacher, student, True)[1] if ctx.needs_input_grad[1] else None
-        ctx.save_for_backward(own, other)
+        value, gradient = _batch(student, teacher, ctx.needs_input_grad[0])
+        # The loss is symmetric, so the gradient of the teacher is that with swapped roles.
+        gradient_t = _batch(teacher, student, True)[1] if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(gradient, gradient_t)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        student, teacher = (None if known is None else gradient * known for known in ctx.saved_tensors)
+        student, teacher = (None if saved is None else gradient * saved for saved in ctx.saved_tensors)
         return student, teacher
 
 
 def _batch(
     student: torch.Tensor, teacher: torch.Tensor, with_gradient: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the mean loss of a batch (B, N, C), and its gradient with respect to the student if wanted."""
-    results = [relation_distance(own, other, with_gradient) for own, other in zip(student, teacher, strict=True)]
+    """Return the mean loss of a batch (B, N, C) and, if requested, its gradient with respect to the student."""
+    results = [relation_distance(s, t, with_gradient) for s, t in zip(student, teacher, strict=True)]
     gradients = [gradient for _, gradient in results if gradient is not None]
     value = torch.stack([distance for distance, _ in results]).mean()
     return value, torch.stack(gradients).div_(len(student)) if gradients else None
@@ -64,18 +64,18 @@ def _batch(
 def semantic_relation_loss(
     student_features: torch.Tensor, teacher_features: torch.Tensor, size: int | None = None
 ) -> torch.Tensor:
-    """Mean absolute difference of two relation matrices (equation in the module's docstring).
+    """Return the mean absolute difference of two relation matrices (equation in the module's docstring).
 
     Args:
         student_features: (B, C_s, H', W').
-        teacher_features: (B, C_t, H', W'); the channels may differ, the rest may not, unless ``size`` is given.
+        teacher_features: (B, C_t, H', W'); the channels may differ.
         size: average both encodings over ``size`` x ``size`` cells first; H' and W' may then differ.
 
     Returns:
         A scalar, float32 or float64.
 
     Raises:
-        ArgumentError: batch or spatial sizes differ (both shapes are in the message), or ``size`` is larger than
+        ArgumentError: If the batch or spatial sizes differ (the message has both shapes), or ``size`` is larger than
             an encoding.
     """
     student_features, teacher_features = check_features(
@@ -89,7 +89,7 @@ def semantic_relation_loss(
         if pair[0].shape[2:].numel() == 1:
             raise ArgumentError(
                 "the relation term needs more than one pixel, but the encoding is 1x1, where every relation is 1: "
-                "read an earlier module",
+                "choose an earlier module",
                 argument="taps",
             )
         student, teacher = (features.flatten(2).transpose(1, 2).contiguous() for features in pair)  # (B, N, C)

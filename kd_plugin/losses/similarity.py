@@ -1,14 +1,14 @@
-r"""Similarity preserving distillation: which pictures, and which parts of them, the features find alike.
+r"""Similarity preserving distillation: the similarities between images, and between their parts.
 
-Every picture is cut into ``grid`` x ``grid`` parts; each of the *n* parts of a batch is a row of *Q* with all of its
-features. With :math:`G = Q Q^{\top}` and its rows divided by their L2 norms,
+Every image is divided into ``grid`` x ``grid`` parts; each of the *n* parts of a batch is a row of *Q* with all of
+its features. With :math:`G = Q Q^{\top}` and its rows divided by their L2 norms,
 
 .. math:: \mathcal{L} = \frac{1}{n} \lVert \hat{G}^{T} - \hat{G}^{S} \rVert_F^2
 
-Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, where the rows are whole pictures
+Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, where the rows are whole images
 (``grid=1``). The hosts train at batch size 1, where that matrix is a single 1 and the loss 0 for any student; parts
-give it a meaning there, and one picture with ``grid=1`` is refused. The paper divides by :math:`n^2`; as rows are of
-unit length, that falls with the batch, so this divides by *n*: between 0 and 4 at any batch size.
+avoid this, and one image with ``grid=1`` is refused. The paper divides by :math:`n^2`; as rows have unit length,
+that decreases with the batch size, so this divides by *n*: between 0 and 4 at any batch size.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ __all__ = ["SimilarityLoss", "similarity_loss"]
 
 
 def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4) -> torch.Tensor:
-    """Squared distance of two similarity matrices (equation in the module's docstring).
+    """Return the squared distance of two similarity matrices (equation in the module's docstring).
 
     Args:
         student: (B, C_s, H, W).
         teacher: (B, C_t, H, W); the channels may differ.
-        grid: number of parts along height and width. Where it does not divide them, zeros fill the last parts.
+        grid: number of parts along height and width. Where it does not divide them, the last parts are zero-padded.
 
     Returns:
         A scalar.
 
     Raises:
-        ArgumentError: batch or spatial sizes differ (both shapes are in the message), there is one part alone, or
-            ``grid`` is no whole number from 1 to the side of the features.
+        ArgumentError: If the batch or spatial sizes differ (the message has both shapes), there is only one part, or
+            ``grid`` is not a whole number from 1 to the side of the features.
     """
     student, teacher = check_features(student, teacher)
     _check(grid)
     if len(student) * grid**2 < 2:
         raise ArgumentError(
-            "similarity compares the pictures of a batch, and here is one picture in one part, always similar to "
-            "itself: give similarity_grid 2 or more, or a batch size of 2 or more"
+            "similarity compares the images of a batch or their parts, and this batch is one image in one part: give "
+            "similarity_grid 2 or more, or a batch size of 2 or more"
         )
     if grid > min(student.shape[2:]):
         raise ArgumentError(
@@ -52,8 +52,8 @@ def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4)
         )
     dtype = common_dtype(student, teacher)
     with without_autocast(student):
-        own, other = (_similarities(features.to(dtype), grid) for features in (student, teacher))
-        return (own - other).square().sum(1).mean()
+        similarities, similarities_t = (_similarities(features.to(dtype), grid) for features in (student, teacher))
+        return (similarities - similarities_t).square().sum(1).mean()
 
 
 def _check(grid: int) -> None:
@@ -79,7 +79,7 @@ class SimilarityLoss(Term):
     reads = "features"
     default_weight = 50.0
     options = (
-        TermOption("similarity_grid", "grid", int, 4, "cut every picture into GRID x GRID parts; 1: whole pictures"),
+        TermOption("similarity_grid", "grid", int, 4, "divide every image into GRID x GRID parts; 1: whole images"),
     )
 
     def __init__(self, grid: int = 4) -> None:

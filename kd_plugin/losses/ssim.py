@@ -6,9 +6,9 @@ r"""Structural similarity of the two outputs.
 with means, variances and covariance under a Gaussian window of 11 x 11 pixels and :math:`\sigma = 1.5`, and
 :math:`c_1 = (0.01 R)^2`, :math:`c_2 = (0.03 R)^2`, R = 2 the range of an image in [-1, 1].
 
-Source: Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 2004; distilled with by OMGD (Ren et al., ICCV 2021). OMGD's code
-takes R = 1 for images in [-1, 1] and pads the borders with zeros; this takes the range as it is, and only windows
-that lie within the picture, as the paper does.
+Source: Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 2004; used for distillation by OMGD (Ren et al., ICCV 2021).
+OMGD's code uses R = 1 for images in [-1, 1] and zero padding; this uses the actual range, and only windows within
+the image, as in the paper.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _WINDOW = tuple(value / sum(_GAUSS) for value in _GAUSS)
 
 
 def ssim_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """One less the mean structural similarity of two images (equation in the module's docstring).
+    """Return one minus the mean structural similarity of two images (equation in the module's docstring).
 
     Args:
-        student, teacher: (B, C, H, W) of one shape, in [-1, 1], 11 pixels or more high and wide.
+        student, teacher: (B, C, H, W) of the same shape, in [-1, 1], at least 11 x 11 pixels.
 
     Returns:
         A scalar between 0 and 2.
 
     Raises:
-        ArgumentError: shapes differ, or an image is smaller than the window.
+        ArgumentError: If the shapes differ or an image is smaller than the window.
     """
     check_images(student, teacher)
     if min(student.shape[2:]) < _SIDE:
         raise ArgumentError(
-            f"ssim looks through windows of {_SIDE} x {_SIDE} pixels, the images are "
-            f"{student.shape[3]}x{student.shape[2]}: leave ssim out, or train on larger crops"
+            f"ssim needs images of at least {_SIDE}x{_SIDE} pixels, these are {student.shape[3]}x{student.shape[2]}: "
+            f"remove ssim, or train on larger crops"
         )
     dtype = common_dtype(student, teacher)
     s, t = student.to(dtype), teacher.to(dtype)
@@ -58,7 +58,7 @@ def ssim_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 def _blur(maps: torch.Tensor) -> torch.Tensor:
-    """Average under the window, (..., H, W) -> (..., H - 10, W - 10); sums of slices, which no TF32 touches."""
+    """Average under the window, (..., H, W) -> (..., H - 10, W - 10), by sums of slices, without TF32."""
     for dim in (-1, -2):
         count = maps.shape[dim] - _SIDE + 1
         total = maps.narrow(dim, 0, count) * _WINDOW[0]
@@ -73,7 +73,7 @@ class SsimLoss(Term):
     """The structural similarity term as a module; see :func:`ssim_loss`."""
 
     name = "ssim"
-    summary = "one less the structural similarity of the two outputs (Wang et al., 2004; OMGD, ICCV 2021)"
+    summary = "one minus the structural similarity of the two outputs (Wang et al., 2004; OMGD, ICCV 2021)"
     reads = "output"
     default_weight = 50.0
 

@@ -1,10 +1,10 @@
-r"""Total variation of the student's output: smoothness, whatever the teacher does.
+r"""Total variation of the student's output: a smoothness prior, independent of the teacher.
 
 .. math:: \mathcal{L} = \operatorname{mean} |S_{i,j+1} - S_{i,j}| + \operatorname{mean} |S_{i+1,j} - S_{i,j}|
 
-Source: Rudin, Osher and Fatemi, 1992, in its anisotropic form. OMGD (Ren et al., ICCV 2021) distils with it beside
-other terms, as a sum over batch, channels and pixels, which grows with the picture; these are means. It compares
-nothing with the teacher: alone it would make the student a blur.
+Source: Rudin, Osher and Fatemi, 1992, in its anisotropic form. OMGD (Ren et al., ICCV 2021) combines it with other
+terms, as a sum over batch, channels and pixels, which grows with the image; these are means. Without other terms it
+blurs the student's output.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["TotalVariationLoss", "total_variation_loss"]
 
 
 def total_variation_loss(images: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of neighbours, along the width plus along the height; returns a scalar.
+    """Return the mean absolute difference of neighbours along the width plus that along the height, a scalar.
 
     Args:
         images: (B, C, H, W). An axis of one pixel has no variation.
 
     Raises:
-        ArgumentError: not a batch of images.
+        ArgumentError: If ``images`` is not a batch of images.
     """
     check_images(images)
     images = images.to(common_dtype(images))
@@ -37,7 +37,7 @@ class TotalVariationLoss(Term):
     """The total variation term as a module; see :func:`total_variation_loss`."""
 
     name = "tv"
-    summary = "total variation of the student's output, a smoothness prior beside other terms (OMGD, ICCV 2021)"
+    summary = "total variation of the student's output, a smoothness prior for use with other terms (OMGD, ICCV 2021)"
     reads = "output"
     compares = False
     default_weight = 5.0

@@ -6,9 +6,9 @@ wavelet transform with *L* levels,
 
 .. math:: \mathcal{L} = \sum_{l=1}^{L} \operatorname{mean} |\Psi_l(S(x)) - \Psi_l(T(x))|
 
-the mean running over batch, channels, the three bands and pixels. The paper uses Haar, four levels and zero
-padding. The transform is linear, so it is applied once, to the difference of the images, where the paper's
-code applies it to each: same value, same gradient, half the work.
+with the mean over batch, channels, the three bands and pixels. The paper uses Haar, four levels and zero padding.
+The transform is linear, so it is applied once, to the difference of the images; the paper's code applies it to
+each: same value, same gradient, half the work.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from .wavelet_transform import Mode, analyse, analyse_adjoint, check_settings
 __all__ = ["Bands", "Mode", "WaveletLoss", "wavelet_loss"]
 
 Bands = Literal["high", "low", "all"]
-_is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_compiling", lambda: False)  # there since PyTorch 2.3
+_is_compiling: Callable[[], bool] = getattr(torch.compiler, "is_compiling", lambda: False)  # new in PyTorch 2.3
 
 
 def _value_and_gradient(
     difference: torch.Tensor, levels: int, wavelet: str, mode: Mode, bands: Bands
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss of a difference of two images, and its gradient: the adjoint transform of signs.
+    """Return the loss of a difference of two images, and its gradient: the adjoint transform of the signs.
 
-    The difference, contiguous, may be overwritten.
+    The difference is contiguous and may be overwritten.
     """
-    # torch.compile fuses the general form by itself, and does not follow writes into parts of a tensor.
+    # torch.compile fuses the general form, and does not support writes into parts of a tensor.
     if bands == "high" and is_haar(difference.shape, levels, wavelet) and not _is_compiling():
         return haar_value_and_gradient(difference, levels)
     low, value = difference, difference.new_zeros(())
@@ -65,13 +65,13 @@ def _value_and_gradient(
 
 
 class _BandDistance(torch.autograd.Function):
-    """The loss of two images of one type, without a graph: its gradient is known as soon as its value is."""
+    """The loss of two images of the same dtype, without a graph: the gradient is computed with the value."""
 
     @staticmethod
     def forward(
         ctx: Any, student: torch.Tensor, teacher: torch.Tensor, levels: int, wavelet: str, mode: Mode, bands: Bands
     ) -> torch.Tensor:
-        difference = (student - teacher).contiguous()  # in channels_last, a row would be no run of memory
+        difference = (student - teacher).contiguous()  # in channels_last, rows are not contiguous
         value, gradient = _value_and_gradient(difference, levels, wavelet, mode, bands)
         ctx.save_for_backward(gradient)
         return value
@@ -90,20 +90,19 @@ def wavelet_loss(
     mode: Mode = "zero",
     bands: Bands = "high",
 ) -> torch.Tensor:
-    """Mean absolute difference of wavelet bands, summed over levels (equation in the module's docstring).
+    """Return the mean absolute difference of wavelet bands, summed over levels (equation in the module's docstring).
 
     Args:
-        student, teacher: images (B, C, H, W) of one shape. The teacher's is taken as a constant only if it
-            does not require grad; nothing is detached here.
+        student, teacher: images (B, C, H, W) of the same shape. The teacher's is not detached.
         levels, wavelet, mode: see :func:`~kd_plugin.losses.wavelet_decompose`.
-        bands: ``"high"`` the detail bands of every level (the paper), ``"low"`` the approximation of the
-            coarsest level alone, ``"all"`` the sum of both.
+        bands: ``"high"`` for the detail bands of every level (the paper), ``"low"`` for the approximation of the
+            coarsest level, ``"all"`` for the sum of both.
 
     Returns:
         A scalar, float32 or float64.
 
     Raises:
-        ArgumentError: shapes differ, or a setting is not valid.
+        ArgumentError: If the shapes differ or a setting is not valid.
     """
     check_images(student, teacher)
     if bands not in get_args(Bands):
@@ -132,7 +131,7 @@ class WaveletLoss(Term):
             "bands",
             str,
             "high",
-            "which bands to match: the details, the coarsest approximation, or both",
+            "bands to match: the details, the coarsest approximation, or both",
             get_args(Bands),
         ),
     )

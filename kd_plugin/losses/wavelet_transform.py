@@ -1,4 +1,4 @@
-"""The two-dimensional discrete wavelet transform, equal to PyWavelets', and the adjoint of its steps."""
+"""The two-dimensional discrete wavelet transform of PyWavelets, and the adjoint of its steps."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Mode = Literal["zero", "symmetric", "reflect", "constant", "periodic", "periodiz
 
 
 def check_settings(levels: int, mode: Mode) -> None:
-    """Check the number of levels and the extension at the borders.
+    """Check the number of levels and the extension mode.
 
     Raises:
-        ArgumentError: naming the one that is wrong.
+        ArgumentError: If one of them is not valid; the message names it.
     """
     if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
         raise ArgumentError(f"levels is {levels!r}: give a whole number of 1 or more")
@@ -38,15 +38,15 @@ def check_settings(levels: int, mode: Mode) -> None:
 
 
 def wavelet_filters(wavelet: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the decomposition filters (low, high) of a discrete wavelet, as PyWavelets gives them.
+    """Return the decomposition filters (low, high) of a discrete wavelet of PyWavelets.
 
     Raises:
-        ArgumentError: there is none of that name.
+        ArgumentError: If the name is unknown.
     """
     return _look_up(wavelet)
 
 
-# What torch.compiler.assume_constant_result does, less importing the compiler, which doubles the start of a program.
+# As torch.compiler.assume_constant_result, without importing the compiler, which would double the start-up time.
 vars(wavelet_filters)["_dynamo_marked_constant"] = True
 
 
@@ -67,12 +67,12 @@ def _margins(size: int, taps: int, mode: Mode) -> tuple[int, int]:
     """Return how many samples a stride-2 correlation with ``taps`` taps reads before and after an axis."""
     if mode == "periodization":
         margin = taps // 2 - 1
-        return margin, margin + size % 2  # an odd signal is first lengthened by its last sample
+        return margin, margin + size % 2  # an odd signal is first extended by its last sample
     return taps - 2, 2 * ((size + taps - 1) // 2) - size
 
 
 def _source(index: torch.Tensor, size: int, mode: Mode) -> torch.Tensor:
-    """Return which sample of an axis stands at each position of its extension."""
+    """Return the index of the sample at each position of an extended axis."""
     if mode == "constant":
         return index.clamp(0, size - 1)
     if mode == "periodic":
@@ -83,13 +83,13 @@ def _source(index: torch.Tensor, size: int, mode: Mode) -> torch.Tensor:
         index = index % (2 * size)
         return torch.minimum(index, 2 * size - 1 - index)
     if size == 1:
-        raise ArgumentError("mode 'reflect' has nothing to reflect in a band of one sample: take fewer levels")
+        raise ArgumentError("mode 'reflect' cannot extend a band of one sample: use fewer levels")
     index = index % (2 * size - 2)
     return torch.minimum(index, 2 * size - 2 - index)
 
 
 def _extend(x: torch.Tensor, dim: int, taps: int, mode: Mode) -> torch.Tensor:
-    """Extend an axis at both ends, as far as the filters read."""
+    """Extend an axis at both ends by what the filters read."""
     size = x.shape[dim]
     before, after = _margins(size, taps, mode)
     if not (before or after):
@@ -100,7 +100,7 @@ def _extend(x: torch.Tensor, dim: int, taps: int, mode: Mode) -> torch.Tensor:
 
 
 def _extend_adjoint(gradient: torch.Tensor, dim: int, size: int, taps: int, mode: Mode) -> torch.Tensor:
-    """Return the gradient of an axis from that of its extension: what was repeated is added up."""
+    """Return the gradient of an axis from that of its extension: repeated samples are summed."""
     before, after = _margins(size, taps, mode)
     inner = gradient.narrow(dim, before, size)
     if mode == "zero":
@@ -112,25 +112,25 @@ def _extend_adjoint(gradient: torch.Tensor, dim: int, size: int, taps: int, mode
 
 
 def phases_of(x: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return views of the even and of the odd samples of an axis."""
+    """Return views of the even and odd samples of an axis."""
     return (x[..., 0::2], x[..., 1::2]) if dim == -1 else (x[..., 0::2, :], x[..., 1::2, :])
 
 
 def analyse(x: torch.Tensor, dim: int, wavelet: str, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
-    """Filter and decimate an axis, the last (-1) or the one before (-2): (..., n) -> low and high band (..., n').
+    """Filter and decimate the last axis (-1) or the one before (-2): (..., n) -> low and high band (..., n').
 
-    Weighted sums of slices rather than a convolution: cuDNN would run that in TF32, with ten bits, and autocast in
-    half precision.
+    Weighted sums of slices rather than a convolution, which cuDNN may run in TF32 (10 bits) and autocast in half
+    precision.
     """
     banks = wavelet_filters(wavelet)
     taps = len(banks[0])
     phases = phases_of(_extend(x, dim, taps, mode), dim)
-    if dim == -1:  # a copy, since sums over contiguous rows are several times faster
+    if dim == -1:  # a copy: sums over contiguous rows are several times faster
         phases = phases[0].contiguous(), phases[1].contiguous()
     count = phases[0].shape[dim] - taps // 2 + 1
     bands = []
     for bank in banks:
-        # PyWavelets convolves, so the filters are read from their end.
+        # PyWavelets convolves, so the filters are reversed.
         band = phases[0].narrow(dim, 0, count) * bank[-1]
         for i in range(1, taps):
             band.add_(phases[i % 2].narrow(dim, i // 2, count), alpha=bank[-1 - i])
@@ -141,7 +141,7 @@ def analyse(x: torch.Tensor, dim: int, wavelet: str, mode: Mode) -> tuple[torch.
 def analyse_adjoint(
     low: torch.Tensor | None, high: torch.Tensor | None, dim: int, size: int, wavelet: str, mode: Mode
 ) -> torch.Tensor | None:
-    """Return the gradient of an axis of ``size`` samples from those of its two bands; None stands for zeros."""
+    """Return the gradient of an axis of ``size`` samples from those of its two bands; None means zeros."""
     given = [
         (band, bank) for band, bank in zip((low, high), wavelet_filters(wavelet), strict=True) if band is not None
     ]
@@ -171,21 +171,21 @@ def wavelet_decompose(
         images: (B, C, H, W), floating point; half precision is computed and returned in float32.
         levels: number of levels, 1 or more.
         wavelet: any of ``pywt.wavelist(kind="discrete")``.
-        mode: extension at the borders, as in PyWavelets.
+        mode: signal extension at the borders, as in PyWavelets.
 
     Returns:
         The approximation (B, C, h, w) of the coarsest level, and per level, finest first, the details
         (B, C, 3, h, w) in the order horizontal, vertical, diagonal (``cH, cV, cD``).
 
     Raises:
-        ArgumentError: unknown wavelet or mode, ``levels`` below 1, or not a batch of images.
+        ArgumentError: If the wavelet or mode is unknown, ``levels`` is below 1, or ``images`` is not a batch.
     """
     check_images(images)
     check_settings(levels, mode)
     approximation = images.to(common_dtype(images))
     details = []
     for _ in range(levels):
-        # Along the width, then both halves along the height: cA and cH, cV and cD.
+        # Along the width, then each half along the height: cA and cH, cV and cD.
         halves = analyse(approximation, -1, wavelet, mode)
         approximation, *bands = (band for half in halves for band in analyse(half, -2, wavelet, mode))
         details.append(torch.stack(bands, dim=2))

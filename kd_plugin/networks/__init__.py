@@ -1,1 +1,1 @@
-"""Networks of the host family: what they are, read from and written to files; which of their features are read."""
+"""Networks of the host family: architectures, checkpoints, discriminators and feature taps."""

@@ -1,7 +1,7 @@
-"""What describes a generator, what an architecture defines, and the strict registry of architectures.
+"""The description of a generator, the interface of an architecture, and the registry of architectures.
 
-An architecture is one file with everything about it: how its generators are named, built, read from a file and made
-smaller, where features are read, and which channels belong together. :mod:`~kd_plugin.networks.resnet` and
+An architecture is one file that defines how its generators are named, built, read from a file and made smaller, where
+features are read, and which channels belong together. :mod:`~kd_plugin.networks.resnet` and
 :mod:`~kd_plugin.networks.unet` are those of the host family.
 """
 
@@ -39,27 +39,27 @@ Norm = Literal["batch", "instance", "none"]
 Conv = Literal["standard", "separable"]
 Place = Literal["encoder", "middle", "decoder"]
 
-INPUT, OUTPUT = "input", "output"  # the groups of channels of the images
+INPUT, OUTPUT = "input", "output"  # the channel groups of the images
 
 
 @dataclass(frozen=True)
 class GeneratorSpec:
-    """What it takes to build a generator.
+    """Description from which a generator is built.
 
     Attributes:
         architecture: name of a registered architecture: ``"resnet"``, ``"unet"``.
-        input_nc, output_nc: channels of the images it takes and gives.
-        ngf: channels of the first layer; the widths of all others follow from it, unless ``widths`` names them.
-        depth: residual blocks of a ResNet; halvings of the resolution of a U-Net.
+        input_nc, output_nc: channels of the input and output images.
+        ngf: channels of the first layer; the other widths follow from it, unless ``widths`` is given.
+        depth: residual blocks of a ResNet; downsampling steps of a U-Net.
         norm: ``"batch"``, ``"instance"`` (no affine parameters, no running statistics) or ``"none"``.
-        dropout: whether there are dropout layers; None where a file does not show it.
-        bias: whether convolutions that a norm follows have a bias.
+        dropout: whether there are dropout layers; None if a file does not show it.
+        bias: whether convolutions followed by a norm have a bias.
         widths: channels of each stage, the first being ``ngf``; None for those of the architecture.
         conv: ``"separable"`` for residual blocks of depthwise and pointwise convolutions.
 
     Raises:
-        ArgumentError: an unknown architecture, widths that are not one for each stage, or convolutions that the
-            architecture does not have.
+        ArgumentError: If the architecture is unknown, the widths do not match its stages, or it does not support the
+            convolutions.
     """
 
     architecture: str
@@ -77,8 +77,8 @@ class GeneratorSpec:
         architecture = get_architecture(self.architecture)
         if self.conv not in architecture.convs:
             raise ArgumentError(
-                f"separable convolutions stand in residual blocks, which a {self.netG} has none of: "
-                f"leave them standard, or take a ResNet such as resnet_9blocks",
+                f"separable convolutions are for residual blocks, which a {self.netG} does not have: use standard "
+                f"ones, or a ResNet such as resnet_9blocks",
                 argument="conv",
             )
         if self.widths is None:
@@ -90,7 +90,7 @@ class GeneratorSpec:
                 f"{architecture.stage_names}, such as {','.join(map(str, usual))}",
                 argument="widths",
             )
-        if self.widths == usual:  # one description for one network
+        if self.widths == usual:  # equal networks have equal descriptions
             object.__setattr__(self, "widths", None)
 
     @property
@@ -105,11 +105,11 @@ class GeneratorSpec:
 
     @property
     def multiple(self) -> int:
-        """Height and width of an image must be multiples of this."""
+        """The number that height and width of an image must be multiples of."""
         return get_architecture(self.architecture).multiple(self.depth)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and the name, for JSON."""
+        """Return the fields and the name as a dictionary for JSON."""
         return {"netG": self.netG, **asdict(self), "widths": list(self.widths) if self.widths else None}
 
 
@@ -135,12 +135,12 @@ class Generator(nn.Module):
 class Layer:
     """A convolution with the norm that follows it, and the channels it reads and writes.
 
-    Channels that must be chosen alike form a *group*: those that a residual connection adds, or that a skip
-    connection hands on. Groups are named, so that those of two generators of unequal width or depth can be compared.
+    Channels that must be pruned together form a *group*: those joined by residual connections, or passed on by a skip
+    connection. Groups have names, which match between generators of different width or depth.
 
     Attributes:
-        place: what it is in any generator of the architecture: ``down1``, ``block0.first``.
-        conv, norm: names of the modules; ``norm`` is "" where none follows.
+        place: its role in any generator of the architecture: ``down1``, ``block0.first``.
+        conv, norm: names of the modules; ``norm`` is "" if there is none.
         reads: the groups it reads, concatenated in this order; ``INPUT`` is that of the image.
         writes: the group it writes; ``OUTPUT`` is that of the image.
         transposed: whether it is a transposed convolution, whose weight has input channels first.
@@ -157,7 +157,7 @@ class Layer:
 
 
 class TapPoint(NamedTuple):
-    """A module whose output is a feature map, and its stride: the image's height and width over the map's."""
+    """A module whose output is a feature map, and its stride: the ratio of the image's sides to the map's."""
 
     module: str
     stride: int
@@ -170,12 +170,12 @@ class Architecture(ABC):
     """A family of generators that differ in width and depth.
 
     Attributes:
-        name: what ``GeneratorSpec.architecture`` calls it.
-        title: what people call it: ``"U-Net"``.
-        names: the names of its generators in words, for an error.
+        name: its name in ``GeneratorSpec.architecture``.
+        title: its name in messages: ``"U-Net"``.
+        names: the names of its generators, described for an error message.
         example: one of these names.
-        stage_names: what the stages are that have a width each, in words.
-        convs: the convolutions it can be built with, the usual ones first.
+        stage_names: the stages that have a width each, described.
+        convs: the convolutions it supports, the default first.
     """
 
     name: ClassVar[str]
@@ -187,7 +187,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def parse(self, netG: str) -> int | None:
-        """Return the depth of the generator of a name; None if the name is of another architecture."""
+        """Return the depth of a generator from its name; None if the name is of another architecture."""
 
     @abstractmethod
     def netG(self, depth: int) -> str:
@@ -195,7 +195,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def stages(self, ngf: int, depth: int) -> tuple[int, ...]:
-        """Return the channels of each stage, in proportion to ``ngf``, which is the first."""
+        """Return the channels of each stage, proportional to ``ngf``, which is the first."""
 
     def multiple(self, depth: int) -> int:
         """Return the power of two that height and width of an image must be multiples of."""
@@ -207,19 +207,19 @@ class Architecture(ABC):
 
     @abstractmethod
     def read(self, state: Mapping[str, torch.Tensor]) -> GeneratorSpec | None:
-        """Return the description of a generator by its state dict; None without a first layer of the architecture.
+        """Return the description of a generator from its state dict; None without a first layer of the architecture.
 
         The caller compares the state dict with that of a generator built from the description.
 
         Raises:
-            CheckpointError: there is such a layer, but the others do not fit.
+            CheckpointError: If the first layer matches, but others do not.
         """
 
     @abstractmethod
     def places(self, network: nn.Module) -> Places | None:
-        """Return where features are read, the best point of each place first; None if it is another network.
+        """Return where features are read, the best point of each place first; None for other networks.
 
-        Of student and teacher, the first points of the same stride are compared.
+        Student and teacher are compared at the first points of equal stride.
         """
 
     @abstractmethod
@@ -227,9 +227,9 @@ class Architecture(ABC):
         """Return the convolutions of a generator, first to last."""
 
     def source(self, name: str, depth: int, teacher_depth: int) -> str:
-        """Return the place or group of a deeper teacher from which a student's of this name is inherited.
+        """Return the place or group of a deeper teacher that the student's place or group inherits from.
 
-        A layer reads groups that its source reads, too.
+        The source of a layer must also read the sources of the groups that the layer reads.
         """
         return name
 
@@ -243,11 +243,11 @@ A = TypeVar("A", bound=type[Architecture])
 
 
 def register_architecture(cls: A) -> A:
-    """Class decorator: make an architecture known by its name, and its generators by theirs.
+    """Class decorator: register an architecture under its name, and its generators under theirs.
 
     Raises:
-        TypeError: not an :class:`Architecture`, or something that it must define is missing.
-        ValueError: the name, or that of its example, is taken, or the example is not read as it is written.
+        TypeError: If it is not an :class:`Architecture`, or does not define all it must.
+        ValueError: If its name or example is taken, or ``parse`` and ``netG`` do not agree on the example.
     """
     if not (isinstance(cls, type) and issubclass(cls, Architecture)):
         raise TypeError(f"{cls!r} is not a subclass of Architecture")
@@ -258,15 +258,15 @@ def register_architecture(cls: A) -> A:
     new = cls()
     depth = new.parse(new.example)
     if depth is None or new.netG(depth) != new.example:
-        raise ValueError(f"{cls.__name__}: the example '{new.example}' is not read as it is written")
+        raise ValueError(f"{cls.__name__}: parse and netG do not agree on the example '{new.example}'")
     for other in _ARCHITECTURES.values():
-        if place_of(type(other)) == place_of(cls):  # its module is imported again
+        if place_of(type(other)) == place_of(cls):  # the module is imported again
             continue
         if other.name == new.name:
-            raise ValueError(f"the architecture '{new.name}' is registered already, as {type(other).__name__}")
+            raise ValueError(f"the architecture '{new.name}' is already registered, as {type(other).__name__}")
         for name in (new.example, other.example):
             if new.parse(name) is not None and other.parse(name) is not None:
-                raise ValueError(f"{cls.__name__}: '{name}' is the name of a {other.title} too")
+                raise ValueError(f"{cls.__name__}: '{name}' is also the name of a {other.title}")
     _ARCHITECTURES[new.name] = new
     return cls
 
@@ -280,7 +280,7 @@ def get_architecture(name: str) -> Architecture:
     """Return an architecture by its name.
 
     Raises:
-        ArgumentError: there is none; the message suggests the nearest.
+        ArgumentError: If the name is unknown; the message suggests the nearest.
     """
     if name not in _ARCHITECTURES:
         raise ArgumentError(unknown_name("architecture", name, _ARCHITECTURES))

@@ -1,7 +1,7 @@
-"""Read a generator's architecture off its checkpoint.
+"""Read a generator's architecture from its checkpoint.
 
-The names and the shapes of the tensors show everything but a U-Net's dropout, so nobody has to remember the
-options a teacher was trained with: the registered architectures read it. Checkpoints are untrusted: they are loaded
+The names and shapes of the tensors determine everything except a U-Net's dropout, so the options that a teacher was
+trained with are not needed: the registered architectures recognise them. Checkpoints are untrusted: they are loaded
 with ``weights_only=True``.
 """
 
@@ -36,11 +36,11 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> GeneratorSpec:
     """Return the architecture of the generator in a checkpoint file.
 
     Args:
-        path: a ``.pth`` file as the hosts write it, a bare state dict.
+        path: a ``.pth`` file as written by the hosts, a bare state dict.
 
     Raises:
-        CheckpointError: the file is missing or unreadable.
-        UnknownNetworkError: it holds no generator of the family.
+        CheckpointError: If the file is missing or unreadable.
+        UnknownNetworkError: If it does not contain a generator of the family.
     """
     return inspect_state_dict(read_state_dict(path), str(path))
 
@@ -49,7 +49,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Load a state dict on the CPU, with the prefixes of DataParallel, DDP and torch.compile removed.
 
     Raises:
-        CheckpointError: missing, not a file, unreadable, not a state dict, or it needs code to load.
+        CheckpointError: If it is missing, not a file, unreadable or not a state dict, or would run code.
     """
     file = Path(path)
     if is_safetensors(file):
@@ -58,21 +58,21 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{file}: is damaged, or holds objects besides tensors, which could run code on loading; "
+            f"{file}: is damaged, or contains objects other than tensors, which could run code when loaded; "
             f"expected the bare state dict the host saves as *_net_G*.pth"
         ) from error
     except Exception as error:
         if "TorchScript" in str(error):
             raise CheckpointError(
-                f"{file}: is a TorchScript program, which holds code; expected the state dict the host saves"
+                f"{file}: is a TorchScript program, which contains code; expected the state dict the host saves"
             ) from error
-        raise _damaged(file, error) from error  # the unpickler fails in any way: struct.error, KeyError, ...
+        raise _damaged(file, error) from error  # the unpickler raises anything: struct.error, KeyError, ...
     if not isinstance(loaded, Mapping) or not loaded:
-        raise CheckpointError(f"{file}: holds a {type(loaded).__name__}, expected the state dict of a generator")
+        raise CheckpointError(f"{file}: contains a {type(loaded).__name__}, expected the state dict of a generator")
     others = [str(key) for key, value in loaded.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise CheckpointError(
-            f"{file}: '{others[0]}' is no tensor; expected the bare state dict the host saves as *_net_G*.pth"
+            f"{file}: '{others[0]}' is not a tensor; expected the bare state dict the host saves as *_net_G*.pth"
         )
     return {_unwrapped(str(key)): value for key, value in loaded.items()}
 
@@ -82,7 +82,7 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise CheckpointError(
-            f"{file}: is a safetensors file, for which a package is missing: pip install 'kd_plugin[safetensors]'"
+            f"{file}: is a safetensors file, which needs a package: pip install 'kd_plugin[safetensors]'"
         ) from error
     try:
         return {_unwrapped(key): tensor for key, tensor in load_file(file).items()}
@@ -91,7 +91,7 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def _damaged(file: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{file}: cannot be read, damaged or cut short ({first_line(error, 120)})")
+    return CheckpointError(f"{file}: cannot be read, damaged or truncated ({first_line(error, 120)})")
 
 
 def _unwrapped(key: str) -> str:
@@ -105,10 +105,11 @@ def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state d
 
     Args:
         state: tensors by name, without wrapper prefixes.
-        source: what to call it in an error.
+        source: its name in an error message.
 
     Raises:
-        UnknownNetworkError: not a generator of the family; the message names the first tensor that does not fit.
+        UnknownNetworkError: If it is not a generator of the family; the message names the first tensor that does not
+            match.
     """
     errors: list[KDError] = []
     for architecture in architectures():
@@ -128,7 +129,7 @@ def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state d
 
 
 def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
-    """Check that the state dict is exactly that of the generator it was read as."""
+    """Check that the state dict is exactly that of the recognised generator."""
     with torch.device("meta"):
         expected = build_generator(spec).state_dict()
     for key, tensor in expected.items():
@@ -148,27 +149,27 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
                 f"expected a dense one of floating-point values"
             )
     if stray := find_stray(state, expected):
-        raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{stray}' has no place in one")
+        raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{stray}' is unexpected")
 
 
 def find_stray(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:
-    """Return the first tensor of a state dict that a network has no place for; statistics of old files are none."""
+    """Return the first unexpected tensor of a state dict, ignoring the statistics of old files."""
     return next((key for key in state if key not in wanted and not is_statistic(key)), None)
 
 
 def is_statistic(key: str) -> bool:
-    """Return whether a tensor holds running statistics of a norm, by its name."""
+    """Return whether a key names running statistics of a norm."""
     return key.endswith(_STATISTICS)
 
 
 def fill_network(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Give a network that was built on the meta device the tensors of a state dict, in float32.
+    """Load a state dict, in float32, into a network on the meta device.
 
     Raises:
-        RuntimeError: a tensor is missing, or of another shape.
+        RuntimeError: If a tensor is missing or has a different shape.
     """
     wanted = network.state_dict()
-    # Left out: the running statistics old files hold for instance norm, which the family drops as well.
+    # Running statistics of instance norm in old files are dropped, as in the family.
     tensors = {key: tensor.float() for key, tensor in state.items() if key in wanted and tensor.is_floating_point()}
     for key in wanted:
         if key.endswith("num_batches_tracked"):

@@ -1,4 +1,4 @@
-"""Checkpoint files by their names and first bytes: which of a folder, and is it one at all; without PyTorch."""
+"""Find and identify checkpoint files by their names and first bytes, without importing PyTorch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ..errors import CheckpointError
 
 __all__ = ["generator_files", "is_safetensors"]
 
-_MAGIC = (b"PK", b"\x80")  # a zip archive, and a pickle: how PyTorch saves since 1.6, and before
-_LISTED = 6  # files an error lists at most
+_MAGIC = (b"PK", b"\x80")  # a zip archive (PyTorch 1.6 and later), and a pickle (before)
+_LISTED = 6  # maximum number of files in a message
 
 
 def is_safetensors(file: Path) -> bool:
-    """Return whether a checkpoint is a safetensors file, rather than one of PyTorch.
+    """Return whether a checkpoint is a safetensors file, not a PyTorch file.
 
     Raises:
-        CheckpointError: missing, not a file, empty, or neither of the two.
+        CheckpointError: If the file is missing, not a file, empty, or neither of the two.
     """
     if not file.exists():
         raise CheckpointError(f"{file}: no such file")
     if file.is_dir():
         raise CheckpointError(f"{file}: is a folder, expected a checkpoint such as {file / 'latest_net_G.pth'}")
     if file.stat().st_size == 0:
-        raise CheckpointError(f"{file}: is empty, the save was probably cut short")
+        raise CheckpointError(f"{file}: is empty, the save was probably interrupted")
     with file.open("rb") as stream:
         head = stream.read(9)
     if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= file.stat().st_size:
@@ -35,19 +35,19 @@ def is_safetensors(file: Path) -> bool:
 
 
 def generator_files(folder: Path, *epochs: str) -> list[Path]:
-    """Return the generators' checkpoints in a folder, of the first of some epochs that has any.
+    """Return the generator checkpoints in a folder, of the first epoch that has any.
 
     Args:
         folder: such as ``checkpoints/NAME``.
-        epochs: such as ``latest`` or ``20``; ``*`` is any.
+        epochs: such as ``latest`` or ``20``, in order of preference; ``*`` matches any.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: If there is none.
     """
-    there = sorted(file.name for file in folder.iterdir() if fnmatchcase(file.name, "*_net_G*.pth"))
+    files = sorted(file.name for file in folder.iterdir() if fnmatchcase(file.name, "*_net_G*.pth"))
     for epoch in epochs:
-        if found := [folder / name for name in there if fnmatchcase(name, f"{epoch}_net_G*.pth")]:
+        if found := [folder / name for name in files if fnmatchcase(name, f"{epoch}_net_G*.pth")]:
             return found
-    listed = ", ".join(there[:_LISTED]) + (", ..." if len(there) > _LISTED else "")
-    held = f"; it holds {listed}" if there else ""
-    raise CheckpointError(f"{folder}: there is no {epochs[-1]}_net_G*.pth in this folder{held}")
+    listed = ", ".join(files[:_LISTED]) + (", ..." if len(files) > _LISTED else "")
+    contents = f"; it contains {listed}" if files else ""
+    raise CheckpointError(f"{folder}: there is no {epochs[-1]}_net_G*.pth in this folder{contents}")

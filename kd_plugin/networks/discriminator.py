@@ -1,6 +1,6 @@
-"""Rebuild a discriminator of the host family from its checkpoint, to look at pictures through its features.
+"""Rebuild a discriminator of the host family from its checkpoint, to compare images by its features.
 
-The family has two: PatchGAN (``basic`` and ``n_layers``) and ``pixel``; the shapes in the file tell them apart.
+The family has two: PatchGAN (``basic`` and ``n_layers``) and ``pixel``, distinguished by the shapes in the file.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import nn
 from ..errors import CheckpointError, in_one_line
 from .checkpoint import fill_network, find_stray, read_state_dict
 
-__all__ = ["Discriminator", "discriminator_beside", "load_discriminator"]
+__all__ = ["Discriminator", "find_discriminator", "load_discriminator"]
 
 
-def discriminator_beside(generator: Path) -> Path | None:
-    """Return the file of a generator's discriminator: ``latest_net_D_A.pth`` of ``latest_net_G_A.pth``.
+def find_discriminator(generator: Path) -> Path | None:
+    """Return the path of a generator's discriminator: ``latest_net_D_A.pth`` for ``latest_net_G_A.pth``.
 
-    It need not be there. None if the generator's file is not called as hosts call theirs.
+    The file may not exist. None if the generator's file is not named as in the hosts.
     """
     if "_net_G" not in generator.name:
         return None
@@ -30,7 +30,7 @@ def discriminator_beside(generator: Path) -> Path | None:
 
 
 class Discriminator(nn.Module):
-    """A frozen discriminator, (B, input_nc, H, W) images in [-1, 1] to its features."""
+    """A frozen discriminator that maps (B, input_nc, H, W) images in [-1, 1] to its features."""
 
     def __init__(self, layers: nn.Sequential, input_nc: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Discriminator(nn.Module):
 
     @property
     def smallest_side(self) -> int:
-        """The least height and width of an image, in pixels, that leaves its norms more than one."""
+        """The smallest height and width of an image, in pixels, that gives the norms more than one pixel."""
         side = 2
         for layer in reversed(list(self.layers)[:-1]):
             if isinstance(layer, nn.Conv2d):
@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the features after every activation, first to last, without the scores: (B, C, H', W') each."""
         features = []
-        for layer in list(self.layers)[:-1]:  # the last gives the scores
+        for layer in list(self.layers)[:-1]:  # the last computes the scores
             images = layer(images)
             if isinstance(layer, nn.LeakyReLU):
                 features.append(images)
@@ -60,13 +60,13 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
     """Load a discriminator, ``*_net_D*.pth``, frozen and in eval mode; its architecture is read from the file.
 
     Raises:
-        CheckpointError: the file is not a discriminator of the family.
+        CheckpointError: If the file is not a discriminator of the family.
     """
     state = read_state_dict(path)
     prefix = next((p for p in ("model.", "net.") if f"{p}0.weight" in state), None)
     if prefix is None:
         raise CheckpointError(
-            f"{path}: is no discriminator of the family, *_net_D*.pth: there is no 'model.0.weight'"
+            f"{path}: is not a discriminator of the family, *_net_D*.pth: there is no 'model.0.weight'"
         )
     state = {key.removeprefix(prefix): value for key, value in state.items()}
     try:
@@ -74,16 +74,16 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
             layers = _assemble(state)
         fill_network(layers, state)
         if stray := find_stray(state, layers.state_dict()):
-            raise CheckpointError(f"'{stray}' has no place in one")
+            raise CheckpointError(f"'{stray}' is unexpected")
     except (RuntimeError, CheckpointError) as error:
         reason = in_one_line(error)
-        raise CheckpointError(f"{path}: is no discriminator of the family, *_net_D*.pth: {reason}") from None
+        raise CheckpointError(f"{path}: is not a discriminator of the family, *_net_D*.pth: {reason}") from None
     network = Discriminator(layers, state["0.weight"].shape[1])
     return network.requires_grad_(False).eval()
 
 
 def _assemble(state: Mapping[str, torch.Tensor]) -> nn.Sequential:
-    """Lay the convolutions of the file out with what the family puts between them."""
+    """Build the convolutions of the file with the family's layers between them."""
     places = sorted(
         int(m[1]) for key, value in state.items() if (m := re.fullmatch(r"(\d+)\.weight", key)) and value.ndim == 4
     )
@@ -96,7 +96,7 @@ def _assemble(state: Mapping[str, torch.Tensor]) -> nn.Sequential:
         # PatchGAN halves at all convolutions but the last two; the pixel discriminator at none.
         stride = 2 if side == 4 and number < len(places) - 2 else 1
         if place != len(layers) or side not in (1, 4) or before != (channels or before):
-            raise CheckpointError(f"'{place}.weight' is not where, or as large as, the family has it")
+            raise CheckpointError(f"'{place}.weight' does not have the index or the shape of the family")
         bias = f"{place}.bias" in state
         channels = width
         layers.append(nn.Conv2d(before, width, side, stride, padding=1 if side == 4 else 0, bias=bias))

@@ -1,8 +1,8 @@
-"""Generators rebuilt from a description, or from a name of the family.
+"""Generators built from a description, or from a name of the family.
 
-The order and the names of the layers are those of the family, so that a checkpoint of any host loads here and
-the other way round. The hosts build theirs from a handful of names (``resnet_9blocks``, ``unet_256``); these
-take any depth, which is what lets a teacher be read off its file alone.
+The order and the names of the layers are those of the family, so checkpoints are interchangeable with hosts. The
+hosts know a few names (``resnet_9blocks``, ``unet_256``); these accept any depth, so a teacher can be rebuilt from
+its file.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ __all__ = ["Generator", "GeneratorSpec", "architectures", "build_generator", "ge
 
 
 def parse_netG(netG: str) -> tuple[str, int]:
-    """Return architecture and depth of a generator by its name, of any depth.
+    """Return architecture and depth of a generator, of any depth, from its name.
 
     >>> parse_netG("resnet_4blocks"), parse_netG("unet_64")
     (('resnet', 4), ('unet', 6))
 
     Raises:
-        ArgumentError: no such generator.
+        ArgumentError: If the name is unknown.
     """
     for architecture in architectures():
         depth = architecture.parse(netG)
@@ -33,5 +33,5 @@ def parse_netG(netG: str) -> tuple[str, int]:
 
 
 def build_generator(spec: GeneratorSpec) -> Generator:
-    """Build the generator that a description names, with PyTorch's default initialisation."""
+    """Build a generator from its description, with PyTorch's default initialisation."""
     return get_architecture(spec.architecture).build(spec)

@@ -1,4 +1,4 @@
-"""Layers that architectures share: how they are built, and how they are read from a file."""
+"""Layers that architectures share: building them, and reading them from a state dict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NormLayer = Callable[[int], nn.Module]
 
 
 def norm_layer(norm: Norm) -> NormLayer:
-    """Return what makes a norm of a number of channels; without a norm, an identity that keeps its index."""
+    """Return a function from a number of channels to a norm; for ``"none"`` to an identity, which keeps indices."""
     if norm == "batch":
         return nn.BatchNorm2d
     if norm == "instance":
@@ -27,8 +27,8 @@ def norm_layer(norm: Norm) -> NormLayer:
 class SeparableConv(nn.Sequential):
     """A 3x3 convolution in each channel, a norm, and a 1x1 convolution across channels; (B, C, H, W), unpadded.
 
-    As the MobileNet-style generators of GAN Compression and OMGD have it in place of a 3x3 convolution: of its
-    9 C^2 products at each pixel, C^2 + 9 C are left.
+    Replaces a 3x3 convolution in the MobileNet-style generators of GAN Compression and OMGD: C^2 + 9 C products per
+    pixel instead of 9 C^2.
     """
 
     def __init__(self, channels: int, norm: NormLayer, bias: bool) -> None:
@@ -43,10 +43,10 @@ def read_shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, i
     """Return the shape of a convolution's weight.
 
     Raises:
-        CheckpointError: it is missing, or has other dimensions than four.
+        CheckpointError: If it is missing or does not have four dimensions.
     """
     if key not in state:
-        raise CheckpointError(f"there is no '{key}', so this is no generator of the family")
+        raise CheckpointError(f"'{key}' is missing, so this is not a generator of the family")
     shape = tuple(state[key].shape)
     if len(shape) != 4 or 0 in shape:
         raise CheckpointError(f"'{key}' has the shape {shape}, expected the four dimensions of a convolution")
@@ -54,7 +54,7 @@ def read_shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, i
 
 
 def read_norm(state: Mapping[str, torch.Tensor], norm_key: str, conv_key: str) -> Norm:
-    """Return the norm behind a convolution; the family's convolutions have a bias before an instance norm."""
+    """Return the norm after a convolution; the family's convolutions have a bias before an instance norm."""
     if f"{norm_key}.weight" in state:
         return "batch"
     # Running statistics without weights: instance norm as PyTorch saved it before 0.4.

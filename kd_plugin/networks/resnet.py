@@ -1,4 +1,4 @@
-"""The ResNet generators of the family, ``resnet_Nblocks``: two halvings, residual blocks, two doublings."""
+"""The ResNet generators of the family, ``resnet_Nblocks``: downsample twice, residual blocks, upsample twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LISTED_DEPTHS = (9, 6, 4)  # for students: the family's two, and two thirds of 
 
 
 class ResnetBlock(nn.Module):
-    """Two 3x3 convolutions around which the input is added; (B, C, H, W) -> (B, C, H, W)."""
+    """Two 3x3 convolutions with a residual connection; (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, channels: int, norm: NormLayer, dropout: bool, bias: bool, conv: Conv) -> None:
         super().__init__()
@@ -58,15 +58,15 @@ class ResnetGenerator(Generator):
     """(B, input_nc, H, W) -> (B, output_nc, H, W) in [-1, 1]; H and W are rounded up to multiples of 4."""
 
     def forward(self, x: torch.Tensor, layers: Sequence[int] = (), encode_only: bool = False) -> Any:
-        """Translate; the arguments but the first are what contrastive-unpaired-translation asks of its generators.
+        """Translate images, with the arguments of the generators of contrastive-unpaired-translation.
 
         Args:
             x: images.
-            layers: indices of modules in ``model``, ascending, whose outputs are returned as well.
-            encode_only: return those outputs alone, and compute nothing behind the last of them.
+            layers: indices of modules in ``model``, ascending, whose outputs are also returned.
+            encode_only: return only those outputs, and skip the layers after the last of them.
 
         Returns:
-            The images; with ``layers`` a pair of the images and the outputs, or the list of outputs alone.
+            The images; with ``layers``, a pair of the images and the outputs, or only the list of outputs.
         """
         if not layers:
             return super().forward(x)
@@ -82,7 +82,7 @@ class ResnetGenerator(Generator):
 
 @register_architecture
 class Resnet(Architecture):
-    """Its depth is the number of residual blocks, which are at a quarter of the resolution."""
+    """Its depth is the number of residual blocks, at a quarter of the resolution."""
 
     name = "resnet"
     title = "ResNet"
@@ -166,7 +166,7 @@ class Resnet(Architecture):
         return [*layers, Layer("end", f"model.{end + 7}", "", ("up0",), OUTPUT)]
 
     def source(self, name: str, depth: int, teacher_depth: int) -> str:
-        """Return for the i-th block the middle one of the i-th of as many equal parts of the teacher's depth."""
+        """Return, for block i, the middle block of the i-th of ``depth`` equal parts of the teacher's blocks."""
         found = re.fullmatch(r"block(\d+)\.(.*)", name)
         return f"block{(2 * int(found[1]) + 1) * teacher_depth // (2 * depth)}.{found[2]}" if found else name
 

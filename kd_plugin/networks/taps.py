@@ -1,7 +1,7 @@
-"""Record what a network computes on the way, with forward hooks on named modules.
+"""Record intermediate features of a network, with forward hooks on named modules.
 
-A host may run one generator several times in a step (CycleGAN: translation, cycle, identity), so the recorder
-keeps the calls apart, and the caller picks the one whose output it holds.
+A host may run a generator several times in a step (CycleGAN: translation, cycle, identity), so the recorder keeps the
+calls apart, and the caller finds a call by its output.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Tap:
     teacher: str
 
     def __str__(self) -> str:
-        """Return it as :func:`parse_taps` reads it."""
+        """Return the text that :func:`parse_taps` parses."""
         return self.student if self.student == self.teacher else f"{self.student}={self.teacher}"
 
 
 @dataclass
 class Call:
-    """One pass through a network: what went in, what came out, and the tapped features (B, C, H, W) by name."""
+    """One forward pass of a network: its input, its output, and the tapped features (B, C, H, W) by name."""
 
     input: torch.Tensor
     output: torch.Tensor | None = None
@@ -68,10 +68,10 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 
 class Recorder:
-    """Context manager that records every call of a network while it is open, and leaves no hook behind.
+    """Context manager that records every call of a network, and removes its hooks on exit.
 
-    A tapped module that an in-place activation follows (the U-Net's) is read with the activation applied, in
-    student and teacher alike: the two share the memory.
+    If an in-place activation follows a tapped module (as in the U-Net), its features are read after the activation,
+    in student and teacher, since the two share memory.
     """
 
     def __init__(self, network: nn.Module, taps: Sequence[str] = ()) -> None:
@@ -96,7 +96,7 @@ class Recorder:
         self._handles.clear()
 
     def find(self, output: torch.Tensor) -> Call | None:
-        """Return the call that made this very tensor, or a batch that it is a part of (``fake[:n]``, in CUT)."""
+        """Return the call that returned this tensor, or a batch that it is a slice of (``fake[:n]``, in CUT)."""
         for call in self.calls:
             if call.output is output:
                 return call
@@ -118,14 +118,14 @@ class Recorder:
         self.calls[-1].output = output
         if missed := self._modules.keys() - self.calls[-1].features.keys():
             raise ArgumentError(
-                f"module '{sorted(missed)[0]}' took no part in the pass, so nothing can be read there: name another, "
-                f"or, if the network is compiled, make the Distiller before its first pass"
+                f"module '{sorted(missed)[0]}' was not called in the forward pass, so it has no features: name "
+                f"another or, if the network is compiled, create the Distiller before its first pass"
             )
 
 
 def _part(view: torch.Tensor, batch: torch.Tensor) -> slice | None:
-    """Return which images of a batch a view holds; None if it is no view of it, or no run of whole images."""
-    # By their memory: in inference mode, a view does not know what it is one of.
+    """Return the slice of a batch that a view holds; None if it is not a view of consecutive whole images."""
+    # By memory addresses: in inference mode, a view does not know its base.
     if not view.numel() or view.untyped_storage().data_ptr() != batch.untyped_storage().data_ptr():
         return None
     if view.shape[1:] != batch.shape[1:] or view.stride() != batch.stride():
@@ -138,66 +138,68 @@ def find_modules(network: nn.Module, names: Sequence[str], role: str = "") -> di
     """Return modules of a network by their names in ``named_modules()``.
 
     Raises:
-        ArgumentError: there is none; the message says in which network (``role``) and suggests others.
+        ArgumentError: If a name is unknown; the message names the network (``role``) and suggests others.
     """
-    modules: dict[str, nn.Module] = dict(network.named_modules()) if names else {}  # a walk, in every step
+    modules: dict[str, nn.Module] = dict(network.named_modules()) if names else {}  # costs time in every step
     for name in names:
         if name not in modules or not name:
             nearest = difflib.get_close_matches(name, modules, n=3)
-            hint = f"; near it: {', '.join(nearest)}" if nearest else ""
+            hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
             raise ArgumentError(f"there is no module '{name}' in the {_called(network, role)}{hint}")
     return {name: modules[name] for name in names}
 
 
 def parse_taps(text: str) -> list[Tap]:
-    """Read a comma-separated list of module names, ``name`` or ``student=teacher``.
+    """Parse a comma-separated list of module names, ``name`` or ``student=teacher``.
 
     >>> parse_taps("model.12, model.11=model.14")
     [Tap(student='model.12', teacher='model.12'), Tap(student='model.11', teacher='model.14')]
 
     Raises:
-        ArgumentError: an entry is empty.
+        ArgumentError: If an entry is empty.
     """
     taps = []
     for entry in text.split(","):
         student, _, teacher = (part.strip() for part in entry.partition("="))
         if not student or ("=" in entry and not teacher):
-            raise ArgumentError(f"'{text}' is no list of taps: give module names such as model.12,model.15=model.18")
+            raise ArgumentError(
+                f"'{text}' is not a list of taps: give module names such as model.12,model.15=model.18"
+            )
         taps.append(Tap(student, teacher or student))
     return taps
 
 
 def read_taps(given: str | Tap | Sequence[str | Tap]) -> list[Tap]:
-    """Return taps that are given as such, or as text for :func:`parse_taps`.
+    """Return taps given as :class:`Tap` objects, or as text for :func:`parse_taps`.
 
     >>> read_taps(["model.12", Tap("model.11", "model.14")])
     [Tap(student='model.12', teacher='model.12'), Tap(student='model.11', teacher='model.14')]
 
     Raises:
-        ArgumentError: something else is given.
+        ArgumentError: If an entry is neither.
     """
     taps: list[Tap] = []
     for entry in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
         if not isinstance(entry, (str, Tap)):
-            raise ArgumentError(f"{entry!r} is no tap: give module names such as 'model.12,model.15=model.18'")
+            raise ArgumentError(f"{entry!r} is not a tap: give module names such as 'model.12,model.15=model.18'")
         taps += [entry] if isinstance(entry, Tap) else parse_taps(entry)
     return taps
 
 
 def default_taps(student: nn.Module, teacher: nn.Module, places: Sequence[Place] = ("middle",)) -> list[Tap]:
-    """Return taps at the same places of two networks, at the same resolution where both have one in common.
+    """Return taps at the same places of two networks, at a common resolution where there is one.
 
-    An architecture says where they are in its method ``places``.
+    The method ``places`` of an architecture defines them.
 
     Raises:
-        ArgumentError: a network is of no registered architecture; the message lists names that could be tapped.
+        ArgumentError: If a network is of no registered architecture; the message lists modules to tap.
     """
     points, teacher_points = tap_points(student, "student"), tap_points(teacher, "teacher")
     return [_pair(points[place], teacher_points[place]) for place in places]
 
 
 def _pair(student: Sequence[TapPoint], teacher: Sequence[TapPoint]) -> Tap:
-    """Return the first two points of the same stride, or the first of both."""
+    """Return the first two points of equal stride, or the first of both networks."""
     pairs = ((small, large) for small in student for large in teacher if small.stride == large.stride)
     small, large = next(pairs, (student[0], teacher[0]))
     return Tap(small.module, large.module)
@@ -207,7 +209,7 @@ def tap_points(network: nn.Module, role: str = "network") -> Places:
     """Return where features of a generator are read by default, the best point of each place first.
 
     Raises:
-        ArgumentError: it is of no registered architecture; ``role`` says which network that is.
+        ArgumentError: If the network is of no registered architecture; the message names its ``role``.
     """
     network = unwrap(network)
     for architecture in architectures():
@@ -216,8 +218,8 @@ def tap_points(network: nn.Module, role: str = "network") -> Places:
     names = [name for name, _ in network.named_modules()]
     some = ", ".join(name for name in names if name and "." not in name.replace("model.", "", 1))
     raise ArgumentError(
-        f"cannot tell encoder and decoder of the {role} apart ({type(network).__name__}): name modules to "
-        f"read, for instance {some or ', '.join(names[1:6])}",
+        f"cannot find encoder and decoder of the {role} ({type(network).__name__}): name modules to tap, such as "
+        f"{some or ', '.join(names[1:6])}",
         argument="taps",
     )
 
@@ -225,12 +227,11 @@ def tap_points(network: nn.Module, role: str = "network") -> Places:
 def resolve_taps(taps: Sequence[Tap], student: nn.Module, teacher: nn.Module) -> list[Tap]:
     """Return taps with their patterns replaced by the modules they match.
 
-    ``*``, ``?`` and ``[...]`` match within one part of a dotted name. The modules that a pattern matches in the
-    student are paired with those it matches in the teacher in order; where the teacher has more or fewer, by depth:
-    the *i*-th of *n* with that at the same fraction of the way.
+    ``*``, ``?`` and ``[...]`` match within one part of a dotted name. The matches in student and teacher are paired
+    in order; if their numbers differ, by relative depth: the *i*-th of *n* with the one at the same fraction.
 
     Raises:
-        ArgumentError: nothing has the name, or matches the pattern.
+        ArgumentError: If a name is unknown or a pattern matches nothing.
     """
     resolved = []
     for tap in taps:
@@ -242,7 +243,7 @@ def resolve_taps(taps: Sequence[Tap], student: nn.Module, teacher: nn.Module) ->
                 f"name one of {', '.join(large[:4])}{', ...' if len(large) > 4 else ''}"
             )
         for i, name in enumerate(names, 1):
-            # Rounded up, so that the last is paired with the last.
+            # Rounded up, to pair the last with the last.
             resolved.append(Tap(name, large[-(-i * len(large) // len(names)) - 1]))
     return resolved
 

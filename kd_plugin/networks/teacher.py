@@ -1,4 +1,4 @@
-"""Turn a checkpoint into a frozen teacher network."""
+"""Load a frozen teacher from a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ def load_teacher(
     """Load a teacher generator from a checkpoint; its architecture is read from the file.
 
     The network is frozen: no parameter requires grad, and its running statistics never change. Loading draws no
-    random numbers, so a run with a teacher initialises its student as the same run without one does.
+    random numbers, so runs with and without a teacher initialise the student identically.
 
     Args:
-        path: a ``.pth`` file as the hosts write it.
-        mode: ``"eval"``, or ``"train"`` to use the statistics of the batch and active dropout, as hosts do
-            that test without ``--eval``.
-        device: where the network goes.
-        dropout: whether a U-Net has dropout layers, which its file does not show; matters in ``"train"`` mode
-            alone.
+        path: a ``.pth`` file as written by the hosts.
+        mode: ``"eval"``, or ``"train"`` for batch statistics and active dropout, as in hosts that test without
+            ``--eval``.
+        device: the device of the network.
+        dropout: whether a U-Net has dropout layers, which its file does not show; only relevant in ``"train"`` mode.
 
     Returns:
         The generator, (B, C, H, W) images in [-1, 1] in and out, in float32; its attribute ``spec`` is the
         :class:`~kd_plugin.GeneratorSpec`.
 
     Raises:
-        CheckpointError: the file is not a generator of the family.
-        ArgumentError: unknown mode.
+        CheckpointError: If the file is not a generator of the family.
+        ArgumentError: If the mode is unknown.
     """
     if mode not in get_args(TeacherMode):
         raise ArgumentError(unknown_name("teacher mode", str(mode), get_args(TeacherMode)))
@@ -57,15 +56,15 @@ def load_teacher(
 
 
 def _assemble(spec: GeneratorSpec, state: dict[str, torch.Tensor]) -> Generator:
-    with torch.device("meta"):  # allocates nothing and, above all, draws no random numbers
+    with torch.device("meta"):  # draws no random numbers
         network = build_generator(spec)
     fill_network(network, state)
     return network
 
 
 def freeze(network: nn.Module, mode: TeacherMode) -> None:
-    """Make a network a teacher: no gradients, and running statistics that never change."""
+    """Freeze a network: no gradients, and constant running statistics."""
     network.requires_grad_(False).train(mode == "train")
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.0  # in train mode, the running statistics would follow the student's data
+            module.momentum = 0.0  # train mode would update the running statistics

@@ -1,4 +1,4 @@
-"""The U-Net generators of the family, ``unet_SIDE``: halvings and doublings with a skip connection at every level."""
+"""The U-Net generators of the family, ``unet_SIDE``: down- and upsampling, with a skip connection at every level."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .layers import NormLayer, norm_layer, read_norm, read_shape
 
 __all__ = ["Unet"]
 
-_LEAST = 5  # halvings that the family's construction takes
-_FEWER = 2  # how many halvings less the listed students have at most
+_LEAST = 5  # minimum depth of the family
+_FEWER = 2  # the listed students are at most this much shallower
 _SECOND = "model.model.1.model"  # the second level from the outside; .2 is its norm down, .6 its norm up
 
 
 class UnetBlock(nn.Module):
-    """One level of a U-Net: halve, the levels below, double; joined with the input unless outermost."""
+    """One level of a U-Net: downsample, inner levels, upsample; concatenated with the input unless outermost."""
 
     def __init__(
         self,
@@ -70,11 +70,11 @@ class UnetBlock(nn.Module):
 
 @register_architecture
 class Unet(Architecture):
-    """Its depth is the number of halvings; a file does not show dropout, which shifts no index here."""
+    """Its depth is the number of downsampling steps; a file does not show dropout, which shifts no index here."""
 
     name = "unet"
     title = "U-Net"
-    names = f"unet_SIDE with a power of two from {2**_LEAST} on"
+    names = f"unet_SIDE with a power of two of at least {2**_LEAST}"
     example = "unet_128"
     stage_names = "each halving"
 
@@ -97,7 +97,7 @@ class Unet(Architecture):
         norm, bias, widths = norm_layer(spec.norm), spec.bias, spec.stages
         block: UnetBlock | None = None
         for level in range(spec.depth - 1, 0, -1):
-            # Of the family's levels those that keep 8*ngf channels, the innermost aside, have dropout.
+            # The family has dropout in levels that keep 8*ngf channels, except the innermost.
             dropout = bool(spec.dropout) and 4 <= level < spec.depth - 1
             block = UnetBlock(widths[level - 1], widths[level], block, norm, bias, dropout)
         return Generator(spec, UnetBlock(spec.output_nc, widths[0], block, norm, bias, input_nc=spec.input_nc))
@@ -113,13 +113,13 @@ class Unet(Architecture):
             block = f"{block}.3.model"
         if len(widths) < _LEAST:
             raise CheckpointError(
-                f"a U-Net generator of the family halves {_LEAST} times or more, this one {len(widths)} times"
+                f"a U-Net generator of the family has {_LEAST} or more downsampling steps, this one {len(widths)}"
             )
         norm, bias = read_norm(state, f"{_SECOND}.2", f"{_SECOND}.1"), "model.model.0.bias" in state
         return GeneratorSpec(self.name, input_nc, output_nc, ngf, len(widths), norm, None, bias, tuple(widths))
 
     def places(self, network: nn.Module) -> Places | None:
-        """Return the second halving, the third, where pixels are still many, and the last but one doubling."""
+        """Return the second and third downsampling steps, and the upsampling to half of the resolution."""
         second, third = TapPoint(f"{_SECOND}.2", 4), TapPoint(f"{_SECOND}.3.model.2", 8)
         if third.module not in dict(network.named_modules()):
             return None
@@ -133,7 +133,7 @@ class Unet(Architecture):
             first = 0 if outermost else 1  # the inner levels begin with an activation
             normed = "" if outermost or innermost else f"{block}.2"
             below = f"{block}.{first + (1 if outermost else 2)}.model"
-            # After the level below comes an activation, then the transposed convolution.
+            # The inner level is followed by an activation, then the transposed convolution.
             at = 3 if outermost or innermost else 5
             reads = INPUT if outermost else f"down{level - 1}"
             down.append(Layer(f"down{level}", f"{block}.{first}", normed, (reads,), f"down{level}"))

@@ -11,7 +11,7 @@ from torch import nn
 from ...errors import ArgumentError, OptionError
 from ...metrics.cost import count_parameters
 from ...networks.checkpoint import read_state_dict
-from ...networks.discriminator import discriminator_beside
+from ...networks.discriminator import find_discriminator
 from ...networks.taps import unwrap
 from ...processes import say
 from ...students import inherit_weights
@@ -70,7 +70,7 @@ def _start_discriminator(model: Any, pair: Pair, teacher: Path) -> None:
     discriminator = getattr(model, name, None)
     if not isinstance(discriminator, nn.Module):
         raise OptionError(f"--discriminator_init teacher: this model has no {name}")
-    file = discriminator_beside(teacher)
+    file = find_discriminator(teacher)
     if file is None or not file.is_file():
         raise OptionError(
             f"--discriminator_init teacher: there is no {file.name if file else '*_net_D*.pth'} next to "

@@ -122,7 +122,7 @@ class DistillConfig:
         """
         for name in self.names:
             served = [net for net in nets if name in self.names_for(net)]
-            for flag in get_term(name).beside(Path("latest_net_G.pth")):
+            for flag in get_term(name).implied_options(Path("latest_net_G.pth")):
                 if len(served) > 1 and self._value(flag):
                     raise OptionError(
                         f"--{flag} is one file for {' and '.join(served)}: remove it to use the files next to the "
@@ -142,7 +142,7 @@ class DistillConfig:
         """Return the terms of a generator, with the settings that its teacher's file implies unless given."""
         terms = {}
         for name in self.names_for(net):
-            implied = get_term(name).beside(teacher)
+            implied = get_term(name).implied_options(teacher)
             missing = {flag: value for flag, value in implied.items() if not self._value(flag)}
             terms[name] = self._build([name], missing)[name] if missing else self.terms[name]
         return terms
