@@ -6,7 +6,7 @@ import os
 
 import torch
 
-__all__ = ["is_main_process", "process_count", "process_rank", "say", "several_processes"]
+__all__ = ["is_distributed", "is_main_process", "process_count", "process_rank", "say"]
 
 
 def process_rank() -> int:
@@ -26,7 +26,7 @@ def is_main_process() -> bool:
     return process_rank() == 0
 
 
-def several_processes() -> bool:
+def is_distributed() -> bool:
     """Return whether the training runs on several processes."""
     return process_count() > 1
 

@@ -244,7 +244,7 @@ class TestLateSetup:
         again = self.train(models, going_on, range(epoch, 3))
         said = capsys.readouterr().out
         where = "after epoch 1" if stop == (1, 4) else f"after {stop[1]} steps of epoch {stop[0]}: its first"
-        assert f"continuing {where}" in said and "unbroken" not in said
+        assert f"continuing {where}" in said and "uninterrupted" not in said
         states = [RunState.read(teachers.parent / name) for name in ("whole", "halves")]
         for one, other in zip(*(flat(vars(state)) for state in states), strict=True):
             assert torch.equal(one, other)

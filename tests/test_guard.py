@@ -60,7 +60,7 @@ class TestSteps:
             said = capsys.readouterr().out
             suffix = "" if name == "pix2pix" else "_B"
             assert f"epoch 1, iteration {1 + count}: pixel{suffix} is nan and wavelet{suffix} is nan" in said
-            assert f"step skipped ({count} of at most 10 one after the other)" in said
+            assert f"step skipped ({count} of at most 10 consecutive steps)" in said
         assert all(torch.equal(a, b) for a, b in zip(flat(before), flat(state(model)), strict=True))
         mend(model)
         train_step(model)
@@ -69,7 +69,7 @@ class TestSteps:
         assert all(tensor.isfinite().all() for tensor in after)
         spoil(model)
         train_step(model)
-        assert "(1 of at most 10" in capsys.readouterr().out  # those one after the other are counted
+        assert "(1 of at most 10" in capsys.readouterr().out  # consecutive ones are counted
 
     def test_too_many_end_the_run(self, models: ModuleType, teachers: Path, name: str) -> None:
         model = build(models, options(teachers, name, max_bad_steps=1))
@@ -235,12 +235,9 @@ def test_silent_terms_are_told_once(
     model = build(models, opt)
     wavelet = model._run.pairs[0].distiller.terms["wavelet"].term
     wavelet.forward = lambda student, teacher: (student * 0).sum() + 3
-    for _ in range(2 * guards._LOOKS + 6):
+    for _ in range(2 * guards._CHECKS + 6):
         train_step(model)
-    said = [line for line in capsys.readouterr().out.splitlines() if "teaches nothing" in line]
+    said = [line for line in capsys.readouterr().out.splitlines() if "and no effect" in line]
     assert len(said) == 1
-    assert (
-        "note: wavelet has had no gradient for 8 steps and teaches nothing; its value with its weight is 300"
-        in said[0]
-    )
+    assert "note: wavelet has had no gradient for 8 steps and no effect; its weighted value is 300" in said[0]
     assert "(epoch 1, iteration 8)" in said[0]

@@ -72,17 +72,17 @@ class TestAdapters:
         assert student.keys() == model.netG_A.state_dict().keys()
         capsys.readouterr()
         again = make(models, teachers, "cycle_gan", **changes, continue_train=True)
-        assert "start afresh" not in capsys.readouterr().out
+        assert "initial weights" not in capsys.readouterr().out
         for one, other in zip(model._run.pairs, again._run.pairs, strict=True):
             pairs = zip(one.distiller.adapters.parameters(), other.distiller.adapters.parameters(), strict=True)
             assert all(torch.equal(a.float(), b.float()) for a, b in pairs)
-        with pytest.raises(KDError, match="are of other layers than this run reads"):
+        with pytest.raises(KDError, match="are for other layers than those of this run"):
             make(
                 models, teachers, "cycle_gan", **changes, continue_train=True, distill_taps="model.1,model.4,model.7"
             )
         (folder / "latest_distill_adapters.pth").unlink()
         make(models, teachers, "cycle_gan", **changes, continue_train=True)
-        assert "has no adapters of gram for G_B; they start afresh" in capsys.readouterr().out
+        assert "has no adapters of gram for G_B; they keep their initial weights" in capsys.readouterr().out
 
     def test_none_no_file(self, models: ModuleType, teachers: Path) -> None:
         model = make(models, teachers, distill="pixel")

@@ -232,7 +232,7 @@ class TestResuming:
             (small / name).write_bytes(before[name])
         (small / ".latest_being_saved").write_text(json.dumps({"from": ".saving_x", "files": digests}))
         said = runs.train("--model pix2pix --n_epochs 3 --continue_train")
-        assert "the last save was cut short" in said and "continuing after epoch 2" in said
+        assert "completed the last save" in said and "continuing after epoch 2" in said
         for name in ("latest_net_G.pth", "latest_net_D.pth"):
             ours, theirs = (torch.load(runs.output / run / name, weights_only=True) for run in ("small", "whole"))
             assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())

@@ -185,11 +185,11 @@ class TestSaves:
         for _ in range(2):
             again.set_input({**host_batch(), "A_paths": ["b"]})
             again.optimize_parameters()
-        assert "note: the data set gives other pictures than before the save" in capsys.readouterr().out
+        assert "note: the dataset returns other images than before the save" in capsys.readouterr().out
         fewer = build(models, options(teachers, continue_train=True), seed=1)
         train_step(fewer)
         fewer.update_learning_rate()
-        assert "note: the data set has fewer batches than before the save" in capsys.readouterr().out
+        assert "note: the dataset has fewer batches than before the save" in capsys.readouterr().out
         before = weights(fewer)
         train_step(fewer)
         assert not equal(weights(fewer), before)
@@ -207,7 +207,7 @@ class TestSaves:
         model.forward()
         model.save_networks("latest")
         again = build(models, options(teachers, continue_train=True), seed=1)
-        assert "continuing after 1 steps of epoch 1, which is begun again" in capsys.readouterr().out
+        assert "continuing after 1 steps of epoch 1, which starts again" in capsys.readouterr().out
         before = weights(again)
         train_step(again)
         assert not equal(weights(again), before)
@@ -263,7 +263,7 @@ class TestSaves:
         again = build(models, options(teachers, continue_train=True), seed=1)
         said = capsys.readouterr().out
         assert equal(weights(again), second if moves else first) and not equal(first, second)
-        assert ("the last save was cut short while its files were moved" in said) == (0 < moves < 5)
+        assert ("completed the last save, which was interrupted" in said) == (0 < moves < 5)
         steps = 2 if moves and not first_save else 1
         assert f"continuing after {steps} steps of epoch 1" in said
         assert not list(folder.glob(".*"))  # nothing is left lying about
@@ -297,7 +297,7 @@ class TestSaves:
         host = set_up(models.find_model_using_name("pix2pix"), options(teachers, ngf=3, distill=""), seed=7)
         host.save_networks("latest")
         again = build(models, options(teachers, student_netG=None, continue_train=True), seed=1)
-        assert "cut short" not in capsys.readouterr().out
+        assert "completed the last save" not in capsys.readouterr().out
         assert equal(weights(again), weights(host))
 
     def test_another_epoch_leaves_a_cut_save_for_later(
@@ -307,7 +307,7 @@ class TestSaves:
         model.save_networks(1)
         self.cut_short(model, folder)
         build(models, options(teachers, continue_train=True, epoch="1"), seed=1)
-        assert "the last save was cut short" in capsys.readouterr().out
+        assert "completed the last save, which was interrupted" in capsys.readouterr().out
         again = build(models, options(teachers, continue_train=True, epoch_count=1), seed=1)
         assert equal(weights(again), weights(model))
 
@@ -355,7 +355,7 @@ class TestSaves:
             try:
                 model.save_networks("latest")
             except KDError as error:
-                told = "cannot save latest in" in str(error) and "saved there before is whole" in str(error)
+                told = "cannot save latest in" in str(error) and "the previous save is intact" in str(error)
                 status = 0 if told and "\n" not in str(error) else 2
             finally:
                 os._exit(status)
@@ -387,7 +387,7 @@ class TestContinuing:
         capsys: pytest.CaptureFixture[str],  # type: ignore[no-untyped-def]
     ) -> None:
         again = build(models, options(teachers, continue_train=True, epoch_count=7, lr=0.1), seed=1)
-        assert "continuing at epoch 7 as asked, with the optimizers of epoch 2" in capsys.readouterr().out
+        assert "continuing at epoch 7, as set, with the optimizers of epoch 2" in capsys.readouterr().out
         fresh = build(models, options(teachers, epoch_count=7, lr=0.1, name="other"))
         rates = [[o.param_groups[0]["lr"] for o in model.optimizers] for model in (again, fresh)]
         assert rates[0] == rates[1]
@@ -455,9 +455,7 @@ class TestContinuing:
         model, _ = saved(models, teachers, distill="pixel")
         model.save_networks(1)
         more = build(models, options(teachers, distill="pixel,feature", continue_train=True, epoch_count=2), seed=1)
-        assert (
-            "the learnt layers of the terms have changed, so the optimizers start afresh" in capsys.readouterr().out
-        )
+        assert "the adapters of the terms have changed, so the optimizers are reset" in capsys.readouterr().out
         assert equal(weights(more), weights(model)) and not more.optimizer_G.state_dict()["state"]
         train_step(more)
 
@@ -477,7 +475,7 @@ class TestContinuing:
         changed = {key: tensor + 1 for key, tensor in torch.load(file, weights_only=True).items()}
         torch.save(changed, file)
         again = build(models, options(teachers, continue_train=True, epoch_count=3), seed=1)
-        assert "the saved state is of other weights than latest_net_*.pth" in capsys.readouterr().out
+        assert "the saved state has other weights than latest_net_*.pth" in capsys.readouterr().out
         assert all(torch.equal(t, changed[key]) for key, t in again.netG.state_dict().items())
         assert again.opt.epoch_count == 1 and not again.optimizer_G.state_dict()["state"]
 
@@ -504,7 +502,7 @@ class TestContinuing:
     ) -> None:
         short = {"n_epochs": 1, "n_epochs_decay": 1, "continue_train": True, "epoch_count": 3}
         build(models, options(teachers, **short), seed=1)
-        assert "note: all 2 epochs are trained: a larger n_epochs trains on" in capsys.readouterr().out
+        assert "note: all 2 epochs are trained: increase n_epochs to continue" in capsys.readouterr().out
 
     @pytest.mark.parametrize("content", [b"", b"PK damaged", b"\x80\x02}q\x00."])
     def test_a_damaged_state_is_refused(self, models: ModuleType, teachers: Path, stopped, content: bytes) -> None:  # type: ignore[no-untyped-def]
@@ -589,7 +587,7 @@ distributed.destroy_process_group()
     )
     said = [succeed(process).stdout for process in run_twice([str(script)], teachers.parent)]
     assert all(text.count("goes on") == 1 for text in said)
-    note = "note: image pools and random numbers of process 1 were not saved: they start afresh"
+    note = "note: image pools and random numbers of process 1 were not saved: they are reset"
     assert [text.count(note) for text in said] == [1, 0]
 
 

@@ -1,1 +1,1 @@
-"""Numbers: what a network costs, how good its images are."""
+"""The cost of a network and the quality of its images."""

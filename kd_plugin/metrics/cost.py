@@ -1,4 +1,4 @@
-"""What a generator costs to ship."""
+"""The inference cost of a generator."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Cost", "count_parameters", "generator_cost"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Size of a generator, and work for one image.
+    """Size of a generator, and cost of one image.
 
     Attributes:
-        params: number of trainable values.
-        macs: multiply-accumulates of convolutions and matrix products. Norms, activations and additions,
-            below one per cent in these networks, are not counted, as in the papers.
-        file_size: bytes of the checkpoint file.
-        latency: seconds, or None where it was not measured.
+        params: number of parameters.
+        macs: multiply-accumulates of convolutions and matrix products. Norms, activations and additions, below
+            one percent in these networks, are not counted, as in the papers.
+        file_size: size of the checkpoint file in bytes.
+        latency: seconds, or None if not measured.
     """
 
     params: float
@@ -34,15 +34,15 @@ class Cost:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return how many values the parameters of a network hold."""
+    """Return the number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 @lru_cache(maxsize=1024)
 def generator_cost(spec: GeneratorSpec, size: int) -> Cost:
-    """Return what a generator costs for an image of size x size pixels, its latency aside.
+    """Return the cost of a generator for an image of size x size pixels, without its latency.
 
-    Computes nothing: the tensors are meta tensors.
+    Nothing is computed: the tensors are meta tensors.
     """
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), torch.no_grad():
@@ -54,11 +54,11 @@ def generator_cost(spec: GeneratorSpec, size: int) -> Cost:
 
 
 def _file_size(network: nn.Module) -> int:
-    """Return the size of the file that ``torch.save`` makes of the state dict, in bytes, to 128 bytes a tensor.
+    """Return the size of the file that ``torch.save`` writes for the state dict, within 128 bytes per tensor.
 
-    Found without the tensors: a file of as many small ones, and how much larger they are.
+    Computed without the tensors: the size of a file with one value per tensor, plus the missing values.
     """
     state, file = network.state_dict(), io.BytesIO()
     torch.save({key: torch.zeros(1, dtype=tensor.dtype) for key, tensor in state.items()}, file)
-    left_out: int = sum((tensor.numel() - 1) * tensor.element_size() for tensor in state.values())
-    return file.tell() + left_out
+    missing: int = sum((tensor.numel() - 1) * tensor.element_size() for tensor in state.values())
+    return file.tell() + missing

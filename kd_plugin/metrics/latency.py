@@ -1,4 +1,4 @@
-"""How long networks take for one image on this machine."""
+"""The latency of networks on this machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def measure_latencies(
 ) -> list[float]:
     """Return the median time of a forward pass of each network, in seconds.
 
-    The networks take turns, so that a disturbance, or a clock that changes, affects all of them equally.
+    The networks take turns, so that other load, or a changing clock rate, affects all of them equally.
 
     Args:
-        networks: in the mode they are to be timed in.
-        images: (B, C, H, W), what each network is given.
-        rounds: how often each is timed, after one pass to warm up.
-        progress: called with the part done, 0 to 1.
+        networks: networks in the mode to measure.
+        images: (B, C, H, W), the input of each network.
+        rounds: number of timed passes of each network, after one for warm-up.
+        progress: called with the completed fraction, 0 to 1.
     """
     times: list[list[float]] = [[] for _ in networks]
     with torch.no_grad():
@@ -49,9 +49,9 @@ def generator_latencies(
     rounds: int = 5,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[float]:
-    """Return the time of each generator for one image of size x size pixels, in seconds; as when it is shipped.
+    """Return the time of each generator in eval mode for one image of size x size pixels, in seconds.
 
-    The weights are PyTorch's initial ones; what they are makes no difference to the time.
+    The weights are PyTorch's initial ones, which do not affect the time.
     """
     with torch.random.fork_rng(devices=[]):
         networks = [build_generator(spec).eval().to(device) for spec in specs]

@@ -1,4 +1,4 @@
-"""Limits on what a student costs, as text: read and printed without PyTorch, which takes seconds to import."""
+"""Limits on the cost of a student: parsed and formatted without PyTorch, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _ALIASES = {"size": "file_size"}
 
 @dataclass(frozen=True)
 class Limit:
-    """An upper limit: an amount, or how many times less than the teacher's."""
+    """An upper limit: an amount, or a factor below the teacher's."""
 
     amount: float
     relative: bool
     text: str
 
     def absolute(self, teacher: float) -> float:
-        """Return the amount allowed beside a teacher that takes so much."""
+        """Return the allowed amount, given that of the teacher."""
         return teacher / self.amount if self.relative else self.amount
 
 
@@ -40,7 +40,7 @@ Budget = Mapping[str, Limit]
 
 
 def parse_limit(measure: str, text: str, name: str = "") -> Limit:
-    """Read one limit of a budget.
+    """Parse one limit of a budget.
 
     >>> parse_limit("params", "1.6M").amount, parse_limit("latency", "50ms").amount
     (1600000.0, 0.05)
@@ -49,11 +49,11 @@ def parse_limit(measure: str, text: str, name: str = "") -> Limit:
 
     Args:
         measure: one of :data:`MEASURES`.
-        text: a number above 0 with a unit, or with ``x`` for so many times less than the teacher.
-        name: what to call the measure in an error, if not so.
+        text: a positive number with a unit, or with ``x`` for a factor below the teacher.
+        name: name of the measure in an error message; the measure by default.
 
     Raises:
-        ArgumentError: not an amount of that kind; a number without a unit is answered with what it may mean.
+        ArgumentError: If it is not an amount of the measure; for a number without a unit, the message suggests units.
     """
     if measure not in MEASURES:
         raise ArgumentError(unknown_name("measure of a budget", measure, MEASURES))
@@ -69,17 +69,17 @@ def parse_limit(measure: str, text: str, name: str = "") -> Limit:
 
 
 def _with_unit(measure: str, number: str) -> str:
-    """Return what a number without a unit may mean."""
+    """Return suggestions for a number without a unit."""
     if measure != "latency" and float(number) >= 1000:
         return amount(measure, float(number)).replace(" ", "")
-    return f"{number}x (so many times less than the teacher) or {number}{_USUAL[measure]}"
+    return f"{number}x ({number} times less than the teacher) or {number}{_USUAL[measure]}"
 
 
 def parse_budget(text: str) -> dict[str, Limit]:
-    """Read a budget: limits as ``macs=8G,params=1.6M``; ``7x`` alone is ``macs=7x``.
+    """Parse a budget: limits such as ``macs=8G,params=1.6M``; ``7x`` is short for ``macs=7x``.
 
     Raises:
-        ArgumentError: an entry is no limit, or a measure comes twice.
+        ArgumentError: If an entry is not a limit, or a measure occurs twice.
     """
     budget: dict[str, Limit] = {}
     for entry in text.split(","):
@@ -87,7 +87,7 @@ def parse_budget(text: str) -> dict[str, Limit]:
         if not equals and re.fullmatch(r"[\d.]+x?", amount.lower()):
             measure = "macs"
         elif not equals:
-            raise ArgumentError(f"'{entry}' is no limit: give e.g. 7x (MACs), or macs=8G,params=1.6M")
+            raise ArgumentError(f"'{entry}' is not a limit: give e.g. 7x (MACs), or macs=8G,params=1.6M")
         measure = _ALIASES.get(measure, measure)
         if measure in budget:
             raise ArgumentError(f"{measure} is limited twice in '{text}'")
@@ -96,7 +96,7 @@ def parse_budget(text: str) -> dict[str, Limit]:
 
 
 def amount(measure: str, value: float, round_up: bool = False) -> str:
-    """Return an amount of a measure for people, rounded to the nearest or, as a limit that allows the value, up.
+    """Return a formatted amount of a measure, rounded to the nearest or, as a limit that allows the value, up.
 
     >>> amount("params", 1605699), amount("macs", 7.26e9), amount("file_size", 6.44e6), amount("latency", 0.0421)
     ('1.606 M', '7.26 G', '6.44 MB', '42.1 ms')
@@ -109,7 +109,7 @@ def amount(measure: str, value: float, round_up: bool = False) -> str:
         unit, name, digits = 1e6, "MB", 2
     else:
         unit, digits = (1e6, 3) if measure == "params" else (1e9, 2)
-        while value < unit / 100 and unit > 1e3:  # small ones in the next smaller unit
+        while value < unit / 100 and unit > 1e3:  # small amounts in a smaller unit
             unit /= 1e3
         name = {1e9: "G", 1e6: "M", 1e3: "K"}[unit]
     number = value / unit

@@ -1,13 +1,13 @@
-r"""How close generated images are to the real ones: L1, PSNR, SSIM and the error of each wavelet band.
+r"""The difference of generated and real images: L1, PSNR, SSIM and the error of each wavelet band.
 
-All functions take two batches (B, C, H, W) of one shape, floating point, in [0, 1], and are means over the
+All functions take two batches (B, C, H, W) of the same shape, floating point, in [0, 1], and return means over the
 batch. The error of a band is that of the frequency study in "Wavelet Knowledge Distillation" (Zhang et al.,
 CVPR 2022): with :math:`\Psi_b` band *b* of a one-level wavelet transform, *G* generated and *R* real images,
 
 .. math:: e_b = \frac{\sum |\Psi_b(G) - \Psi_b(R)|}{\sum |\Psi_b(R)|}
 
-both sums over all images, channels and pixels: 0 is perfect, 1 is what an empty band gets. The paper does not
-say what it divides by; this is our reading.
+with both sums over all images, channels and pixels: 0 is perfect, an empty band has the error 1. The paper does not
+specify the denominator; this is our interpretation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..losses.wavelet_transform import wavelet_decompose
 
 __all__ = ["BandErrors", "Quality", "band_errors", "l1_error", "measure_quality", "psnr", "ssim"]
 
-_SSIM_WINDOW = 11  # side of the Gaussian window of sigma 1.5, cut at 3.5 sigma
+_SSIM_WINDOW = 11  # side of the Gaussian window of sigma 1.5, truncated at 3.5 sigma
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class BandErrors:
 
 @dataclass(frozen=True)
 class Quality:
-    """How close a set of generated images is to the real ones.
+    """The quality of a set of generated images, compared with the real ones.
 
     Attributes:
-        images: how many were compared.
+        images: number of images.
         l1: mean absolute difference on the [0, 1] scale; lower is better.
-        psnr: peak signal-to-noise ratio in dB, mean over images; higher is better, infinite if all is equal.
-        ssim: structural similarity, mean over images; higher is better, 1 if all is equal.
+        psnr: peak signal-to-noise ratio in dB, mean over images; higher is better, infinite for equal images.
+        ssim: structural similarity, mean over images; higher is better, 1 for equal images.
         bands: error of each wavelet band; lower is better.
     """
 
@@ -65,7 +65,7 @@ class Quality:
     bands: BandErrors
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers for JSON, which has no infinity: None stands for it (PSNR of equal images)."""
+        """Return the numbers for JSON, with None for infinity (PSNR of equal images), which JSON does not have."""
         numbers = asdict(self)
         for group in (numbers, numbers["bands"]):
             group.update({k: None for k, v in group.items() if isinstance(v, float) and math.isinf(v)})
@@ -76,8 +76,8 @@ def measure_quality(generated: torch.Tensor, real: torch.Tensor, wavelet: str = 
     """Compute every measure of this file.
 
     Raises:
-        ArgumentError: shapes differ, values are outside [0, 1], or images are too small for SSIM.
-        KDError: scikit-image is not installed.
+        ArgumentError: If shapes differ, values are outside [0, 1], or images are too small for SSIM.
+        KDError: If scikit-image is not installed.
     """
     return Quality(
         images=len(generated),
@@ -89,24 +89,24 @@ def measure_quality(generated: torch.Tensor, real: torch.Tensor, wavelet: str = 
 
 
 def l1_error(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """Mean absolute difference of two batches (B, C, H, W) in [0, 1]."""
+    """Return the mean absolute difference of two batches (B, C, H, W) in [0, 1]."""
     generated, real = _checked(generated, real)
     return float((generated - real).abs().mean())
 
 
 def psnr(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, -10 log10 of an image's mean squared error, mean over the batch."""
+    """Return the mean over the batch of the PSNR in dB, -10 log10 of an image's mean squared error."""
     generated, real = _checked(generated, real)
     errors = (generated - real).square().mean(dim=(1, 2, 3))  # (B,)
     return float((-10 * torch.log10(errors)).mean())
 
 
 def ssim(generated: torch.Tensor, real: torch.Tensor) -> float:
-    """Structural similarity (Wang et al., 2004: Gaussian window, sigma 1.5), mean over channels and batch.
+    """Return the structural similarity (Wang et al., 2004: Gaussian window, sigma 1.5), mean over channels and batch.
 
     Raises:
-        ArgumentError: shapes differ, values are outside [0, 1], or a side is shorter than 11 pixels.
-        KDError: scikit-image is not installed.
+        ArgumentError: If shapes differ, values are outside [0, 1], or a side is shorter than 11 pixels.
+        KDError: If scikit-image is not installed.
     """
     try:
         metrics: Any = importlib.import_module("skimage.metrics")
@@ -115,8 +115,7 @@ def ssim(generated: torch.Tensor, real: torch.Tensor) -> float:
     generated, real = _checked(generated, real)
     if min(real.shape[2:]) < _SSIM_WINDOW:
         raise ArgumentError(
-            f"SSIM compares windows of {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, got images of "
-            f"{real.shape[3]}x{real.shape[2]}"
+            f"SSIM needs images of at least {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, got {real.shape[3]}x{real.shape[2]}"
         )
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     values = [
@@ -127,10 +126,9 @@ def ssim(generated: torch.Tensor, real: torch.Tensor) -> float:
 
 
 def band_errors(generated: torch.Tensor, real: torch.Tensor, wavelet: str = "haar") -> BandErrors:
-    """Normalised L1 error of the four bands of a one-level transform (equation in the module's docstring).
+    """Return the normalised L1 error of the four bands of a one-level transform (equation in the module's docstring).
 
-    A band that is empty in all real images has the error 0 if it is empty in the generated ones as well, else
-    infinity.
+    A band that is empty in all real images has the error 0 if it is also empty in the generated ones, else infinity.
     """
     generated, real = _checked(generated, real)
     errors = []

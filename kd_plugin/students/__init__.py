@@ -1,4 +1,4 @@
-"""Student generators: what they are built from, where their weights come from, what they cost."""
+"""Student generators: building them, inheriting weights, budgets, plans and records."""
 
 from ..metrics.limits import parse_budget
 from ..networks.architecture import (

@@ -13,18 +13,18 @@ from ..networks.generator import GeneratorSpec, get_architecture
 
 __all__ = ["exceeded", "most_width", "narrowest", "nothing_fits", "student_within", "widest"]
 
-_LEAST_WIDTH = 4  # of a student that is searched for: narrower ones are no generators any more
+_LEAST_WIDTH = 4  # minimum width in the search: narrower generators are not useful
 _ROUND_DOWN = Context(prec=3, rounding=ROUND_FLOOR)  # so that a budget of the ratio printed allows it
 
 
 def most_width(teacher: GeneratorSpec) -> int:
-    """Return the ``ngf`` at which a generator of the usual widths is as wide as a teacher at its widest stage."""
+    """Return the ``ngf`` at which the default widths are at least the teacher's at every stage."""
     unit = get_architecture(teacher.architecture).stages(1, teacher.depth)
     return max(-(-width // each) for width, each in zip(teacher.stages, unit, strict=True))
 
 
 def narrowest(like: GeneratorSpec, limit: int) -> GeneratorSpec:
-    """Return the narrowest generator that is searched for, at most ``limit`` wide and else like the one given."""
+    """Return ``like`` with the minimum width of the search, at most ``limit``."""
     return replace(like, ngf=min(_LEAST_WIDTH, limit), widths=None)
 
 
@@ -39,15 +39,15 @@ def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> list[str]:
 
 
 def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool]) -> GeneratorSpec | None:
-    """Return the widest generator that fits, at most ``limit`` wide and else like the one given; None if none does.
+    """Return ``like`` with the largest width that fits, or None.
 
     Args:
-        like: architecture, depth, convolutions, norm and channels; its width is what is searched for.
-        limit: the most ``ngf``.
-        fits: whether a generator fits; true of all that are narrower than one it is true of.
+        like: architecture, depth, convolutions, norm and channels; its width is ignored.
+        limit: maximum ``ngf``.
+        fits: a predicate; if it holds for a generator, it holds for all narrower ones.
     """
     least = narrowest(like, limit).ngf
-    low, high = least - 1, limit  # fits at low (or low is below the least), not above high
+    low, high = least - 1, limit  # low fits (or is below the minimum), nothing above high does
     while low < high:
         middle = (low + high + 1) // 2
         if fits(replace(like, ngf=middle, widths=None)):
@@ -58,16 +58,16 @@ def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool
 
 
 def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, size: int) -> GeneratorSpec:
-    """Return the widest student within a budget, of the depth and convolutions of ``like``.
+    """Return the widest student within a budget, with the depth and convolutions of ``like``.
 
     Args:
-        budget: limits; the latency is not looked at.
-        like: what the student is to be, its width aside.
-        teacher: what amounts such as ``7x`` are less than, and the widest a student may be.
+        budget: limits; that of the latency is ignored.
+        like: description of the student; its width is ignored.
+        teacher: reference for amounts such as ``7x``, and the maximum width.
         size: side of a square image in pixels.
 
     Raises:
-        ArgumentError: not even the narrowest fits; the message says what that takes.
+        ArgumentError: If not even the narrowest fits; the message gives its cost.
     """
     large = generator_cost(teacher, size)
     most = most_width(teacher)
@@ -79,21 +79,21 @@ def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, 
 
 
 def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Cost], teacher: Cost) -> str:
-    """Return the message for a budget that none of the smallest students keeps within: what would fit."""
+    """Return the message for a budget that even the smallest students exceed, with their cost."""
     parts = []
     for measure, limit in budget.items():
         taken = {spec: value for spec, f in smallest.items() if (value := getattr(f, measure)) is not None}
-        other = getattr(teacher, measure)
-        if not taken or other is None:
+        reference = getattr(teacher, measure)
+        if not taken or reference is None:
             continue
         spec = min(taken, key=lambda spec: taken[spec])
-        least, allowed = taken[spec], limit.absolute(other)
+        least, allowed = taken[spec], limit.absolute(reference)
         if least <= allowed and len(budget) > 1:
             continue
         name = f"{spec.netG} of ngf {spec.ngf}{', separable,' if spec.conv == 'separable' else ''}"
         parts.append(
             f"{measure} {limit.text} allows {amount(measure, allowed)}, a {name} takes "
-            f"{amount(measure, least, round_up=True)} ({_ROUND_DOWN.create_decimal(other / least):f}x less than the "
-            f"teacher)"
+            f"{amount(measure, least, round_up=True)} ({_ROUND_DOWN.create_decimal(reference / least):f}x less than "
+            f"the teacher)"
         )
-    return f"no student is small enough: {'; '.join(parts)}; allow that much"
+    return f"no student is small enough: {'; '.join(parts)}; increase the budget"

@@ -1,6 +1,6 @@
-"""Build a student generator from what a host asks for, with builders that users register by name.
+"""Build a student generator from a request, with builders that users register by name.
 
-A registered name is one that ``--student_netG`` takes::
+A registered name is a value of ``--student_netG``::
 
     from kd_plugin import students
 
@@ -9,8 +9,8 @@ A registered name is one that ``--student_netG`` takes::
     def mobile(request: students.StudentRequest) -> nn.Module:
         return MobileGenerator(request.input_nc, request.output_nc, request.ngf)
 
-``--student_factory package.module:function`` takes a function without a name. An architecture that is read from its
-files, and that students inherit from, is registered with :func:`~kd_plugin.students.register_architecture`.
+``--student_factory package.module:function`` takes an unregistered function. Architectures that are read from files,
+and that students inherit from, are registered with :func:`~kd_plugin.students.register_architecture`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = ["StudentRequest", "build_student", "factory_of", "is_registered", "re
 
 @dataclass(frozen=True)
 class StudentRequest:
-    """What a generator is asked to be.
+    """The requested properties of a generator.
 
     Attributes:
-        input_nc, output_nc: channels of the images it takes and gives.
+        input_nc, output_nc: channels of the input and output images.
         ngf: channels of the first layer.
         netG: ``resnet_Nblocks``, ``unet_SIDE``, or the name of a registered builder.
-        norm: ``"batch"``, ``"instance"``, ``"none"``, or another name that the host has.
+        norm: ``"batch"``, ``"instance"``, ``"none"``, or another name of the host.
         dropout: whether it has dropout layers.
         widths: channels of each stage, or None for the family's, which follow from ``ngf``.
         conv: ``"standard"``, or ``"separable"`` for depthwise and pointwise ones in residual blocks.
@@ -56,7 +56,7 @@ class StudentRequest:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a host can build it, with no widths, convolutions or factory named."""
+        """Whether a host can build it: without widths, separable convolutions or a factory."""
         return self.widths is None and self.conv == "standard" and not self.factory
 
 
@@ -69,40 +69,40 @@ def register(name: str) -> Callable[[_B], _B]:
     """Register a builder, a function of a :class:`StudentRequest`, under a name for ``--student_netG``.
 
     Raises:
-        ArgumentError: the name is taken, or is one of the family's.
+        ArgumentError: If the name is taken, or is one of the family's.
     """
 
     def add(builder: _B) -> _B:
         if not callable(builder):
             raise ArgumentError(f"the builder '{name}' is a {type(builder).__name__}, expected a function")
         if name in _builders and place_of(_builders[name]) != place_of(builder):
-            raise ArgumentError(f"there is a builder '{name}' already: {_builders[name].__module__}")
+            raise ArgumentError(f"the builder '{name}' is already registered: {_builders[name].__module__}")
         try:
             parse_netG(name)
         except ArgumentError:
             _builders[name] = builder
             return builder
-        raise ArgumentError(f"'{name}' is a generator of the family: register yours under another name")
+        raise ArgumentError(f"'{name}' is a generator of the family: register the builder under another name")
 
     return add
 
 
 def is_registered(name: str) -> bool:
-    """Return whether there is a builder of this name."""
+    """Return whether a builder is registered under the name."""
     return name in _builders
 
 
 def factory_of(name: str) -> str:
-    """Return a registered builder as ``package.module:function``, or "" where it cannot be imported so."""
+    """Return a registered builder as ``package.module:function``, or "" if it cannot be imported by that name."""
     place = place_of(_builders[name]) if name in _builders else ""
     return place if is_function(place) and not place.startswith("__main__:") else ""
 
 
 def build_student(request: StudentRequest) -> nn.Module:
-    """Build a generator: the factory's, the registered builder's, or the family's; PyTorch's initialisation.
+    """Build a generator with the factory, the registered builder, or the family's architecture.
 
     Raises:
-        ArgumentError: there is none of the name, it does not take what is asked for, or the user's function fails.
+        ArgumentError: If the name is unknown, the request is not supported, or the user's function fails.
     """
     source = request.factory or _builders.get(request.netG)
     if not source:
@@ -110,23 +110,23 @@ def build_student(request: StudentRequest) -> nn.Module:
         if request.norm == "syncbatch":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return network
-    called = f"the student {request.factory or request.netG}"
+    name = f"the student {request.factory or request.netG}"
     if request.widths or request.conv != "standard":
-        asked = "stage widths" if request.widths else f"{request.conv} convolutions"
-        raise ArgumentError(f"{called} builds itself, and takes no {asked}: leave them out")
-    return build_network(called, source, request)
+        unsupported = "stage widths" if request.widths else f"{request.conv} convolutions"
+        raise ArgumentError(f"{name} has a custom builder, which takes no {unsupported}: remove them")
+    return build_network(name, source, request)
 
 
 def student_spec(request: StudentRequest) -> GeneratorSpec:
     """Return the description of a generator of the family.
 
     Raises:
-        ArgumentError: the family has none such.
+        ArgumentError: If the family has no such generator.
     """
     architecture, depth = _family(request.netG)
     norm = "batch" if request.norm == "syncbatch" else request.norm
     if norm not in get_args(Norm):
-        raise ArgumentError(f"norm '{norm}' is the host's own: take batch, instance or none")
+        raise ArgumentError(f"norm '{norm}' is only known to the host: use batch, instance or none")
     if request.ngf < 1:
         raise ArgumentError(f"ngf {request.ngf}: give a width of 1 or more, e.g. 24")
     return GeneratorSpec(
@@ -137,7 +137,7 @@ def student_spec(request: StudentRequest) -> GeneratorSpec:
         depth,
         cast(Norm, norm),
         request.dropout,
-        bias=norm == "instance",  # as the family has it
+        bias=norm == "instance",  # as in the family
         widths=request.widths,
         conv=request.conv,
     )

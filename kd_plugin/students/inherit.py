@@ -1,15 +1,13 @@
-r"""Start a student from the most important channels of its teacher.
+r"""Initialise a student from the most important channels of its teacher.
 
-A channel's importance is the L1 norm of the filters that write it (Li et al., Pruning Filters for Efficient
-ConvNets, ICLR 2017), summed over all convolutions that write its group: the residual stream of a ResNet is written by
-every block. What is kept is kept everywhere: in the filters, their biases, the norms, and in whatever reads the
-group, across residual and skip connections. Kept channels stay in their order, so a student as wide as its teacher
-*is* the teacher.
+The importance of a channel is the L1 norm of the filters that write it (Li et al., Pruning Filters for Efficient
+ConvNets, ICLR 2017), summed over all convolutions that write its group: every block writes the residual stream of a
+ResNet. The same channels are kept in the filters, their biases, the norms, and all layers that read the group, across
+residual and skip connections. Kept channels stay in order, so a student as wide as its teacher is equal to it.
 
-A student with fewer residual blocks gets teacher blocks evenly spaced over the depth; a U-Net with fewer halvings
-the teacher's outer levels. A separable convolution gets the closest one to the teacher's filters: for each input
-channel *c* the best approximation :math:`W_{oc} \approx p_{oc} d_c` in the sense of least squares, which is the
-largest singular value's.
+A student with fewer residual blocks gets teacher blocks evenly spaced over the depth; a shallower U-Net the teacher's
+outer levels. A separable convolution gets the closest approximation of the teacher's filters: for each input channel
+*c* the least-squares solution :math:`W_{oc} \approx p_{oc} d_c`, from the largest singular value.
 """
 
 from __future__ import annotations
@@ -30,19 +28,19 @@ __all__ = ["Keep", "inherit_weights"]
 
 Keep = Literal["l1", "first"]
 State = dict[str, torch.Tensor]
-Kept = dict[str, torch.Tensor]  # by group of the teacher: the channels kept, ascending
+Kept = dict[str, torch.Tensor]  # by group of the teacher: the kept channels, ascending
 
 
 def inherit_weights(student: nn.Module, teacher: nn.Module, keep: Keep = "l1") -> None:
     """Overwrite the weights of a student with those of its teacher's most important channels.
 
     Args:
-        student: a generator of a registered architecture, built by anyone; may be wrapped (DataParallel, DDP).
-        teacher: one of the same architecture, at least as wide at every stage and as deep.
+        student: a generator of a registered architecture, from any code; may be wrapped (DataParallel, DDP).
+        teacher: a generator of the same architecture, at least as wide at every stage and as deep.
         keep: ``"l1"`` for the channels with the largest filters, ``"first"`` for the first ones.
 
     Raises:
-        ArgumentError: the two do not fit each other, or one is no generator of the family.
+        ArgumentError: If the two are not compatible, or one is not a generator of the family.
     """
     if keep not in get_args(Keep):
         raise ArgumentError(unknown_name("way to keep channels", str(keep), get_args(Keep)))
@@ -63,7 +61,7 @@ def _spec(state: State, role: str) -> GeneratorSpec:
         return inspect_state_dict(state)
     except CheckpointError as error:
         raise ArgumentError(
-            f"weights are inherited between generators of the family, the {role} is none: {error}"
+            f"weights are inherited between generators of the family, but the {role} is not one: {error}"
         ) from None
 
 
@@ -88,8 +86,8 @@ def _check(student: GeneratorSpec, teacher: GeneratorSpec) -> None:
         )
     if teacher.conv == "separable" and student.conv != "separable":
         raise ArgumentError(
-            "a student of standard convolutions cannot inherit the weights of a teacher of separable ones: "
-            "make its residual blocks separable too",
+            "a student with standard convolutions cannot inherit the weights of a teacher with separable ones: "
+            "use separable residual blocks too",
             argument="conv",
         )
 
@@ -99,7 +97,7 @@ def _listed(spec: GeneratorSpec) -> str:
 
 
 def _pair(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[Layer, Layer]]:
-    """Return every layer of the student with the teacher's it inherits from, its groups renamed to the teacher's."""
+    """Return every layer of the student with its source in the teacher, its groups renamed to the teacher's."""
     architecture = get_architecture(teacher.architecture)
     sources = {layer.place: layer for layer in architecture.layers(teacher)}
 
@@ -114,7 +112,7 @@ def _pair(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[Layer, L
 
 
 def _widths(spec: GeneratorSpec, state: State) -> dict[str, int]:
-    """Return the channels of every group of a generator."""
+    """Return the number of channels of every group of a generator."""
     layers = get_architecture(spec.architecture).layers(spec)
     return {INPUT: spec.input_nc, **{layer.writes: len(_weight(layer, state)) for layer in layers}}
 
@@ -122,7 +120,7 @@ def _widths(spec: GeneratorSpec, state: State) -> dict[str, int]:
 def _choose(
     pairs: list[tuple[Layer, Layer]], state: State, teacher: State, widths: dict[str, int], keep: Keep
 ) -> Kept:
-    """Return the channels kept of every group of the teacher that the student has."""
+    """Return the kept channels of every group of the teacher that the student has."""
     kept = {INPUT: torch.arange(widths[INPUT])}
     for group, width in {layer.writes: len(_weight(layer, state)) for layer, _ in pairs}.items():
         if keep == "first" or group == OUTPUT or width == widths[group]:
@@ -136,7 +134,7 @@ def _choose(
 
 
 def _weight(layer: Layer, state: State) -> torch.Tensor:
-    """Return the weight of a layer, of its pointwise part if it is separable, output channels first."""
+    """Return the weight of a layer (the pointwise one if it is separable), output channels first."""
     weight = state[f"{layer.conv}.2.weight" if layer.separable else f"{layer.conv}.weight"]
     return weight.transpose(0, 1) if layer.transposed else weight
 
@@ -169,16 +167,16 @@ def _columns(layer: Layer, source: Layer, kept: Kept, widths: dict[str, int]) ->
 
 
 def _module(source: str, name: str, index: torch.Tensor, state: State) -> State:
-    """Return the tensors of a norm or depthwise convolution, with the channels kept."""
+    """Return the tensors of a norm or depthwise convolution, with the kept channels."""
     found = {key: tensor for key, tensor in state.items() if key.startswith(f"{source}.")}
     return {name + key.removeprefix(source): t[index] if t.ndim else t for key, t in found.items()}
 
 
 def _factor(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split a weight (O, C, k, k) into the closest pointwise (O, C, 1, 1) and depthwise (C, 1, k, k) ones.
+    """Factor a weight (O, C, k, k) into the closest pointwise (O, C, 1, 1) and depthwise (C, 1, k, k) ones.
 
-    The depthwise filters have norm 1, which keeps the variance of white noise: the norm layer between the two then
-    scales nothing.
+    The depthwise filters have norm 1, which keeps the variance of white noise, so the norm layer between the two does
+    not rescale it.
     """
     outputs, channels, *kernel = weight.shape
     left, scale, right = torch.linalg.svd(weight.flatten(2).permute(1, 0, 2).double(), full_matrices=False)

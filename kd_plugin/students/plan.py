@@ -1,4 +1,4 @@
-"""Which students there are for a teacher, and what each costs: width x depth x convolutions."""
+"""The students of a teacher, by width, depth and convolutions, and their cost."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .budget import exceeded, most_width, narrowest, nothing_fits, widest
 
 __all__ = ["Plan", "Student", "make_plan", "measure_papers"]
 
-# Widths that are listed, as parts of the teacher's: 48, 32, 24 and 16 beside one of 64.
-_PARTS = (1.0, 0.75, 0.5, 0.375, 0.25)
-_LEAST_PART, _LEAST_LISTED = 0.25, 6  # narrower students are listed only where a budget leaves no others
-_PAPERS_PART = 0.375  # the wavelet paper's student: 24 of 64
-_SEARCH = 0.1  # part of the time that looking for the widest students takes, beside measuring all
-_FASTER = 0.95  # of two times: what counts as less, beyond what a measurement scatters
-_ALIKE = 1.1  # the ratio of two costs up to which neither student is recommended for being the better one in it
+# The listed widths, as fractions of the teacher's: 64, 48, 32, 24 and 16 for a teacher of 64.
+_FRACTIONS = (1.0, 0.75, 0.5, 0.375, 0.25)
+_LEAST_FRACTION, _LEAST_LISTED = 0.25, 6  # narrower students are listed only if no others keep within the budget
+_PAPERS_FRACTION = 0.375  # the wavelet paper's student: 24 of 64
+_SEARCH = 0.1  # fraction of the time for finding the widest students; the rest is for measuring all
+_FASTER = 0.95  # the ratio of two times below which one is faster, beyond the noise of the measurement
+_SIMILAR = 1.1  # the ratio of two costs up to which they are similar
 
 
 @dataclass(frozen=True)
 class Student:
-    """A generator and what it costs; the latency is None before it is measured."""
+    """A generator and its cost; the latency is None until it is measured."""
 
     spec: GeneratorSpec
     cost: Cost
@@ -39,12 +39,12 @@ class Plan:
     """The students of a teacher that keep within a budget.
 
     Attributes:
-        teacher: the teacher itself.
-        students: those that fit and are no slower than the teacher, the fastest first.
-        size: side of the square image, in pixels, that operations and times are for.
-        device: what the times were measured on.
-        hidden: how many students fit but are slower than the teacher.
-        work: the most MACs of a student that is recommended.
+        teacher: the teacher.
+        students: those within the budget and no slower than the teacher, the fastest first.
+        size: side of the square image in pixels, for operations and times.
+        device: the device of the measurement.
+        hidden: number of students within the budget but slower than the teacher.
+        work: maximum MACs of a recommended student.
     """
 
     teacher: Student
@@ -55,10 +55,10 @@ class Plan:
     work: float = math.inf
 
     def recommended(self) -> dict[Student, list[str]]:
-        """Return the students to begin with, each with the measures in which it is best: latency, MACs, file size.
+        """Return the recommended students, each with the measures in which it is best: latency, MACs, file size.
 
-        They are chosen from the widest student of each depth and convolution, since among all students the narrowest
-        would always win. None of these widest students is better in all three measures than one that is returned.
+        The candidates are the widest student of each depth and convolution, since the narrowest of all students would
+        always be best. No candidate is better in all three measures than a returned one.
         """
         widest: dict[tuple[int, str], Student] = {}
         for student in self.students:
@@ -68,13 +68,13 @@ class Plan:
         best: dict[Student, list[str]] = {}
         for measure in ("latency", "macs", "file_size") if widest else ():
             least = min(getattr(student.cost, measure) for student in widest.values())
-            alike = [s for s in widest.values() if getattr(s.cost, measure) <= _ALIKE * least]
-            chosen = min(alike, key=lambda s: (s.cost.latency or 0) * s.cost.macs * s.cost.file_size)
+            similar = [s for s in widest.values() if getattr(s.cost, measure) <= _SIMILAR * least]
+            chosen = min(similar, key=lambda s: (s.cost.latency or 0) * s.cost.macs * s.cost.file_size)
             best.setdefault(chosen, []).append(measure)
         return best
 
     def slower(self) -> list[tuple[Student, Student]]:
-        """Return the students with fewer operations than another that is faster, each with the largest of those."""
+        """Return the students with fewer operations than a faster student, each with the largest such student."""
         found = []
         for student in self.students:
             better = [
@@ -97,29 +97,29 @@ def make_plan(
 ) -> Plan:
     """Return the students that keep within a budget: for each depth and convolution the widest, and narrower ones.
 
-    Students below a quarter of the teacher's width are left out, unless no other keeps within the budget. Without a
-    budget, those are recommended that work at most as much as the wavelet paper's, of three eighths of the width.
+    Students below a quarter of the teacher's width are omitted, unless no others keep within the budget. Without a
+    budget, the recommended students have at most the MACs of the wavelet paper's, of three eighths of the width.
 
     Args:
         teacher: description of the teacher.
         size: side of a square image in pixels.
-        budget: limits on parameters, operations, file size and latency; amounts such as ``7x`` are of the teacher.
-        device: where the latency is measured.
-        progress: called with the part done, 0 to 1.
+        budget: limits on parameters, operations, file size and latency; ``7x`` is relative to the teacher.
+        device: the device of the latency measurement.
+        progress: called with the completed fraction, 0 to 1.
 
     Raises:
-        ArgumentError: nothing keeps within the budget; the message says what would.
+        ArgumentError: If no student keeps within the budget; the message gives a sufficient one.
     """
     budget = budget or {}
     shapes = get_architecture(teacher.architecture).smaller(teacher)
     most = most_width(teacher)
-    whole = _timed(teacher, size, device) if "latency" in budget else generator_cost(teacher, size)
-    fits = _fits(budget, whole, size, device)
+    teacher_cost = _timed(teacher, size, device) if "latency" in budget else generator_cost(teacher, size)
+    fits = _fits(budget, teacher_cost, size, device)
     candidates: list[GeneratorSpec] = []
     for i, shape in enumerate(shapes):
         best = widest(shape, most, fits)
         if best:
-            listed = [round(part * most) for part in _PARTS]
+            listed = [round(fraction * most) for fraction in _FRACTIONS]
             widths = {best.ngf, *(ngf for ngf in listed if ngf < best.ngf)}
             candidates += [replace(shape, ngf=ngf, widths=None) for ngf in sorted(widths, reverse=True)]
         progress(_SEARCH * (i + 1) / len(shapes))
@@ -128,8 +128,8 @@ def make_plan(
     if not candidates:
         smallest = [narrowest(shape, most) for shape in shapes]
         costs = {s: _timed(s, size, device) if "latency" in budget else generator_cost(s, size) for s in smallest}
-        raise ArgumentError(nothing_fits(budget, costs, whole))
-    least = max(round(_LEAST_PART * most), _LEAST_LISTED)
+        raise ArgumentError(nothing_fits(budget, costs, teacher_cost))
+    least = max(round(_LEAST_FRACTION * most), _LEAST_LISTED)
     specs = [teacher, *([spec for spec in candidates if spec.ngf >= least] or candidates)]
     times = generator_latencies(specs, size, device, progress=lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
     large, *measured = (
@@ -141,13 +141,13 @@ def make_plan(
         raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured}, large.cost))
     students = [student for student in fitting if (student.cost.latency or 0) <= (large.cost.latency or 0)]
     students.sort(key=lambda student: student.cost.latency or 0)
-    papers = replace(teacher, ngf=max(round(_PAPERS_PART * most), 1), widths=None)
+    papers = replace(teacher, ngf=max(round(_PAPERS_FRACTION * most), 1), widths=None)
     work = math.inf if budget else generator_cost(papers, size).macs
     return Plan(large, students, size, str(device), hidden=len(fitting) - len(students), work=work)
 
 
 def _fits(budget: Budget, teacher: Cost, size: int, device: torch.device | str) -> Callable[[GeneratorSpec], bool]:
-    """Return whether a generator keeps within a budget; the latency is measured only where it is limited."""
+    """Return a predicate for generators within a budget; the latency is measured only if it is limited."""
     counted = {measure: limit for measure, limit in budget.items() if measure != "latency"}
 
     def fits(spec: GeneratorSpec) -> bool:
@@ -175,7 +175,7 @@ def _paper_students() -> list[tuple[str, GeneratorSpec, GeneratorSpec]]:
 def measure_papers(
     size: int, device: torch.device | str = "cpu", progress: Callable[[float], None] = lambda done: None
 ) -> list[tuple[str, Student, Student]]:
-    """Return the students of the two papers: the paper, the teacher and the student, measured on this machine."""
+    """Return the paper, the teacher and the student for the students of the two papers, measured on this machine."""
     rows = _paper_students()
     specs = list(dict.fromkeys(spec for _, *pair in rows for spec in pair))
     times = dict(zip(specs, generator_latencies(specs, size, device, progress=progress), strict=True))

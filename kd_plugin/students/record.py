@@ -1,6 +1,6 @@
-"""The record beside a student's checkpoints: what was built, from which teacher, and how it was distilled.
+"""The record next to a student's checkpoints: its architecture, its teacher, and how it was distilled.
 
-It lets a test run rebuild the student without its options, and a reader trace a checkpoint to its teacher.
+A test run rebuilds the student from it without options, and a checkpoint can be traced to its teacher.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["RECORD_NAME", "StudentRecord", "describe"]
 RECORD_NAME = "student.json"
 _FORMAT = 1
 _CHANNELS = ("input_nc", "output_nc")
-_TOLD = ("netG", "ngf", "widths", "conv", *_CHANNELS, "norm")  # by a checkpoint
+_READABLE = ("netG", "ngf", "widths", "conv", *_CHANNELS, "norm")  # from a checkpoint
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class StudentRecord:
     """Content of ``student.json``.
 
     Attributes:
-        kd_plugin: version that wrote it.
+        kd_plugin: the version that wrote it.
         model: the host's ``--model``.
-        direction: the host's ``--direction``, if it has one.
-        dataset_mode: the host's ``--dataset_mode``, if it has one.
-        pictures: its options that say how pictures were resized and cropped, by name.
-        host_options: the host's own options that build the networks, by name.
+        direction: the host's ``--direction``, if any.
+        dataset_mode: the host's ``--dataset_mode``, if any.
+        pictures: the host's options for resizing and cropping images, by name.
+        host_options: the host's options that define the networks, by name.
         distillation: terms, weights and settings.
-        build: what the generators are beyond the host's options: stage widths, convolutions, factory.
+        build: properties of the generators beyond the host's options: stage widths, convolutions, factory.
         students: description of each generator by name (``G``, ``G_A``, ``G_B``), distilled or not.
-        teachers: the same of each teacher, with its file.
+        teachers: description of each teacher, with its file.
     """
 
     kd_plugin: str
@@ -63,7 +63,7 @@ class StudentRecord:
     pictures: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
-        """Write the record into an experiment's folder, making the folder if needed; return the file."""
+        """Write the record to an experiment's folder, which is created if necessary; return the file."""
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / RECORD_NAME
         write_text_atomically(file, json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n")
@@ -71,14 +71,14 @@ class StudentRecord:
 
     @classmethod
     def read(cls, folder: Path, options: Mapping[str, type]) -> StudentRecord | None:
-        """Return the record of an experiment's folder, or None where there is none.
+        """Return the record of an experiment's folder, or None without a file.
 
         Args:
-            folder: the experiment's.
-            options: the names that ``host_options`` may have, with the types of their values.
+            folder: the experiment's folder.
+            options: the valid names in ``host_options``, with the types of their values.
 
         Raises:
-            CheckpointError: there is one, but it cannot be understood.
+            CheckpointError: If the record is not valid.
         """
         file = folder / RECORD_NAME
         if not file.is_file():
@@ -88,19 +88,19 @@ class StudentRecord:
             version = content.pop("format")
             if version != _FORMAT:
                 raise CheckpointError(
-                    f"{file}: format {version} is of another version of kd_plugin, this reads {_FORMAT}"
+                    f"{file}: format {version} is of another version of kd_plugin, expected format {_FORMAT}"
                 )
             record = cls(**content)
             record._check_types(options)
             return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"{file}: not a student record ({error}); delete it to go without") from error
+            raise CheckpointError(f"{file}: not a student record ({error}); delete it to continue without") from error
 
     def _check_types(self, options: Mapping[str, type]) -> None:
-        """Check that every value is of a kind this class writes: the file may come from anywhere.
+        """Check the type of every value: the file is untrusted.
 
         Raises:
-            TypeError: naming the value.
+            TypeError: If a value is not valid; the message names it.
         """
         parts = (self.host_options, self.distillation, self.students, self.teachers, self.build, self.pictures)
         for part in (*parts, *self.students.values(), *self.teachers.values()):
@@ -120,10 +120,10 @@ class StudentRecord:
 
     @property
     def request(self) -> StudentRequest:
-        """What the generators were built as, beyond what the host gives its ``define_G``.
+        """The request for the generators, beyond the arguments of the host's ``define_G``.
 
         Raises:
-            CheckpointError: ``build`` is not what was written.
+            CheckpointError: If ``build`` is not valid.
         """
         widths, conv = self.build.get("widths"), self.build.get("conv", "standard")
         factory = self.build.get("factory", "")
@@ -132,22 +132,22 @@ class StudentRecord:
             and conv in get_args(Conv)
             and (factory == "" or (isinstance(factory, str) and is_function(factory)))
         ):
-            raise CheckpointError(f"{RECORD_NAME}: 'build' is not what was written: {self.build}")
+            raise CheckpointError(f"{RECORD_NAME}: 'build' is not valid: {self.build}")
         return StudentRequest(widths=tuple(widths) if widths else None, conv=conv, factory=factory)
 
     def options_for(self, opt: Namespace) -> dict[str, Any]:
         """Return the host's options that rebuild the networks of a run, by name.
 
-        ``--model test`` has one generator, which may be a CycleGAN's second with its channels the other way round.
+        ``--model test`` has one generator, which may be the second of a CycleGAN, with input and output swapped.
         """
         student = self.students.get(f"G{getattr(opt, 'model_suffix', '')}", {})
-        own = _CHANNELS if getattr(opt, "model", "") == "test" else ()
-        return {**self.host_options, **{name: student[name] for name in own if name in student}}
+        channels = _CHANNELS if getattr(opt, "model", "") == "test" else ()
+        return {**self.host_options, **{name: student[name] for name in channels if name in student}}
 
     def is_of(self, folder: Path, epoch: str) -> bool:
-        """Return False if a checkpoint in the folder is of another network than the one recorded.
+        """Return False if a checkpoint in the folder has a different network than the record.
 
-        That happens when the same experiment name is trained again without the plugin.
+        That happens if an experiment of the same name is trained again without the plugin.
         """
         for name, described in self.students.items():
             file = folder / f"{epoch}_net_{name}.pth"
@@ -156,7 +156,7 @@ class StudentRecord:
                     found = inspect_checkpoint(file).to_dict()
                 except UnknownNetworkError:
                     return False
-                if any(described[key] != found[key] for key in _TOLD if key in described):
+                if any(described[key] != found[key] for key in _READABLE if key in described):
                     return False
             elif "layout" in described and file.is_file() and described["layout"] != _layout(read_state_dict(file)):
                 return False
@@ -164,12 +164,12 @@ class StudentRecord:
 
 
 def _is_name(value: object) -> bool:
-    """Return whether a value can name a model or a data set, which hosts make names of modules of."""
+    """Return whether a value can name a model or a dataset, which is part of a module name in the hosts."""
     return isinstance(value, str) and re.fullmatch(r"\w+", value) is not None
 
 
 def describe(network: nn.Module) -> dict[str, Any]:
-    """Return what a generator is, for JSON; one outside the family is known by its class alone."""
+    """Return a description of a generator for JSON: its class if it is outside the family."""
     inner = unwrap(network)
     described: dict[str, Any] = {"parameters": count_parameters(inner)}
     try:
@@ -180,6 +180,6 @@ def describe(network: nn.Module) -> dict[str, Any]:
 
 
 def _layout(state: Mapping[str, torch.Tensor]) -> str:
-    """Return a digest of the names and shapes of a state dict, which tells whether it is a network's."""
+    """Return a digest of the names and shapes of a state dict, which identifies the network."""
     listed = sorted(f"{key}{tuple(tensor.shape)}" for key, tensor in state.items())
     return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""What keeps a training safe, whoever's loop it is."""
+"""Guarding, saving and resuming a training."""

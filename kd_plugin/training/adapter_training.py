@@ -1,4 +1,4 @@
-"""Adapters in a host: trained by the generator's optimizer, saved beside its checkpoints, no part of the student."""
+"""Adapters in a host: trained by the generator's optimizer, saved next to its checkpoints."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..distillation.distiller import Distiller
 from ..errors import CheckpointError, HostError
 from ..files import write_atomically
 from ..networks.checkpoint import read_state_dict
-from ..processes import say, several_processes
+from ..processes import is_distributed, say
 
 __all__ = ["load_adapters", "save_adapters", "train_adapters"]
 
 
 def train_adapters(distiller: Distiller, optimizers: Iterable[torch.optim.Optimizer], net: str) -> None:
-    """Let the optimizer that trains a student train its adapters too, at the same learning rate.
+    """Add the adapters to the optimizer that trains their student, at the same learning rate.
 
-    They join the student's own group of parameters, since the host's schedulers count the groups.
+    They are added to the student's parameter group, since the host's schedulers count the groups.
 
     Raises:
-        HostError: no optimizer trains the student.
+        HostError: If no optimizer trains the student.
     """
     adapters = list(distiller.adapters.parameters())
     if not adapters:
@@ -33,11 +33,11 @@ def train_adapters(distiller: Distiller, optimizers: Iterable[torch.optim.Optimi
     group = next((g for g in groups if any(id(parameter) in trained for parameter in g["params"])), None)
     if group is None:
         raise HostError(
-            f"no optimizer of the model trains net{net}, so nothing would train the adapters of its terms"
+            f"no optimizer of the model trains net{net}, so the adapters of its terms would not be trained"
         )
     group["params"].extend(adapters)
-    if several_processes():
-        for parameter in adapters:  # DistributedDataParallel, which averages gradients, knows the student alone
+    if is_distributed():
+        for parameter in adapters:  # DistributedDataParallel only averages gradients of the student
             parameter.register_post_accumulate_grad_hook(_average)  # type: ignore[no-untyped-call]
 
 
@@ -48,17 +48,17 @@ def _average(parameter: torch.Tensor) -> None:
 
 
 def save_adapters(adapters: Mapping[str, nn.ModuleDict], folder: Path, epoch: int | str) -> None:
-    """Write the adapters of all generators, by the name of the generator; nothing if there are none."""
+    """Save the adapters of all generators, by generator, if there are any."""
     state = {f"{net}.{key}": value for net, module in adapters.items() for key, value in module.state_dict().items()}
     if state:
         write_atomically(_file(folder, epoch), lambda stream: torch.save(state, stream))
 
 
 def load_adapters(adapters: Mapping[str, nn.ModuleDict], folder: Path, epoch: int | str) -> None:
-    """Load what :func:`save_adapters` wrote; with a note, adapters of terms that are new start afresh.
+    """Load the file of :func:`save_adapters`; adapters of new terms keep their initial weights, with a note.
 
     Raises:
-        CheckpointError: the file cannot be read, or is of other layers.
+        CheckpointError: If the file cannot be read, or has other layers.
     """
     if not adapters:
         return
@@ -69,14 +69,14 @@ def load_adapters(adapters: Mapping[str, nn.ModuleDict], folder: Path, epoch: in
             prefix = f"{net}.{name}."
             state = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
             if not state:
-                say(f"note: {file} has no adapters of {name} for {net}; they start afresh")
+                say(f"note: {file} has no adapters of {name} for {net}; they keep their initial weights")
                 continue
             try:
                 part.load_state_dict(state)
             except RuntimeError:
                 raise CheckpointError(
-                    f"{file}: its adapters of {name} for {net} are of other layers than this run reads: give the "
-                    f"same taps and teacher as before, or move the file away to start them afresh"
+                    f"{file}: its adapters of {name} for {net} are for other layers than those of this run: give the "
+                    f"same taps and teacher as before, or move the file away to reset them"
                 ) from None
 
 

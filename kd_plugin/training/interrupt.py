@@ -1,4 +1,4 @@
-"""Ctrl-C, and a cluster's SIGTERM, end a training between two steps, with everything saved."""
+"""Stop a training between two steps, after saving, on Ctrl-C or a cluster's SIGTERM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
-from ..processes import several_processes
+from ..processes import is_distributed
 
 __all__ = ["Interruption"]
 
@@ -17,9 +17,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Takes note of a signal, so that the training can stop where it can be saved; a second one stops at once.
+    """Records a signal, so that the training can save and stop after the step; a second signal stops at once.
 
-    Not on several processes, which would stop at different steps and wait for each other.
+    Inactive on several processes, which would stop at different steps and wait for each other.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Interruption:
         self._process = os.getpid()
 
     def watch(self, owner: object) -> None:
-        """Watch as long as there is an owner; not outside the main thread, nor if something else has the signals."""
-        if several_processes() or threading.current_thread() is not threading.main_thread():
+        """Install the handlers while ``owner`` exists, in the main thread, unless the signals have other handlers."""
+        if is_distributed() or threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
             handler = signal.getsignal(number)
             owner_of = getattr(handler, "__self__", None)
-            if isinstance(owner_of, Interruption):  # of a model before this one, in the same process
+            if isinstance(owner_of, Interruption):  # of an earlier model in this process
                 handler = owner_of._before.pop(number, signal.SIG_DFL)
             if handler in (signal.SIG_DFL, signal.default_int_handler):
                 self._before[number] = handler
@@ -43,13 +43,13 @@ class Interruption:
 
     @property
     def asked(self) -> int | None:
-        """The number of the signal, once there was one."""
+        """The number of the received signal, or None."""
         return self._asked
 
     def end(self) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         if threading.current_thread() is not threading.main_thread():
-            return  # only the main thread may
+            return  # only the main thread may set handlers
         for number, handler in self._before.items():
             if getattr(signal.getsignal(number), "__self__", None) is self:
                 signal.signal(number, handler)
@@ -57,12 +57,12 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            # A worker that loads data has inherited this. A terminal interrupts it too; who terminates it means it.
+            # A data loading worker inherits this handler. Ctrl-C also reaches workers; SIGTERM is meant for one.
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
         self._asked = number
         self.end()
-        # Not print, which may have been interrupted itself.
-        os.write(1, b"\n[distill] stopping after this step, to save; once more stops at once\n")
+        # Not print, which is not reentrant.
+        os.write(1, b"\n[distill] stopping after this step, to save; interrupt again to stop at once\n")

@@ -1,8 +1,7 @@
-"""Go over the batches of an interrupted epoch that were trained before its save, without training on them.
+"""Skip the batches of an interrupted epoch that were trained before its save.
 
-The host's own loop draws them once more, since that alone brings its sampler and its loading processes to where they
-were. The random numbers of the epoch's beginning make the order the same; those of the save are brought back after
-the last batch.
+The host's loop loads them again, which is the only way to restore the state of its sampler and worker processes. The
+RNG state of the start of the epoch gives the same order; that of the save is restored after the last batch.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ __all__ = ["Replay", "fold"]
 
 
 class Replay:
-    """The batches that are left to be passed over.
+    """The batches that are still to skip.
 
-    Meanwhile the host displays, prints and saves nothing: its options that end in ``_freq`` are raised, but for
-    ``--save_epoch_freq``, which is looked at between epochs.
+    Meanwhile the host displays, prints and saves nothing: its options that end in ``_freq`` are raised, except
+    ``--save_epoch_freq``, which is only used between epochs.
 
     Args:
         opt: the host's options.
-        batches: how many were trained.
+        batches: number of batches to skip.
 
     Attributes:
-        left: how many are left.
-        begun: whether one has been passed over.
+        left: number of batches left.
+        begun: whether one has been skipped.
     """
 
     def __init__(self, opt: Any, batches: int) -> None:
@@ -43,20 +42,20 @@ class Replay:
         for name in self._raised:
             setattr(opt, name, sys.maxsize)
 
-    def pass_over(self) -> bool:
-        """Take note of a batch; return whether it was the last."""
+    def skip(self) -> bool:
+        """Count a skipped batch; return whether it was the last."""
         self.begun = True
         self.left -= 1
         return not self.left
 
     def end(self) -> None:
-        """Give the host's options their values back."""
+        """Restore the host's options."""
         for name, value in self._raised.items():
             setattr(self._opt, name, value)
 
 
 def fold(seen: str, batch: Any) -> str:
-    """Return the digest of the pictures seen so far and those of a batch, a dictionary with ``A_paths``."""
+    """Return the digest of the images seen so far and of those of a batch, a dictionary with ``A_paths``."""
     paths = batch.get("A_paths") if isinstance(batch, Mapping) else None
     listed = paths if isinstance(paths, (list, tuple)) else [paths]
     names = [os.path.basename(path) if isinstance(path, str) else str(path) for path in listed]

@@ -1,4 +1,4 @@
-"""Keep the state of a run with the host's saves, and bring it back with ``--continue_train``."""
+"""Save the state of a run with the host's saves, and restore it with ``--continue_train``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import distributed, nn
 
 from ..distillation.distiller import Distiller
 from ..distillation.precision import HalfPrecision
-from ..processes import is_main_process, process_count, process_rank, say, several_processes
+from ..processes import is_distributed, is_main_process, process_count, process_rank, say
 from .replay import Replay, fold
-from .rng import get_random_numbers, set_random_numbers
+from .rng import get_rng_state, set_rng_state
 from .saving import clear_save_errors, finish_save, saving_whole_files
 from .state import RunState, capture, capture_process, is_of, restore, restore_pools
 from .steps import Moment, Steps
@@ -23,18 +23,18 @@ __all__ = ["Checkpointer"]
 
 
 class Checkpointer:
-    """Saves the state of a training whenever its loop saves ``latest``, and restores it in a run that continues it.
+    """Saves the state of a training whenever its loop saves ``latest``, and restores it in a resumed run.
 
     Args:
         model: the host's model.
-        folder: of the experiment.
-        loads: what the networks that the run continues are called by, such as ``latest``; "" if it continues none.
+        folder: the experiment's folder.
+        loads: the epoch of the networks that the run resumes, such as ``latest``; "" for a new run.
         record: name of the student's record.
         distillers: by generator; filled when the networks are set up.
 
     Attributes:
-        steps: where the training is.
-        half: the precision that the networks run in, to be set when it is known.
+        steps: the current epoch and step.
+        half: the mixed precision of the networks, set when it is known.
     """
 
     def __init__(
@@ -45,54 +45,54 @@ class Checkpointer:
         self.steps = Steps()
         self.half: HalfPrecision | None = None
         self._state: RunState | None = None
-        self._epoch_numbers: dict[str, Any] = {}  # the random numbers before the batches of the epoch were drawn
-        self._batch: Any = None  # the one that is being trained
-        # Those of the epoch: how many were trained, and a digest of their pictures' names.
+        self._epoch_numbers: dict[str, Any] = {}  # the RNG state before the batches of the epoch were drawn
+        self._batch: Any = None  # the current batch
+        # The trained batches of the epoch: their number, and a digest of the names of their images.
         self._batches, self._seen, self._batches_epoch = 0, "", 0
         self._replay: Replay | None = None
         self._lr_epoch_count = 1
-        self._drawn: dict[str, Any] | None = None  # the random numbers, where they have gone on before the setup
+        self._drawn: dict[str, Any] | None = None  # the RNG state, if numbers are drawn before the setup
 
     def before_data(self) -> None:
-        """Bring the random numbers back at once, for a host that draws a batch before it sets its networks up."""
+        """Restore the RNG state early, for a host that draws a batch before it sets up its networks."""
         if self._loads == "latest" and process_count() == 1:
             self._state = RunState.read(self._folder)
             if self._state is not None and self._model.opt.epoch_count == self._state.next_epoch:
-                set_random_numbers(_first_numbers(self._state))
-                self._drawn = get_random_numbers()
-        self._epoch_numbers = get_random_numbers()
+                set_rng_state(_first_numbers(self._state))
+                self._drawn = get_rng_state()
+        self._epoch_numbers = get_rng_state()
 
     @contextmanager
     def initialising(self) -> Iterator[None]:
-        """Within the context, a host makes networks by a first batch; a continued run has done so before."""
-        numbers = get_random_numbers()
+        """Context in which a host creates networks from a first batch, as the original run did before."""
+        numbers = get_rng_state()
         yield
         if self._drawn is not None:
             self._drawn = numbers
 
     def before_setup(self) -> None:
-        """Look for a state before the host loads its networks, and complete a save that was cut short."""
+        """Read the state before the host loads its networks, and complete an interrupted save."""
         if is_main_process() and self._folder.is_dir():
             with clear_save_errors(self._folder, "latest"):
                 if finish_save(self._folder, Path(self._model.save_dir), self._record):
-                    say("the last save was cut short while its files were moved into place; completed it")
-        if several_processes():
+                    say("completed the last save, which was interrupted while its files were moved into place")
+        if is_distributed():
             distributed.barrier()
         if self._loads == "latest":
             self._state = RunState.read(self._folder)
 
     def after_setup(self, update_learning_rate: Callable[[], None], late: bool) -> bool:
-        """Bring the state back, when networks, optimizers and adapters are there.
+        """Restore the state once networks, optimizers and adapters exist.
 
         Args:
-            update_learning_rate: the host's, called if the run was stopped just before it.
-            late: whether the host sets its networks up within the first epoch, after a first batch.
+            update_learning_rate: the host's method, called if the run was stopped just before it.
+            late: whether the host sets up its networks within the first epoch, after a first batch.
 
         Returns:
-            Whether the host's next setting of the learning rate has been made already.
+            Whether to skip the host's next update of the learning rate, which the state includes.
 
         Raises:
-            CheckpointError: the state is of another model.
+            CheckpointError: If the state is of a different model.
         """
         ahead = self._restore(late) if self._loads else None
         if ahead is None:
@@ -100,59 +100,59 @@ class Checkpointer:
         if ahead == -1:
             update_learning_rate()
         if not late:
-            self._epoch_numbers = get_random_numbers()
+            self._epoch_numbers = get_rng_state()
         return ahead == 1
 
     def _restore(self, late: bool) -> int | None:
-        """Bring the state back; return its ``lr_ahead``, or None if the learning rate is that of a fresh run."""
+        """Restore the state; return its ``lr_ahead``, or None if the learning rate is that of a new run."""
         state, opt = self._state, self._model.opt
         self._state = None
         if state is None:
-            say(f"note: there is no saved state of {self._loads}: optimizers and epochs start afresh")
+            say(f"note: there is no saved state of {self._loads}: optimizers and epochs are reset")
             return None
         if not is_of(self._model, state):
             if opt.epoch_count == state.next_epoch and not late:
                 opt.epoch_count = 1
-            say("note: the saved state is of other weights than latest_net_*.pth: optimizers start afresh")
+            say("note: the saved state has other weights than latest_net_*.pth: optimizers are reset")
             return None
         exact = opt.epoch_count == state.next_epoch
         restore(self._model, state, self.adapters, self._drawn_networks, exact)
-        own = self._of_this_process(state)
-        if own is not None:
-            restore_pools(self._model, own)
+        local = self._of_this_process(state)
+        if local is not None:
+            restore_pools(self._model, local)
         if self.half and self.half.scales and state.loss_scale:
             self.half.scale, self.half.growth = state.loss_scale
         if not exact:
-            say(f"continuing at epoch {opt.epoch_count} as asked, with the optimizers of epoch {state.epoch}")
+            say(f"continuing at epoch {opt.epoch_count}, as set, with the optimizers of epoch {state.epoch}")
             return None
         self._lr_epoch_count = state.lr_epoch_count
-        if own is not None:
-            set_random_numbers(self._drawn or _first_numbers(own))
+        if local is not None:
+            set_rng_state(self._drawn or _first_numbers(local))
         if state.complete:
             say(f"continuing after epoch {state.epoch}")
-        elif state.batches and state.processes == process_count():  # on all processes alike
+        elif state.batches and state.processes == process_count():  # the same on all processes
             say(
                 f"continuing after {state.iteration} steps of epoch {state.epoch}: its first {state.batches} batches "
                 f"are loaded again, but not trained on"
             )
-            self._state = own or replace(state, random_numbers={}, seen="")
+            self._state = local or replace(state, random_numbers={}, seen="")
             self._replay = Replay(opt, state.batches)
         else:
-            say(f"continuing after {state.iteration} steps of epoch {state.epoch}, which is begun again")
+            say(f"continuing after {state.iteration} steps of epoch {state.epoch}, which starts again")
         if late and self._drawn is None:
-            say("note: this host draws its first pictures before, so they are not those of an unbroken run")
+            say("note: this host draws its first images earlier, so they differ from those of an uninterrupted run")
         last = getattr(opt, "n_epochs", 0) + getattr(opt, "n_epochs_decay", 0)
         if last and opt.epoch_count > last:
-            say(f"note: all {last} epochs are trained: a larger n_epochs trains on")
+            say(f"note: all {last} epochs are trained: increase n_epochs to continue")
         return state.lr_ahead
 
     def _of_this_process(self, state: RunState) -> RunState | None:
-        """Return the state with this process's own image pools and random numbers; None if they were not saved."""
+        """Return the state with the image pools and RNG state of this process; None if they were not saved."""
         others = [RunState.read(self._folder, rank) for rank in range(1, process_count())]
         for rank, other in enumerate(others, 1):
             if other is None or other.place != state.place:
                 others[rank - 1] = None
-                say(f"note: image pools and random numbers of process {rank} were not saved: they start afresh")
+                say(f"note: image pools and random numbers of process {rank} were not saved: they are reset")
         return [state, *others][process_rank()]
 
     @property
@@ -162,32 +162,32 @@ class Checkpointer:
 
     @property
     def has_trained_nothing(self) -> bool:
-        """Whether the last batch was passed over, so that the host has nothing to show of it."""
+        """Whether the last batch was skipped, so that the host has no results of it."""
         return self._replay is not None
 
-    def pass_over(self) -> bool:
-        """Take note of a batch that was trained before the save and is not trained again.
+    def skip_batch(self) -> bool:
+        """Count a batch that was trained before the save and is skipped.
 
         Returns:
             Whether it was the last of them.
         """
         assert self._replay is not None and self._state is not None
         self._count_batch(self._state.epoch)
-        if not self._replay.pass_over():
+        if not self._replay.skip():
             return False
         if self._state.seen not in ("", self._seen):
             say(
-                "note: the data set gives other pictures than before the save, so the rest of the epoch is not that "
-                "of the uninterrupted run"
+                "note: the dataset returns other images than before the save, so the rest of the epoch differs from "
+                "that of the uninterrupted run"
             )
         if self._state.random_numbers:
-            set_random_numbers(self._state.random_numbers)
+            set_rng_state(self._state.random_numbers)
         self.steps.resume(*self._state.place[:2])
         say(f"continuing with step {self.steps.iteration + 1} of epoch {self.steps.epoch}")
         return True
 
     def drew(self, batch: Any) -> None:
-        """Take note of the batch that the host trains next."""
+        """Record the next batch of the host."""
         self._batch = batch
         if self._replay is not None and not self._replay.left:
             self._end_replay()
@@ -198,7 +198,7 @@ class Checkpointer:
         self._replay = self._state = None  # the state is as large as networks and optimizers
 
     def trained(self) -> None:
-        """Take note that the batch has been trained, in one step or several."""
+        """Count the batch as trained, in one or more steps."""
         self._count_batch(self.steps.epoch)
 
     def _count_batch(self, epoch: int) -> None:
@@ -208,31 +208,31 @@ class Checkpointer:
         self._seen = fold(self._seen, self._batch)
 
     def set_learning_rate(self) -> None:
-        """Take note that the host has set the learning rate: after an epoch, or before the next."""
+        """Record that the host has set the learning rate: after an epoch, or before the next."""
         if self._replay is not None and self._state is not None and self._replay.begun and self._replay.left:
             self.steps.resume(*self._state.place[:2])
             self._end_replay()
-            say("note: the data set has fewer batches than before the save: continuing with the next epoch")
+            say("note: the dataset has fewer batches than before the save: continuing with the next epoch")
         if not self.replaying:
-            self._epoch_numbers = get_random_numbers()
+            self._epoch_numbers = get_rng_state()
         if self.steps.set_learning_rate():
             self._rewrite()
 
     def save(self, epoch: int | str, host_saves: Callable[[], Any], more: Callable[[Path], None]) -> Any:
-        """Let the host save its networks, with the state of the run beside them.
+        """Let the host save its networks, together with the state of the run.
 
-        Nothing is saved before a continued run is where it was when it was saved last.
+        Nothing is saved until a resumed run has reached the step of its last save.
 
         Args:
-            epoch: as the host calls it.
+            epoch: the host's name of the epoch.
             host_saves: its ``save_networks``.
-            more: saves what else belongs to the networks, into a folder.
+            more: saves the other files of the networks to a folder.
 
         Returns:
-            What ``host_saves`` does, if it was called.
+            The result of ``host_saves``, if it was called.
 
         Raises:
-            HostError: the disk is full or read-only.
+            HostError: If the disk is full or read-only.
         """
         if self.replaying:
             return None
@@ -242,7 +242,7 @@ class Checkpointer:
             returned = host_saves()
             if stateful:
                 with clear_save_errors(self._folder, epoch):
-                    self._folder.mkdir(parents=True, exist_ok=True)  # the first process may not have come so far
+                    self._folder.mkdir(parents=True, exist_ok=True)  # the first process may not be done
                     self._capture(ended).write(self._folder, process_rank())
         elif not hasattr(self._model, "save_dir"):
             returned = host_saves()
@@ -275,7 +275,7 @@ class Checkpointer:
         }
 
     def _rewrite(self) -> None:
-        """Write the state anew, when an epoch turns out to have ended with the last save."""
+        """Write the state again as that of a complete epoch, once the last save proves to be its end."""
         with clear_save_errors(self._folder, "latest"):
             self._capture(True).write(self._folder, process_rank())
 
@@ -303,5 +303,5 @@ class Checkpointer:
 
 
 def _first_numbers(state: RunState) -> Mapping[str, Any]:
-    """Return the random numbers that a continued run begins with: an epoch that was not complete, from its start."""
+    """Return the RNG state to resume with: for an incomplete epoch, that of its start."""
     return state.random_numbers if state.complete or not state.epoch_random_numbers else state.epoch_random_numbers

@@ -1,4 +1,4 @@
-"""The states of the random generators of Python, NumPy and PyTorch, as what a file may hold."""
+"""Get and set the RNG states of Python, NumPy and PyTorch, in a form that can be saved."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["get_random_numbers", "set_random_numbers"]
+__all__ = ["get_rng_state", "set_rng_state"]
 
 
-def get_random_numbers() -> dict[str, Any]:
-    """Return the states of the random generators of Python, NumPy and PyTorch."""
+def get_rng_state() -> dict[str, Any]:
+    """Return the RNG states of Python, NumPy and PyTorch."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
@@ -24,8 +24,8 @@ def get_random_numbers() -> dict[str, Any]:
     }
 
 
-def set_random_numbers(numbers: Mapping[str, Any]) -> None:
-    """Bring the random generators to states that :func:`get_random_numbers` gave."""
+def set_rng_state(numbers: Mapping[str, Any]) -> None:
+    """Set the RNG states to those of :func:`get_rng_state`."""
     version, internal, gauss = numbers["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = numbers["numpy"]

@@ -1,4 +1,4 @@
-"""Files of a run that are whole or not there, whatever fills the disk or kills the process."""
+"""Save the files of a run atomically, even if the disk is full or the process is killed."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _marker(folder: Path) -> Path:
 
 @contextmanager
 def clear_save_errors(folder: Path, what: int | str) -> Iterator[None]:
-    """Turn what a full or read-only disk raises within the context into one line.
+    """Context manager that converts the errors of a full or read-only disk into one line.
 
     Raises:
-        HostError: something could not be saved.
+        HostError: If something could not be saved.
     """
     try:
         yield
@@ -37,23 +37,23 @@ def clear_save_errors(folder: Path, what: int | str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not re.search("inline_container|PytorchStreamWriter", str(error)):
             raise
         raise HostError(
-            f"cannot save {what} in {folder} ({first_line(error, 100)}): make room, or the folder writable, and "
-            f"continue the training; what was saved there before is whole"
+            f"cannot save {what} in {folder} ({first_line(error, 100)}): free disk space, or make the folder "
+            f"writable, and continue the training; the previous save is intact"
         ) from error
 
 
 @contextmanager
 def saving_whole_files(model: Any, folder: Path, epoch: int | str, record: str) -> Iterator[Path]:
-    """Let a host save its networks elsewhere, then move all into place; it gives the place for what goes with them.
+    """Let a host save its networks to a temporary folder, which is yielded, then move all files into place.
 
-    A full disk or a kill leaves the files that were there. Files of ``latest`` are moved one by one, the networks
-    first; a marker lists them meanwhile, so that the next start can complete the set (:func:`finish_save`).
+    If the disk is full or the process is killed, the old files stay. Files of ``latest`` are moved one by one, the
+    networks first; a marker lists them meanwhile, so that the next start can complete the set (:func:`finish_save`).
 
     Args:
-        model: the host's.
-        folder: of the experiment.
-        epoch: as the host calls it.
-        record: name of the student's record, which belongs into the experiment's folder.
+        model: the host's model.
+        folder: the experiment's folder.
+        epoch: the host's name of the epoch.
+        record: name of the student's record, which is stored in the experiment's folder.
     """
     original = model.save_dir
     for place in {folder, Path(original)}:
@@ -76,23 +76,23 @@ def saving_whole_files(model: Any, folder: Path, epoch: int | str, record: str) 
 
 
 def is_cut_short(folder: Path) -> bool:
-    """Return whether files of ``latest`` are being moved into place, or were when the process was killed."""
+    """Return whether a save of ``latest`` is in progress or was interrupted."""
     return _marker(folder).exists()
 
 
 def finish_save(folder: Path, networks: Path, record: str) -> bool:
-    """Complete a save of ``latest`` whose files were being moved into place when the process was killed.
+    """Complete a save of ``latest`` that was interrupted while its files were moved into place.
 
-    To be called before a host loads its networks. What the killed run has left besides is removed.
+    Call it before a host loads its networks. Other temporary files of the interrupted run are removed.
 
     Args:
-        folder: of the experiment.
-        networks: where the host keeps its networks, usually the same.
+        folder: the experiment's folder.
+        networks: the folder of the host's networks, usually the same.
         record: name of the student's record.
 
     Returns:
-        Whether files were moved. None are if the kill came before the first, or if the networks have been saved since
-        by something else.
+        Whether files were moved: False if the save was interrupted before the first, or if the networks were saved
+        again since.
     """
     marker = _marker(folder)
     moved = False
@@ -103,8 +103,8 @@ def finish_save(folder: Path, networks: Path, record: str) -> bool:
         except (ValueError, KeyError, TypeError):
             elsewhere, digests = folder, {}
         left = [name for name in digests if (elsewhere / name).is_file()]
-        there = [name for name in digests if name not in left and not _is_ours(name, record)]
-        if left and any((networks / name).is_file() and sha256(networks / name) == digests[name] for name in there):
+        placed = [name for name in digests if name not in left and not _is_ours(name, record)]
+        if left and any((networks / name).is_file() and sha256(networks / name) == digests[name] for name in placed):
             _move(left, elsewhere, folder, networks, record)
             moved = True
         marker.unlink()
@@ -116,7 +116,7 @@ def finish_save(folder: Path, networks: Path, record: str) -> bool:
 
 
 def _is_ours(name: str, record: str) -> bool:
-    """Return whether a file is the plugin's, which belongs into the experiment's folder."""
+    """Return whether a file is the plugin's, which is stored in the experiment's folder."""
     return "_distill_" in name or name == record
 
 

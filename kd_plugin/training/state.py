@@ -1,8 +1,8 @@
-"""The state of a run beside the host's checkpoints: with it, ``--continue_train`` goes on as if nothing had stopped.
+"""The training state next to the host's checkpoints, with which ``--continue_train`` resumes exactly.
 
-``latest_distill_state.pth`` holds everything at the moment of the host's last save of ``latest``: networks,
-optimizers, learning rates, image pools, adapters, the epoch and the random numbers. The networks are there a second
-time, beside the host's own files: a state is continued only with the weights that it belongs to.
+``latest_distill_state.pth`` contains everything at the time of the host's last save of ``latest``: networks,
+optimizers, learning rates, image pools, adapters, the epoch and the RNG state. It also contains the networks, which
+the host saves too, to check that the host's files belong to the state.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from ..errors import CheckpointError, first_line, in_one_line
 from ..files import write_atomically
 from ..networks.taps import unwrap
 from ..processes import say
-from .rng import get_random_numbers
+from .rng import get_rng_state
 from .scaler import scalers_of
 
 __all__ = ["RunState", "capture", "capture_process", "is_of", "restore", "restore_pools", "state_file"]
 
 _FORMAT = 1
 _RATES = ("lr", "initial_lr")
-# What schedulers count; their settings are the run's own, which may have a larger --n_epochs.
+# The counters of schedulers; their settings are those of the new run, which may have a larger --n_epochs.
 _COUNTED = ("last_epoch", "_step_count", "_last_lr", "base_lrs", "best", "num_bad_epochs", "cooldown_counter")
 
 
 @dataclass
 class RunState:
-    """A run at one of its saves.
+    """The state of a run at one of its saves.
 
-    On several processes the first writes all of it; each other one writes its image pools and random numbers into a
-    file of its own, with the place in the training they belong to.
+    On several processes, the first writes all of it; each other process writes its image pools and RNG state to a
+    separate file, with its position in the training.
 
     Attributes:
-        epoch: the epoch that was trained last.
-        iteration: how many steps of it had been made.
-        complete: whether it was at its end.
-        lr_ahead: how often the host had set the learning rate more than at the beginning of ``next_epoch``: -1 if it
-            was about to do so, 1 if it had done so for that epoch already.
-        lr_epoch_count: the ``--epoch_count`` that the schedules of the learning rate count from.
+        epoch: the last trained epoch.
+        iteration: number of its completed steps.
+        complete: whether the epoch was complete.
+        lr_ahead: the host's updates of the learning rate relative to the beginning of ``next_epoch``: -1 if one was
+            still due, 1 if that of the epoch itself was done.
+        lr_epoch_count: the ``--epoch_count`` from which the learning rate schedules count.
         lr: the host's ``--lr``.
         networks: state dicts by name, without wrappers.
         adapters: state dicts of the learnt adapters, by generator.
         optimizers, schedulers: their state dicts in the order of the model.
         pools: the images in the host's image pools, by attribute.
-        random_numbers: states of the random generators of Python, NumPy and PyTorch.
-        epoch_random_numbers: those at the beginning of the epoch, before its batches were drawn; empty if not known.
-        batches: how many batches of the epoch were trained, in a host that trains them in ``optimize_parameters``.
-        seen: digest of the names of their pictures.
-        processes: how many trained.
-        loss_scale: scale and growth of the mixed precision, where it has a scale.
-        scalers: state dicts of the host's own gradient scalers, by attribute.
-        terms: state dicts of the networks that terms have drawn at random, by generator and term.
+        random_numbers: RNG states of Python, NumPy and PyTorch.
+        epoch_random_numbers: those at the start of the epoch, before its batches were drawn; empty if unknown.
+        batches: number of trained batches of the epoch, in a host that trains them in ``optimize_parameters``.
+        seen: digest of the names of their images.
+        processes: number of processes of the training.
+        loss_scale: scale and growth of the mixed precision, if it has a scale.
+        scalers: state dicts of the host's gradient scalers, by attribute.
+        terms: state dicts of the randomly initialised networks of terms, by generator and term.
     """
 
     epoch: int
@@ -82,25 +82,25 @@ class RunState:
 
     @property
     def next_epoch(self) -> int:
-        """The epoch to go on with."""
+        """The epoch to continue with."""
         return self.epoch + 1 if self.complete else self.epoch
 
     @property
     def place(self) -> tuple[int, int, bool]:
-        """Where in the training it is."""
+        """The position in the training."""
         return self.epoch, self.iteration, self.complete
 
     def write(self, folder: Path, process: int = 0) -> None:
-        """Write the state of a process into an experiment's folder, whole or not at all."""
+        """Write the state of a process to an experiment's folder, atomically."""
         content = {"format": _FORMAT, **{f.name: getattr(self, f.name) for f in fields(self)}}
         write_atomically(state_file(folder, process), lambda stream: torch.save(content, stream))
 
     @classmethod
     def read(cls, folder: Path, process: int = 0) -> RunState | None:
-        """Return the state of a process in an experiment's folder, or None where there is none.
+        """Return the state of a process in an experiment's folder, or None without a file.
 
         Raises:
-            CheckpointError: there is one, but it cannot be read.
+            CheckpointError: If the file cannot be read.
         """
         file = state_file(folder, process)
         if not file.is_file():
@@ -108,29 +108,29 @@ class RunState:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
             if content.pop("format") != _FORMAT:
-                raise ValueError("of another version of kd_plugin")
+                raise ValueError("written by another version of kd_plugin")
             return cls(**content)
-        except Exception as error:  # damaged bytes fail in any way
+        except Exception as error:  # damaged bytes raise anything
             raise CheckpointError(
-                f"{file}: cannot be read ({first_line(error, 100)}); delete it to continue from the networks alone"
+                f"{file}: cannot be read ({first_line(error, 100)}); delete it to continue from the networks only"
             ) from error
 
 
 def state_file(folder: Path, process: int = 0) -> Path:
-    """Return the file of the state of a run, or of what another process than the first adds to it."""
+    """Return the file of the state of a run, or of the part of a process other than the first."""
     return folder / (f"latest_distill_state_{process}.pth" if process else "latest_distill_state.pth")
 
 
 def capture_process(model: Any, **progress: Any) -> RunState:
-    """Return what every process has its own of; ``progress`` are the fields of the state that are no tensors."""
+    """Return the per-process part of the state; ``progress`` are its fields without tensors."""
     pools = {name: list(pool.images) for name, pool in _pools(model).items()}
-    return RunState(**progress, pools=pools, random_numbers=get_random_numbers())
+    return RunState(**progress, pools=pools, random_numbers=get_rng_state())
 
 
 def capture(
     model: Any, adapters: Mapping[str, nn.Module], drawn: Mapping[str, nn.Module], **progress: Any
 ) -> RunState:
-    """Return the state of a host's model; ``progress`` are the fields of the state that are no tensors."""
+    """Return the state of a host's model; ``progress`` are its fields without tensors."""
     networks = {name: unwrap(getattr(model, f"net{name}")).state_dict() for name in model.model_names}
     return replace(
         capture_process(model, **progress),
@@ -144,11 +144,11 @@ def capture(
 
 
 def restore_pools(model: Any, state: RunState) -> None:
-    """Bring the image pools of a host's model to those of a state."""
+    """Restore the image pools of a host's model from a state."""
     for name, pool in _pools(model).items():
         if name in state.pools:
             pool.images = [image.to(model.device) for image in state.pools[name]]
-            if hasattr(pool, "num_imgs"):  # how the family's pool counts them
+            if hasattr(pool, "num_imgs"):  # the counter of the family's pool
                 pool.num_imgs = len(pool.images)
 
 
@@ -159,17 +159,17 @@ def restore(
     drawn: Mapping[str, nn.Module],
     with_schedule: bool,
 ) -> None:
-    """Bring a host's model, set up and with its networks loaded, to a state, its image pools aside.
+    """Restore a host's model, with its networks loaded, from a state, except its image pools.
 
     Args:
-        model: the host's.
-        state: what to bring it to.
+        model: the host's model.
+        state: the state.
         adapters: the learnt adapters by generator.
-        drawn: the networks that terms have drawn at random, by generator and term.
-        with_schedule: whether learning rates go on as well, or are those of a fresh run.
+        drawn: the randomly initialised networks of terms, by generator and term.
+        with_schedule: whether to restore the learning rates too, or use those of a new run.
 
     Raises:
-        CheckpointError: the state is of another model.
+        CheckpointError: If the state is of a different model.
     """
     fresh = {name: module.state_dict() for name, module in adapters.items()}
     same_terms = _shapes(fresh) == _shapes(state.adapters)
@@ -193,13 +193,13 @@ def restore(
                 scheduler.load_state_dict({**scheduler.state_dict(), **counted})
     except (ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"the saved state is of other networks or terms than this run's ({in_one_line(error, 120)}): give the "
-            f"options of before, or delete {state_file(Path(model.save_dir))} to continue from the networks alone"
+            f"the saved state has other networks or terms than this run ({in_one_line(error, 120)}): give the same "
+            f"options as before, or delete {state_file(Path(model.save_dir))} to continue from the networks only"
         ) from error
     if not same_terms:
-        say("note: the learnt layers of the terms have changed, so the optimizers start afresh")
+        say("note: the adapters of the terms have changed, so the optimizers are reset")
     for name, scaler in scalers_of(model).items():
-        if state.scalers.get(name):  # that of one that is off is empty
+        if state.scalers.get(name):  # the state of a disabled scaler is empty
             scaler.load_state_dict(state.scalers[name])
     if with_schedule:
         _continue_schedule(model, state)
@@ -210,8 +210,8 @@ def _shapes(adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, dic
 
 
 def _continue_schedule(model: Any, state: RunState) -> None:
-    """Undo what a continued run changes in the host's schedules, and take a new ``--lr`` over."""
-    # The host's schedule adds --epoch_count, which is now that of the continued run, to the epochs it has counted.
+    """Undo the shift of the host's schedules in a resumed run, and apply a new ``--lr``."""
+    # The host's schedule adds --epoch_count, which is now that of the resumed run, to the epochs it has counted.
     shift = model.opt.epoch_count - state.lr_epoch_count
     for scheduler in getattr(model, "schedulers", []):
         if isinstance(scheduler, LambdaLR):
@@ -236,7 +236,7 @@ def _shifted(function: Callable[[int], float], shift: int) -> Callable[[int], fl
 
 
 def _pools(model: Any) -> dict[str, Any]:
-    """Return the host's image pools, by the model's attribute."""
+    """Return the host's image pools, by attribute."""
     pools = {}
     for name, value in vars(model).items():
         if isinstance(getattr(value, "images", None), list) and hasattr(value, "pool_size"):
@@ -245,17 +245,17 @@ def _pools(model: Any) -> dict[str, Any]:
 
 
 def is_of(model: Any, state: RunState) -> bool:
-    """Return whether the networks a model has loaded are those of a state."""
+    """Return whether the loaded networks of a model are those of a state."""
     for name, saved in state.networks.items():
         network = getattr(model, f"net{name}", None)
-        own = unwrap(network).state_dict() if isinstance(network, nn.Module) else {}
-        if own.keys() != saved.keys():
+        loaded = unwrap(network).state_dict() if isinstance(network, nn.Module) else {}
+        if loaded.keys() != saved.keys():
             return False
-        if not all(_equal(tensor.cpu(), saved[key].to(tensor.dtype)) for key, tensor in own.items()):
+        if not all(_equal(tensor.cpu(), saved[key].to(tensor.dtype)) for key, tensor in loaded.items()):
             return False
     return True
 
 
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two tensors hold the same, of which NaN may be a part."""
-    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Return whether two tensors are equal, where NaN equals NaN."""
+    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())

@@ -1,4 +1,4 @@
-"""Count the epochs and steps of a training from the calls that its loop makes anyway."""
+"""Count the epochs and steps of a training from the calls of its loop."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ __all__ = ["Moment", "Steps"]
 
 
 class Moment(Enum):
-    """Where a training stands between two calls of its loop."""
+    """The state of a training between two calls of its loop."""
 
     NOT_STARTED = auto()  # no step in this process yet
     STEPPED = auto()  # trained since the last save
-    SAVED = auto()  # saved since the last step, and nothing says that the epoch has ended
-    SAVED_END = auto()  # saved as the end of an epoch
+    SAVED = auto()  # saved since the last step, and the epoch may not have ended
+    SAVED_END = auto()  # saved at the end of an epoch
     BETWEEN = auto()  # the learning rate was set since the last step: the epoch has ended
-    BETWEEN_SAVED = auto()  # and that is saved
+    BETWEEN_SAVED = auto()  # BETWEEN, and saved
 
 
 class Steps:
-    """The epoch and step that a training is at.
+    """The current epoch and step of a training.
 
-    Loops call their schedulers at the end of an epoch or, in some years' hosts, at its beginning, before the first
-    epoch too. So the first step after such a call begins the next epoch, unless it is the first step of all.
+    Loops call their schedulers at the end of an epoch or, in hosts of some years, at its beginning, also before the
+    first. So the first step after such a call begins the next epoch, unless it is the first step of the training.
 
     Attributes:
-        epoch: of the last step; 0 before the first.
-        iteration: steps of that epoch.
-        moment: what has happened since that step.
+        epoch: epoch of the last step; 0 before the first.
+        iteration: number of steps in that epoch.
+        moment: the state since that step.
         lr_first: whether the loop sets the learning rate before an epoch, not after it.
     """
 
@@ -42,7 +42,7 @@ class Steps:
         return self.moment in (Moment.BETWEEN, Moment.BETWEEN_SAVED)
 
     def step(self, first_epoch: int) -> None:
-        """Count a step that begins; ``first_epoch`` is the number of the first epoch of this process."""
+        """Begin a step; ``first_epoch`` is the number of the first epoch of this process."""
         if self.moment is Moment.NOT_STARTED:
             self.epoch = first_epoch
         elif self.between_epochs:
@@ -52,12 +52,12 @@ class Steps:
         self.moment = Moment.STEPPED
 
     def resume(self, epoch: int, iteration: int) -> None:
-        """Go on behind a step of an interrupted epoch."""
+        """Continue after a step of an interrupted epoch."""
         self.epoch, self.iteration = epoch, iteration
         self.moment = Moment.STEPPED
 
     def set_learning_rate(self) -> bool:
-        """Count a call of the loop's schedulers; return whether the last save turns out to be of an epoch's end."""
+        """Record a call of the loop's schedulers; return whether it shows that the last save ended an epoch."""
         before = self.moment
         if before is Moment.NOT_STARTED:
             self.lr_first = True
@@ -67,11 +67,11 @@ class Steps:
         return saved and not (self.lr_first and before is not Moment.SAVED)
 
     def save(self) -> None:
-        """Count a save of the state."""
+        """Record a save of the state."""
         self.moment = Moment.BETWEEN_SAVED if self.between_epochs else Moment.SAVED
 
     def end_epoch(self) -> bool:
-        """Count a save under an epoch's number, which ends it; return whether the last save was of its end too."""
+        """Record a save under an epoch's number, which ends it; return whether the last save was at its end too."""
         if self.moment is not Moment.SAVED:
             return False
         self.moment = Moment.SAVED_END

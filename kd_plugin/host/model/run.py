@@ -143,7 +143,7 @@ class DistillationRun:
         if checkpointer.steps.moment is Moment.NOT_STARTED:  # nothing to save
             self._stop_if_asked()
         if checkpointer.replaying:
-            if checkpointer.pass_over():
+            if checkpointer.skip_batch():
                 self.summary.resume(checkpointer.steps.epoch)
             return None
         self._in_step = True

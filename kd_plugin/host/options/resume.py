@@ -163,7 +163,7 @@ def finish_last_save(opt: Namespace) -> None:
     if os.environ.get("RANK", "0") == "0":  # the process group does not exist yet
         with clear_save_errors(folder, "latest"):
             if finish_save(folder, folder, RECORD_NAME):
-                say("the last save was cut short while its files were moved into place; completed it")
+                say("completed the last save, which was interrupted while its files were moved into place")
         return
     begun = time.monotonic()
     while is_cut_short(folder) and time.monotonic() - begun < _TIMEOUT:
