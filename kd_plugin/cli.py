@@ -14,8 +14,6 @@ from .commands.parser import CommandParser
 from .errors import KDError, OptionError, unknown_name
 from .version import __version__
 
-__all__ = ["main"]
-
 _COMMANDS = ("run", "inspect", "plan", "patch", "doctor")
 _OPTIONS = ("--help", "--version", "-h")
 

@@ -10,19 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = [
-    "ArgumentError",
-    "CheckpointError",
-    "HostError",
-    "KDError",
-    "OptionError",
-    "UnknownNetworkError",
-    "first_line",
-    "in_one_line",
-    "unknown_name",
-]
-
-
 _LISTED = 12  # maximum number of names in a message
 
 

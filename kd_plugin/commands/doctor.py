@@ -17,8 +17,6 @@ from ..host.repository.survey import Survey, survey
 from ..version import __version__
 from .shared import add_host, add_json
 
-__all__ = ["add_parser"]
-
 _PACKAGES = ("torch", "torchvision", "numpy", "PyWavelets", "pillow", "dominate")
 _EXTRAS = {"visdom": "visdom", "skimage": "metrics", "safetensors": "safetensors"}
 

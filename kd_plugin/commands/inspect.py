@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..metrics.cost import Cost
     from ..networks.generator import GeneratorSpec
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser of ``kd``."""

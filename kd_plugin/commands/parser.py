@@ -9,8 +9,6 @@ from typing import Any, NoReturn
 
 from ..errors import OptionError, unknown_name
 
-__all__ = ["CommandParser"]
-
 
 class CommandParser(argparse.ArgumentParser):
     """Argument parser that accepts ``_`` for ``-`` in option names and no abbreviations."""

@@ -12,8 +12,6 @@ from ..host.repository.folder import find_host
 from ..host.repository.model_files import find_patch, install, patches, remove, status
 from .shared import add_host
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser of ``kd``."""

@@ -12,8 +12,6 @@ from ..metrics.limits import Limit, parse_limit
 from ..networks.checkpoint_files import generator_files, is_safetensors
 from .shared import add_json, add_size
 
-__all__ = ["add_parser"]
-
 _LIMITS = {"params": "--params", "macs": "--macs", "file_size": "--file-size", "latency": "--latency"}
 
 

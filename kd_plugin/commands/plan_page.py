@@ -22,8 +22,6 @@ from ..progress import Phase, Progress
 from ..students.plan import Plan, Student, make_plan, measure_papers
 from .shared import check_size
 
-__all__ = ["papers_page", "plan_page", "student_flags"]
-
 _MEASURING = "measuring latency"
 _BEST = {"latency": "fastest", "macs": "fewest MACs", "file_size": "smallest file"}
 

@@ -10,8 +10,6 @@ from ..errors import OptionError
 if TYPE_CHECKING:
     from ..networks.generator import GeneratorSpec
 
-__all__ = ["add_host", "add_json", "add_size", "check_size"]
-
 _LEAST = 8  # reflection padding in the residual blocks, at a quarter of the size, needs 2 pixels
 
 

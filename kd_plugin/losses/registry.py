@@ -19,18 +19,6 @@ from ..errors import ArgumentError, unknown_name
 from ..networks.taps import Place
 from .schedule import Schedule
 
-__all__ = [
-    "NO_TERMS",
-    "Term",
-    "TermOption",
-    "WeightedTerm",
-    "build_terms",
-    "get_term",
-    "register",
-    "split_names",
-    "term_names",
-]
-
 NO_TERMS = "none"  # the value of --distill for training without a teacher
 Reads = Literal["output", "features", "translation"]
 

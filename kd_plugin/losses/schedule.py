@@ -8,8 +8,6 @@ from itertools import pairwise
 
 from ..errors import ArgumentError
 
-__all__ = ["Schedule"]
-
 
 @dataclass(frozen=True)
 class Schedule:

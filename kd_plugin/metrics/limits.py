@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from ..errors import ArgumentError, unknown_name
 
-__all__ = ["MEASURES", "Budget", "Limit", "amount", "parse_budget", "parse_limit"]
-
 MEASURES = ("params", "macs", "file_size", "latency")
 _UNITS = {
     "params": {"k": 1e3, "m": 1e6, "g": 1e9},

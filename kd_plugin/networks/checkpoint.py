@@ -19,15 +19,6 @@ from ..errors import ArgumentError, CheckpointError, KDError, UnknownNetworkErro
 from .checkpoint_files import is_safetensors
 from .generator import GeneratorSpec, architectures, build_generator
 
-__all__ = [
-    "fill_network",
-    "find_stray",
-    "inspect_checkpoint",
-    "inspect_state_dict",
-    "is_statistic",
-    "read_state_dict",
-]
-
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
 

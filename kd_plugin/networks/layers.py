@@ -10,8 +10,6 @@ from torch import nn
 from ..errors import CheckpointError
 from .architecture import Norm
 
-__all__ = ["NormLayer", "SeparableConv", "norm_layer", "read_norm", "read_shape"]
-
 NormLayer = Callable[[int], nn.Module]
 
 

@@ -13,8 +13,6 @@ from ..errors import ArgumentError, unknown_name
 from .checkpoint import fill_network, inspect_state_dict, read_state_dict
 from .generator import Generator, GeneratorSpec, build_generator
 
-__all__ = ["TeacherMode", "freeze", "load_teacher"]
-
 TeacherMode = Literal["eval", "train"]
 
 

@@ -11,8 +11,6 @@ from ..metrics.cost import Cost, generator_cost
 from ..metrics.limits import Budget, amount
 from ..networks.generator import GeneratorSpec, get_architecture
 
-__all__ = ["exceeded", "most_width", "narrowest", "nothing_fits", "student_within", "widest"]
-
 _LEAST_WIDTH = 4  # minimum width in the search: narrower generators are not useful
 _ROUND_DOWN = Context(prec=3, rounding=ROUND_FLOOR)  # so that a budget of the ratio printed allows it
 

@@ -26,8 +26,6 @@ from ..networks.checkpoint import inspect_checkpoint, inspect_state_dict, read_s
 from ..networks.taps import unwrap
 from .builders import StudentRequest
 
-__all__ = ["RECORD_NAME", "StudentRecord", "describe"]
-
 RECORD_NAME = "student.json"
 _FORMAT = 1
 _CHANNELS = ("input_nc", "output_nc")

@@ -29,8 +29,6 @@ from ..model.mixin import DistillMixin
 from ..options.distill import add_options
 from ..options.record import recorded_student
 
-__all__ = ["install"]
-
 Patch = Callable[[ModuleType], None]
 
 

@@ -19,8 +19,6 @@ from ...errors import HostError
 from ..repository.folder import find_host
 from .import_hooks import install
 
-__all__ = ["run_script"]
-
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
 
 

@@ -21,8 +21,6 @@ from ...errors import HostError
 from ...networks.generator import parse_netG
 from ...students import StudentRequest, build_student, is_registered
 
-__all__ = ["BuildCall", "building_students"]
-
 
 @dataclass(frozen=True)
 class BuildCall:

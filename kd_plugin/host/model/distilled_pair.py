@@ -29,8 +29,6 @@ from .student import Built
 from .teacher_network import load_teacher_of
 from .teachers import check_channels
 
-__all__ = ["DistilledPair", "prepare_pair", "record_of", "refuse_replicas"]
-
 
 @dataclass
 class DistilledPair:

@@ -19,8 +19,6 @@ from ..options.resume import check_not_distilled, check_saved, continue_epochs, 
 from .how_to_test import defaults_of
 from .teachers import check_not_overwritten, check_teacher_paths, peek_teacher
 
-__all__ = ["gather_options"]
-
 
 def gather_options(
     cls: Any, parser: ArgumentParser, is_train: bool, host: Callable[[ArgumentParser, bool], ArgumentParser]

@@ -13,8 +13,6 @@ from typing import Any
 
 from ..repository.family import families, generator_options
 
-__all__ = ["HowToTest", "defaults_of", "model_name", "training_script"]
-
 _NAMED = ("netG", "ngf", "norm", "no_dropout")  # always in plain test commands, even if default
 
 

@@ -17,8 +17,6 @@ from .gather import gather_options
 from .run import DistillationRun
 from .student import building_student
 
-__all__ = ["DistillMixin"]
-
 
 class DistillMixin:
     """Base class to put before a host's model class, to distil its generators from a teacher.

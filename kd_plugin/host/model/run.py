@@ -36,8 +36,6 @@ from .student import Built
 from .summary import Summary, is_script
 from .teachers import check_not_overwritten, find_teachers
 
-__all__ = ["DistillationRun"]
-
 Host = Callable[[], Any]  # method of the host's model with its arguments bound
 
 

@@ -18,8 +18,6 @@ from ...students import inherit_weights
 from ..options.student import StudentOptions
 from .pair import Pair
 
-__all__ = ["note_large_discriminator", "start_from_teacher"]
-
 _FULL_NDF = 64  # the family's default: 2.77 M parameters
 
 

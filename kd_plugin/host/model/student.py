@@ -16,8 +16,6 @@ from .building import BuildCall, building_students
 from .teachers import peek_teacher
 from .unreadable import explain_unreadable
 
-__all__ = ["Built", "building_student"]
-
 
 @dataclass(frozen=True)
 class Built:

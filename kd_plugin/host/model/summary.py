@@ -23,8 +23,6 @@ from ..repository.folder import find_host
 from .distilled_pair import DistilledPair
 from .how_to_test import HowToTest
 
-__all__ = ["Summary", "is_script"]
-
 _EVERY = 50  # interval, in steps of the last epoch, at which gradients are measured
 
 

@@ -17,8 +17,6 @@ from ...networks.taps import unwrap
 from ...networks.teacher import TeacherMode, freeze, load_teacher
 from .building import BuildCall
 
-__all__ = ["load_teacher_of"]
-
 
 def load_teacher_of(
     student: nn.Module, file: Path, mode: TeacherMode, opt: Any, netG: str, calls: Sequence[BuildCall]

@@ -17,8 +17,6 @@ from ...students import describe
 from ..options.distill import DistillConfig
 from ..repository.family import Pair, known_pairs
 
-__all__ = ["check_channels", "check_not_overwritten", "check_teacher_paths", "find_teachers", "peek_teacher"]
-
 _NAME = re.compile(r"_net_(G\w*)\.pth$")
 _DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
 

@@ -13,8 +13,6 @@ from PIL import Image
 
 from ...errors import first_line
 
-__all__ = ["explain_unreadable", "find_unreadable"]
-
 _LISTED = 5
 # Extensions of images in the hosts.
 _EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}

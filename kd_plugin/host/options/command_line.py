@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 from ...errors import KDError, OptionError
 from .distill import add_options, are_in, flags
 
-__all__ = ["CommandLine", "check_commas", "complete_options", "end", "explain_errors", "misspelt"]
-
 
 class CommandLine:
     """The options of a host's parser while they are gathered.

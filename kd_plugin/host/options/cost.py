@@ -18,8 +18,6 @@ from ...flags import flags_of, option
 from ...networks.generator import GeneratorSpec, build_generator
 from ...processes import say
 
-__all__ = ["CostOptions"]
-
 # Generators that a precision is tested on.
 _SIDE = 32
 _SMALL = (

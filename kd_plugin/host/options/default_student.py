@@ -16,8 +16,6 @@ from .command_line import CommandLine, complete_options
 from .distill import DistillConfig
 from .student import StudentOptions
 
-__all__ = ["check_smaller", "complete_student", "keep_from_teacher"]
-
 _MARK = "default_student"  # option that is true if the student is not specified
 
 

@@ -20,16 +20,6 @@ from ...networks.teacher import TeacherMode
 from .cost import CostOptions
 from .student import StudentOptions
 
-__all__ = [
-    "DistillConfig",
-    "add_options",
-    "are_in",
-    "early_folder",
-    "experiment_folder",
-    "flags",
-    "loaded_epoch",
-]
-
 
 @dataclass(frozen=True)
 class DistillConfig:

@@ -11,8 +11,6 @@ from ...errors import KDError
 from ...flags import clash
 from .distill import flags
 
-__all__ = ["report_in_one_line"]
-
 
 def report_in_one_line() -> None:
     """Print only the message of an uncaught :class:`KDError` and exit with status 2.

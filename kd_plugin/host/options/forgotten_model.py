@@ -9,8 +9,6 @@ from pathlib import Path
 from ...errors import OptionError
 from ..repository.family import HostModel, families
 
-__all__ = ["check_model"]
-
 _EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 
 

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from ...errors import ArgumentError, OptionError
 
-__all__ = ["naming_options"]
-
 _OPTIONS = {
     "taps": "--distill_taps; --srp_layers for srp",
     "half": "--amp",

@@ -18,18 +18,6 @@ from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, loaded_epoch
 from .student import StudentOptions
 
-__all__ = [
-    "check_networks",
-    "check_student",
-    "current_record",
-    "recorded_model",
-    "recorded_student",
-    "refuse_among_checkpoints",
-    "student_of",
-    "use_record",
-    "values_of",
-]
-
 
 def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
     """Return the class of the model that a student was trained with, unless ``--model`` is given.

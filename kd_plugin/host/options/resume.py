@@ -21,8 +21,6 @@ from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, flags, loaded_epoch
 from .record import refuse_among_checkpoints
 
-__all__ = ["check_not_distilled", "check_saved", "continue_epochs", "finish_last_save", "resume_distillation"]
-
 _TIMEOUT = 600  # seconds that a process waits for rank 0 to complete a save
 
 _TEACHERS = ("teacher", "teacher_epoch", "teacher_G_A", "teacher_G_B")

@@ -14,8 +14,6 @@ from ...networks.generator import GeneratorSpec, get_architecture, parse_netG
 from ...processes import say
 from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
 
-__all__ = ["StudentOptions"]
-
 Init = Literal["scratch", "teacher"]
 _USUAL_SIZE = 256  # side of an image if the host's options do not define it
 

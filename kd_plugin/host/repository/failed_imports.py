@@ -17,8 +17,6 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["failed_imports"]
-
 # Packages whose name on PyPI differs from their import name.
 _PIP = {
     "PIL": "pillow", "bs4": "beautifulsoup4", "cv2": "opencv-python", "skimage": "scikit-image",

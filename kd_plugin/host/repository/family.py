@@ -15,22 +15,6 @@ from typing import NamedTuple
 
 from ...errors import ArgumentError
 
-__all__ = [
-    "CONSTRUCTIONS",
-    "PICTURE_OPTIONS",
-    "Construction",
-    "HostFamily",
-    "HostModel",
-    "Pair",
-    "families",
-    "find_family",
-    "generator_names",
-    "generator_options",
-    "known_pairs",
-    "network_options",
-    "register_family",
-]
-
 
 class Pair(NamedTuple):
     """A distilled generator: its name in ``model_names`` and the attribute that holds its output."""

@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["find_host", "finds_models"]
-
 _DEPTH = 2  # levels below the repository, as in src/package/models
 
 

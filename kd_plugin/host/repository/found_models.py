@@ -9,8 +9,6 @@ from pathlib import Path
 
 from .family import known_pairs
 
-__all__ = ["found_models"]
-
 _BASES = ("base", "template")  # base classes, not models
 
 

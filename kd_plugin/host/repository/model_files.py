@@ -12,8 +12,6 @@ from ...files import write_text_atomically
 from .family import families
 from .folder import finds_models
 
-__all__ = ["find_patch", "install", "patches", "remove", "status"]
-
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 

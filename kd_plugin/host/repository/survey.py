@@ -13,8 +13,6 @@ from .folder import find_host
 from .found_models import found_models
 from .model_files import patches, status
 
-__all__ = ["Finding", "Survey", "survey"]
-
 
 @dataclass(frozen=True)
 class Finding:
