@@ -76,7 +76,7 @@ class TestSteps:
         spoil(model)
         train_step(model)
         with pytest.raises(
-            KDError, match=r"epoch 1, iteration 2: pixel\w* is nan .*as in 1 steps before it"
+            KDError, match=r"epoch 1, iteration 2: pixel\w* is nan .*as in the 1 steps before"
         ) as caught:
             train_step(model)
         assert "\n" not in str(caught.value)
@@ -156,7 +156,7 @@ class TestCauses:
             assert torch.equal(other.weight, before) == (factor != 1.0) and other.weight.isfinite().all()
         said = capsys.readouterr().out
         assert said.count("\n") == 1
-        assert "a gradient of netD is not finite; step of netD skipped (1 of at most 1 one after" in said
+        assert "a gradient of netD is not finite; step of netD skipped (1 of at most 1 consecutive" in said
         for step in range(2):
             (other(torch.ones(1, 2)).sum() * float("nan")).backward()
             with (

@@ -489,7 +489,7 @@ class TestContinuing:
         (teachers.parent / "student" / "latest_distill_state.pth").unlink()
         again = build(models, options(teachers, continue_train=True), seed=1)
         assert equal(weights(again), weights(stopped))
-        assert "note: there is no saved state of latest: optimizers and epochs start" in capsys.readouterr().out
+        assert "note: there is no saved state of latest: optimizers and epochs are reset" in capsys.readouterr().out
         build(models, options(teachers, continue_train=True, epoch="1"), seed=1)
         assert "no saved state of 1:" in capsys.readouterr().out
 

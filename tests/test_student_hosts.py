@@ -408,7 +408,7 @@ class TestOptions:
             ({"student_widths": "24,0,3"}, "--student_widths 24,0,3"),
             ({"student_widths": "4,8,16", "student_ngf": 4}, "--student_ngf and --student_widths both set"),
             ({"student_budget": "macs=7x", "student_ngf": 4}, "--student_ngf and --student_budget both set"),
-            ({"student_budget": "macs"}, "--student_budget macs: 'macs' is no limit"),
+            ({"student_budget": "macs"}, "--student_budget macs: 'macs' is not a limit"),
             (
                 {"student_budget": "latency=50ms"},
                 "kd plan --teacher ... --latency 50ms to measure",
@@ -447,7 +447,7 @@ class TestOptions:
             ({"student_init": "teacher", "student_netG": "unet_32"}, "--student_init teacher: a unet_32 cannot"),
             (
                 {"student_init": "teacher", "student_factory": "test_student_hosts:tiny_generator"},
-                "--student_init teacher: weights are inherited between generators of the family, the student is none",
+                "--student_init teacher: weights are inherited between generators of the family, but the student is not one",
             ),
         ],
     )

@@ -289,7 +289,7 @@ class TestInherit:
     def test_refuses_what_is_no_generator(self) -> None:
         with pytest.raises(KDError, match="the student is none: state dict: no first layer"):
             inherit_weights(nn.Linear(1, 1), build_generator(RESNET))
-        with pytest.raises(KDError, match="make its residual blocks separable"):
+        with pytest.raises(KDError, match="use separable residual blocks too"):
             inherit_weights(build_generator(RESNET), build_generator(SPECS["resnet-separable"]))
         with pytest.raises(KDError, match="unknown way to keep channels 'l2' \\(known: first, l1\\)"):
             inherit_weights(build_generator(RESNET), build_generator(RESNET), keep="l2")  # type: ignore[arg-type]
@@ -345,7 +345,7 @@ class TestBuilders:
         again = type(mobile)(mobile.__code__, mobile.__globals__, "mobile", None, mobile.__closure__)
         again.__qualname__ = mobile.__qualname__
         assert register("mobile")(again) is again  # its module was loaded anew
-        with pytest.raises(KDError, match="there is a builder 'mobile' already"):
+        with pytest.raises(KDError, match="the builder 'mobile' is already registered"):
             register("mobile")(lambda request: nn.Identity())
 
     @pytest.mark.parametrize("name", ["resnet_9blocks", "unet_64"])
@@ -364,7 +364,7 @@ class TestBuilders:
             ({"factory": "gone:f"}, "ModuleNotFoundError: No module named 'gone'"),
             ({"factory": "builtins:str"}, "returned a str, expected a network"),
             ({"netG": "resnet"}, "unknown generator 'resnet'"),
-            ({"norm": "group"}, "norm 'group' is the host's own"),
+            ({"norm": "group"}, "norm 'group' is only known to the host"),
             ({"ngf": 0}, "ngf 0: give a width of 1 or more"),
         ],
     )
@@ -400,8 +400,8 @@ class TestBudgets:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("macs", "'macs' is no limit: give e.g. 7x"),
-            ("7", r"macs 7: a number needs a unit: did you mean 7x \(so many times less .*\) or 7G\?"),
+            ("macs", "'macs' is not a limit: give e.g. 7x"),
+            ("7", r"macs 7: a number needs a unit: did you mean 7x \(7 times less .*\) or 7G\?"),
             ("latency=50", "latency 50: a number needs a unit: did you mean 50x .* or 50ms"),
             ("params=1600000", r"params 1600000: .* did you mean 1\.600M\?"),
             ("size=4MB,file_size=3MB", "file_size is limited twice"),
@@ -411,7 +411,7 @@ class TestBudgets:
             ("macs=0x", "macs 0x"),
             ("macs=-1G", "macs -1G"),
             ("macs=7x,macs=8G", "macs is limited twice"),
-            ("macs=7x,", "'' is no limit"),
+            ("macs=7x,", "'' is not a limit"),
         ],
     )
     def test_refuses(self, text: str, message: str) -> None:
