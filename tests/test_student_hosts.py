@@ -447,7 +447,7 @@ class TestOptions:
             ({"student_init": "teacher", "student_netG": "unet_32"}, "--student_init teacher: a unet_32 cannot"),
             (
                 {"student_init": "teacher", "student_factory": "test_student_hosts:tiny_generator"},
-                "--student_init teacher: weights are inherited between generators of the family, but the student is not one",
+                "--student_init teacher: weights are inherited between generators of the family, but the student",
             ),
         ],
     )
