@@ -1,34 +1,35 @@
-# `make` lists what there is to make. Everything installs itself into a virtual environment: the active one,
-# or .venv, made if there is none.
+# `make` lists the targets. They install into the active virtual environment, or .venv, created if missing.
 
 PYTHON ?= python3
-# Installed only where there is no torch yet: a plain `torch` can pull gigabytes of CUDA libraries.
+# Installed only if torch is missing: an unpinned `torch` may install gigabytes of CUDA libraries.
 TORCH ?= torch==2.13.0
 DEMO_MINUTES ?= 8
 GPU_MINUTES ?= 8
 GPU_OUT ?= gpu_results
 VENV ?= $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
+# Tests that share a trained host form a group that runs in one process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo bench gpu test lint types unit hosts docs lists patches format clean
+.PHONY: help demo bench gpu test lint types unit suite hosts docs lists patches format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
-	@echo "  DEMO_MINUTES=2 make demo makes a shorter demo; KD_HOSTS=FOLDER make hosts tests real repositories."
+	@echo "  DEMO_MINUTES=2 make demo runs a shorter demo; KD_HOSTS=FOLDER make hosts tests real repositories."
 
-demo: $(BIN)/.kd_demo ## train a teacher and two students on real photographs, and show them side by side
+demo: $(BIN)/.kd_demo ## train a teacher and two students on real photographs, and compare them
 	$(BIN)/python examples/demo/demo.py --minutes $(DEMO_MINUTES)
 
-bench: $(BIN)/.kd_dev ## measure the losses against what people use now
+bench: $(BIN)/.kd_dev ## benchmark the losses against other implementations
 	$(BIN)/python benchmarks/bench.py
 
-# Nothing is installed: the machine with the GPU may have no network. PYTHON is one that has torch.
-gpu: ## all that needs a GPU, eight minutes at a time, into GPU_OUT; PYTHON has torch, pytest and the dependencies
+# Installs nothing, as the machine with the GPU may have no network.
+gpu: ## GPU tests and benchmark, at most GPU_MINUTES a call, into GPU_OUT; PYTHON has torch, pytest and the dependencies
 	@$(PYTHON) benchmarks/gpu.py --output $(GPU_OUT) --minutes $(GPU_MINUTES)
 
-test: lint types unit ## all checks: lint, types, tests
+test: lint types suite ## all checks: lint, types, all tests
 
 lint: $(BIN)/.kd_dev ## ruff
 	$(BIN)/ruff check .
@@ -37,29 +38,32 @@ lint: $(BIN)/.kd_dev ## ruff
 types: $(BIN)/.kd_dev ## mypy
 	$(BIN)/mypy
 
-unit: $(BIN)/.kd_dev ## pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+unit: $(BIN)/.kd_dev ## the tests that train no host, in less than a minute
+	$(PYTEST) -m "not slow"
 
-hosts: $(BIN)/.kd_dev ## the tests that run on the real host repositories in the folder KD_HOSTS
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m hosts
+suite: $(BIN)/.kd_dev ## all tests
+	$(PYTEST)
 
-docs: $(BIN)/.kd_docs ## the documentation site, into site/; warnings are errors
+hosts: $(BIN)/.kd_dev ## the tests on real host repositories in the folder KD_HOSTS
+	$(PYTEST) -m hosts
+
+docs: $(BIN)/.kd_docs ## build the documentation site in site/; warnings are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet -d build/docs docs site
 
-lists: $(BIN)/.kd_dev ## write the lists of terms and options in README.md and docs/ from the code
+lists: $(BIN)/.kd_dev ## generate the lists of terms and options in README.md and docs/
 	$(BIN)/python docs/generate.py
 
-patches: $(BIN)/.kd_dev ## write patches/ from the example models
+patches: $(BIN)/.kd_dev ## generate patches/ from the example models
 	$(BIN)/python examples/make_patches.py
 
-format: $(BIN)/.kd_dev ## rewrite the code in the project's format
+format: $(BIN)/.kd_dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove what was built, the environment aside
+clean: ## remove build outputs, but not the environment
 	rm -rf build dist site demo_output .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
-# A torch that Python has already is used as it is, and seen from the new environment.
+# An installed torch is used from the new environment.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "make: Python 3.10 or newer is needed: make ... PYTHON=python3.11"; exit 1; }

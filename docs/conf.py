@@ -17,9 +17,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 nitpicky = True
 nitpick_ignore_regex = [  # types in signatures that no page describes
     ("py:class", r"(argparse|collections|os|pathlib|torch)\..*"),
-    ("py:class", r"kd_plugin\..*\.(_B|T|Discriminator|Generator|Limit)"),
+    ("py:class", r"kd_plugin\..*\.(A|_B|T|Discriminator|Limit)"),
 ]
-smartquotes = False  # they make a dash of the two of an option
 myst_heading_anchors = 3
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"

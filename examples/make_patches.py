@@ -1,6 +1,6 @@
-"""Write the patches from the example models: ``make patches``, or with ``--check`` tell whether they are in step.
+"""Generate the patches from the example models (``make patches``), or with ``--check`` report outdated ones.
 
-A patch only adds files to a host's ``models/``, so it applies to every version of the host and holds no line of it.
+A patch only adds files to a host's ``models/``, so it applies to every version and contains no code of the host.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parent
 PATCHES = EXAMPLES.parent / "patches"
-# The host family a patch is for, and the example models it adds.
+# The example models that each family's patch adds.
 FAMILIES = {
     "pytorch-CycleGAN-and-pix2pix": ("distill_pix2pix_model.py", "distill_cycle_gan_model.py"),
     "contrastive-unpaired-translation": ("distill_cut_model.py",),
@@ -39,9 +39,9 @@ def patch(names: tuple[str, ...]) -> str:
 
 
 def main() -> int:
-    """Write all patches, or with ``--check`` tell which are not in step."""
+    """Write all patches, or with ``--check`` report outdated ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a patch is not in step")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a patch is outdated")
     options = parser.parse_args()
     stale = False
     for family, names in FAMILIES.items():
@@ -49,7 +49,7 @@ def main() -> int:
         if file.is_file() and file.read_text(encoding="utf-8") == text:
             continue
         stale = True
-        print(f"{file.name} {'is not in step with examples/: make patches' if options.check else 'written'}")
+        print(f"{file.name} {'is outdated: run make patches' if options.check else 'written'}")
         if not options.check:
             file.write_text(text, encoding="utf-8", newline="\n")
     return int(stale and options.check)

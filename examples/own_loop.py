@@ -1,6 +1,6 @@
-"""Distil in a training loop of your own, with no host repository: python examples/own_loop.py TEACHER.pth
+"""Distil in your own training loop, without a host repository: python examples/own_loop.py TEACHER.pth
 
-The "data set" is noise, so that the example runs anywhere; put yours in its place.
+The data are random, so that the example runs anywhere; replace them with yours.
 """
 
 import sys
@@ -12,7 +12,7 @@ from kd_plugin.networks.generator import GeneratorSpec, build_generator
 
 
 def main(checkpoint: str, steps: int = 5) -> None:
-    """Train a student of a quarter of the teacher's width for a few steps."""
+    """Train a student with a quarter of the teacher's width for a few steps."""
     teacher = load_teacher(checkpoint)
     spec = teacher.spec
     student = build_generator(
@@ -24,7 +24,7 @@ def main(checkpoint: str, steps: int = 5) -> None:
     for step in range(steps):
         images = torch.rand(2, spec.input_nc, size, size) * 2 - 1
         result = distiller(images)  # runs the student and the teacher
-        loss = result.total  # + your own losses of result.output
+        loss = result.total  # + your losses of result.output
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,10 +1,10 @@
-"""Distil in a repository that is not of the host family: the model is itself an nn.Module that returns its losses.
+"""Distil in a repository outside the host family, whose model is an nn.Module that returns its losses.
 
     python examples/own_model.py
 
-pix2pixHD and its descendants are built so: ``losses, generated = model(label, image)``, and the training script sums
-the losses, steps two optimizers, and never sees the generator. Distillation adds the lines marked (1) to (5), which
-docs/your-own-repo.md explains. The "data set" is noise and the networks are small, so that it runs anywhere.
+pix2pixHD and its forks have this structure: ``losses, generated = model(label, image)``, and the training script sums
+the losses, steps two optimizers, and does not access the generator. Distillation adds the lines marked (1) to (5),
+explained in docs/your-own-repo.md. The data are random and the networks small, so that it runs anywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kd_plugin import Distiller
 
 
 class Generator(nn.Module):
-    """A generator that no one else knows: an encoder, blocks, a decoder."""
+    """A custom generator: an encoder, blocks, a decoder."""
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Generator(nn.Module):
 
 
 class Model(nn.Module):
-    """Both networks and all losses; its own file, which stays as it is."""
+    """Both networks and all losses, unchanged by distillation."""
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
@@ -43,30 +43,30 @@ class Model(nn.Module):
 
     def forward(self, label: torch.Tensor, image: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         fake = self.netG(label)
-        real, judged = (self.netD(torch.cat((label, x), 1)) for x in (image, fake.detach()))
-        fooled = self.netD(torch.cat((label, fake), 1))
+        pred_real, pred_fake = (self.netD(torch.cat((label, x), 1)) for x in (image, fake.detach()))
+        pred_G = self.netD(torch.cat((label, fake), 1))
         losses = {
-            "D": ((real - 1).square().mean() + judged.square().mean()) / 2,
-            "G_GAN": (fooled - 1).square().mean(),
+            "D": ((pred_real - 1).square().mean() + pred_fake.square().mean()) / 2,
+            "G_GAN": (pred_G - 1).square().mean(),
             "G_L1": 10 * F.l1_loss(fake, image),
         }
         return losses, fake
 
 
 def main(steps: int = 5) -> list[float]:
-    """Train a student for some steps; return the distillation loss of each."""
+    """Train a student for some steps; return the distillation loss of each step."""
     torch.manual_seed(0)
-    big = Generator(width=32, blocks=4)  # and its weights: big.load_state_dict(torch.load(..., weights_only=True))
-    big.requires_grad_(False).eval()  # (1) a teacher is any network that does not learn
+    big = Generator(width=32, blocks=4)  # load its weights: big.load_state_dict(torch.load(..., weights_only=True))
+    big.requires_grad_(False).eval()  # (1) a teacher is any frozen network
     model = Model(width=8, blocks=2)
-    terms = {"wavelet": "100", "srp": "0@1,1000@2"}  # a weight is a number, or goes over the epochs
-    taps = "encoder"  # the name of a module in both networks; student=teacher where they differ
+    terms = {"wavelet": "100", "srp": "0@1,1000@2"}  # a weight is a number, or a schedule over the epochs
+    taps = "encoder"  # the name of a module in both networks; student=teacher if the names differ
     distiller = Distiller(model.netG, big, terms, options={"wavelet_levels": 3}, taps=taps)  # (2)
     totals = []
     for step in range(steps):
         label, image = (torch.rand(2, 3, 32, 32) * 2 - 1 for _ in range(2))
-        distiller.epoch = 1 + step / steps  # (3) what the schedules of the weights go by
-        with distiller.record() as recorder:  # (4) what the generator does in here can be distilled
+        distiller.epoch = 1 + step / steps  # (3) for the schedules of the weights
+        with distiller.record() as recorder:  # (4) records the calls of the generator
             losses, _ = model(label, image)
         distilled = distiller.distill(recorder.calls[0])
         loss_G = losses["G_GAN"] + losses["G_L1"] + distilled.total  # (5)

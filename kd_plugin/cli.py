@@ -1,6 +1,6 @@
 """The command ``kd``.
 
-What a command works with is imported when it runs: PyTorch takes seconds, and help and refusals do not need it.
+Commands import PyTorch, which takes seconds, only when they run, so help and errors are immediate.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from .commands.parser import CommandParser
 from .errors import KDError, OptionError, unknown_name
 from .version import __version__
 
-__all__ = ["main"]
-
 _COMMANDS = ("run", "inspect", "plan", "patch", "doctor")
 _OPTIONS = ("--help", "--version", "-h")
 
@@ -27,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["run"] and given[1:] and given[1] not in ("-h", "--help"):
             from .host.launch.runner import run_script
 
-            return run_script(given[1:])  # the rest is the script's own, our parser must not touch it
+            return run_script(given[1:])  # all further arguments belong to the script
         if not given:
-            raise OptionError(f"kd needs a command: {', '.join(_COMMANDS)} (kd --help explains)")
+            raise OptionError(f"kd needs a command: {', '.join(_COMMANDS)} (see kd --help)")
         if given[0] not in (*_COMMANDS, *_OPTIONS):
             kind, known = ("option", _OPTIONS) if given[0].startswith("-") else ("command", _COMMANDS)
             raise OptionError(unknown_name(kind, given[0], known))
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except KDError as error:
         print(f"kd: error: {error}", file=sys.stderr)
-        sys.last_value = error  # as Python keeps one that nobody catches, for what runs at exit
+        sys.last_value = error  # as for an uncaught exception, for atexit handlers
         return 2
 
 
@@ -50,10 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         usage="kd run SCRIPT [ARGUMENTS ...]\n       kd run -m MODULE [ARGUMENTS ...]",
         help="run a host's train.py or test.py with the distillation options",
-        description="Run a script of the host repository, in its folder: kd run train.py --dataroot D --name small "
-        "--model pix2pix --distill wavelet --teacher checkpoints/big --student_ngf 24. All arguments are the "
-        "script's; kd run train.py --help lists them, the plugin's in a group of their own. kd run -m package.train "
-        "runs a module, as python -m does.",
+        description="Run a script of the host repository in its folder: kd run train.py --dataroot D --name small "
+        "--model pix2pix --distill wavelet --teacher checkpoints/big --student_ngf 24. All arguments are passed to "
+        "the script; kd run train.py --help lists them, those of the plugin in a separate group. kd run -m "
+        "package.train runs a module, as python -m does.",
     )
     run.set_defaults(action=_no_script)
     inspect.add_parser(commands)

@@ -10,24 +10,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = [
-    "ArgumentError",
-    "CheckpointError",
-    "HostError",
-    "KDError",
-    "OptionError",
-    "UnknownNetworkError",
-    "first_line",
-    "in_one_line",
-    "unknown_name",
-]
-
-
 _LISTED = 12  # maximum number of names in a message
 
 
 class KDError(Exception):
     """Base class of the errors that the plugin raises."""
+
+    def __str__(self) -> str:
+        """Return the message in one line, whatever the names and values in it contain."""
+        return " ".join(super().__str__().splitlines())
 
 
 class ArgumentError(KDError, ValueError):

@@ -10,8 +10,6 @@ from typing import Any
 
 from .errors import HostError, OptionError, unknown_name
 
-__all__ = ["Flag", "add_flags", "check_value", "clash", "flags_of", "is_ours", "option"]
-
 _YIELDED = "kd_plugin_yields"  # option that lists the plugin's options which the host defines itself
 
 

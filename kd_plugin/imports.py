@@ -12,8 +12,6 @@ from torch import nn
 
 from .errors import ArgumentError, in_one_line
 
-__all__ = ["build_network", "is_function", "place_of"]
-
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 

@@ -6,8 +6,6 @@ import os
 
 import torch
 
-__all__ = ["is_distributed", "is_main_process", "process_count", "process_rank", "say"]
-
 
 def process_rank() -> int:
     """Return the rank of this process, 0 if it is the only one."""

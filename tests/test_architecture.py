@@ -1,4 +1,4 @@
-"""An architecture from outside: the example of docs/students.md, registered through the public API, does it all."""
+"""A custom architecture: the example in docs/students.md, registered through the public API."""
 
 from __future__ import annotations
 

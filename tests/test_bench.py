@@ -1,4 +1,4 @@
-"""The benchmark runs; what it measures is no test. And what `make gpu` does with its steps, on no GPU."""
+"""The benchmark runs, whatever it measures; and the steps of `make gpu`, without a GPU."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import REPOSITORY, run, succeed
+from helpers.commands import REPOSITORY, run, succeed
 
 
+@pytest.mark.slow
 def test_tiny(tmp_path: Path) -> None:
     """All tables, no row left out for a missing package, and the page it is asked to write."""
     page = tmp_path / "benchmarks.md"
@@ -92,4 +93,4 @@ class TestStepsOfMakeGpu:
         monkeypatch.setattr(gpu, "PACKAGES", {"torch": "torch", "not_here": "not-here", "nor_this": "nor-this"})
         assert gpu.main([]) == 2
         said = capsys.readouterr().err
-        assert "has no not-here, nor-this: name a Python" in said and said.count("\n") == 1
+        assert "has no not-here, nor-this: use a Python" in said and said.count("\n") == 1

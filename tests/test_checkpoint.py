@@ -1,24 +1,20 @@
-"""Reading architectures off files, against networks that the embedded host built from its own code."""
+"""Inferring architectures from checkpoints, compared with networks built by the embedded host."""
 
 from __future__ import annotations
 
 import io
 import pickle
-import random
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from conftest import FORMS, HOST, imported_host
+from helpers.hosts import FORMS, HOST, imported_host
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint, load_teacher
-from kd_plugin.errors import CheckpointError
 from kd_plugin.metrics.cost import generator_cost
-from kd_plugin.networks.generator import build_generator
 
 
 def host_generator(
@@ -83,19 +79,6 @@ class TestRead:
         torch.save(state, tmp_path / "G.pth", _use_new_zipfile_serialization=False)
         x = torch.rand(1, 3, 256, 256)
         torch.testing.assert_close(load_teacher(tmp_path / "G.pth")(x), network(x), rtol=0, atol=0)
-
-    @pytest.mark.parametrize(
-        "spec",
-        [
-            GeneratorSpec("resnet", 1, 2, 5, 1, "batch", True, False),
-            GeneratorSpec("resnet", 3, 3, 4, 13, "none", False, False),
-            GeneratorSpec("unet", 4, 3, 3, 5, "instance", None, True),
-            GeneratorSpec("unet", 3, 1, 2, 10, "batch", None, False),
-        ],
-    )
-    def test_any_depth(self, spec: GeneratorSpec, tmp_path: Path) -> None:
-        torch.save(build_generator(spec).state_dict(), tmp_path / "G.pth")
-        assert inspect_checkpoint(tmp_path / "G.pth") == spec
 
 
 class TestTeacher:
@@ -186,7 +169,7 @@ class TestRefuse:
             ({"epoch": 3}, "'epoch' is not a tensor"),
             ({"features.0.weight": torch.zeros(64, 3, 3, 3)}, "no first layer of a ResNet or U-Net"),
             ({"model.1.weight": torch.zeros(64, 3, 7, 7)}, "no residual blocks"),
-            ({"model.1.weight": torch.zeros(64)}, "four dimensions"),
+            ({"model.1.weight": torch.zeros(64)}, "the four dimensions of a convolution"),
         ],
     )
     def test_other_contents(self, content: object, message: str, tmp_path: Path) -> None:
@@ -202,22 +185,6 @@ class TestRefuse:
         with imported_host(HOST, "2025") as models:
             torch.save(models.networks.define_D(3, 8, "basic").state_dict(), tmp_path / "D.pth")
         self.refuse(tmp_path / "D.pth", "no first layer")
-
-    @pytest.mark.parametrize("netG", ["resnet_6blocks", "unet_128"])
-    def test_every_tensor_is_checked(self, netG: str, tmp_path: Path) -> None:
-        """One channel too many, or one tensor missing, is found and named wherever it is."""
-        state = host_generator(netG, "batch", False).state_dict()
-        weights = [key for key in state if not key.endswith("num_batches_tracked")]
-        for key in weights[:: len(weights) // 12]:
-            wrong = dict(state)
-            wrong[key] = torch.cat([state[key], state[key][:1]])
-            torch.save(wrong, tmp_path / "G.pth")
-            self.refuse(tmp_path / "G.pth", "has the shape|expected|no residual")
-            del wrong[key]
-            torch.save(wrong, tmp_path / "G.pth")
-            self.refuse(
-                tmp_path / "G.pth", "missing|there is no|no first layer|is unexpected|has the shape|downsampling"
-            )
 
     def test_tensors_left_over(self, tmp_path: Path) -> None:
         state = {**host_generator("resnet_6blocks", "batch", False).state_dict(), "model.30.weight": torch.zeros(1)}
@@ -276,33 +243,3 @@ class TestOtherFormats:
         network.save(str(tmp_path / "G.pt"))
         with pytest.raises(KDError, match="is a TorchScript program, which contains code"):
             inspect_checkpoint(tmp_path / "G.pt")
-
-
-@pytest.mark.parametrize("kind", ["zip", "pickle", "safetensors"])
-def test_mutated_files_give_our_error_or_a_generator(kind: str, tmp_path: Path) -> None:
-    """Bytes changed, removed, doubled, inserted anywhere, above all where the structure is: nothing else escapes."""
-    spec = GeneratorSpec("resnet", 1, 1, 2, 1, "instance", False, True)
-    state, file = build_generator(spec).state_dict(), tmp_path / "G.pth"
-    if kind == "safetensors":
-        safetensors.torch.save_file(state, file)
-    else:
-        torch.save(state, file, _use_new_zipfile_serialization=kind == "zip")
-    whole, chance = file.read_bytes(), random.Random(0)
-    outcomes = set()
-    for _ in range(150):
-        content = bytearray(whole)
-        for _ in range(chance.choice([1, 1, 4])):
-            end = len(content) if chance.random() < 0.3 else min(len(content), 2500)
-            place, length = chance.randrange(end), chance.choice([1, 1, 8, 100])
-            piece = content[place : place + length]
-            new = chance.choice([chance.randbytes(length), b"", bytes(piece) * 2, bytes(len(piece))])
-            content[place : place + length] = new
-        file.write_bytes(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                outcomes.add(type(inspect_checkpoint(file)))
-            except KDError as error:
-                outcomes.add(type(error))
-                assert str(file) in str(error) and "\n" not in str(error)
-    assert CheckpointError in outcomes

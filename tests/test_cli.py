@@ -1,4 +1,4 @@
-"""``kd`` itself: what it imports, how it reads options, and the package's public names."""
+"""The command ``kd``: imports, options, and the package's public names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from helpers.commands import REPOSITORY
 
 import kd_plugin
 from kd_plugin import GeneratorSpec
@@ -19,7 +19,7 @@ from kd_plugin.networks.generator import build_generator
 
 HEAVY = {"torch", "numpy", "PIL", "dominate", "pywt", "torchvision"}
 
-# Answers that need no network, with their exit status and a part of their one line.
+# Commands that do not import PyTorch, with their exit status and a part of their output.
 QUICK = [
     ("--version", 0, "kd_plugin "),
     ("--help", 0, "usage: kd"),
@@ -116,6 +116,7 @@ class TestInspect:
 
 
 class TestPublicNames:
+    @pytest.mark.slow
     def test_are_imported_when_used(self) -> None:
         names = [name for name in kd_plugin.__all__ if name != "__version__"]
         code = "; ".join(["import kd_plugin, sys", "assert 'torch' not in sys.modules", *(

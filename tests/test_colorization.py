@@ -1,4 +1,4 @@
-"""The host's colorization: one channel in, two out, and options that its data set sets after ours."""
+"""Colorization in a host: one input channel, two output channels, and options set by the data set after ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LAUNCH, SMALL, host_arguments, real_hosts, run, succeed
+from helpers.commands import LAUNCH, run, succeed
+from helpers.hosts import SMALL, host_arguments, real_hosts
 
 FOLDERS = [folder for folder in real_hosts() if (folder / "models" / "colorization_model.py").is_file()]
 

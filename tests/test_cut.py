@@ -1,6 +1,6 @@
-"""What contrastive-unpaired-translation does differently: joined batches, late set-up, generators of its own.
+"""Particulars of contrastive-unpaired-translation: joined batches, late setup, custom generators.
 
-On classes that do the same in the embedded host, and on a checkout of the real one where KD_CUT names it.
+Tested on classes that do the same in the embedded host, and on a real checkout if KD_CUT is set.
 """
 
 from __future__ import annotations
@@ -14,19 +14,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import (
-    LAUNCH,
-    distil_options,
-    distilling,
-    flat,
-    host_batch,
-    host_options,
-    random,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)
+from helpers.commands import LAUNCH, run, succeed
+from helpers.models import distil_options, distilling, host_batch, host_options, set_up, train_step
+from helpers.tensors import flat, random
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, load_teacher
@@ -90,7 +80,7 @@ def options(teachers: Path, **changes: object) -> Namespace:
 
 def test_gradients_of_a_joined_batch(models: ModuleType, teachers: Path) -> None:
     """Those of the explicit sum, on the images of the first domain alone."""
-    model = set_up(joined(models), options(teachers))
+    model = set_up(joined(models), options(teachers, student_netG=None))
     model.netG.double()
     model._run.pairs[0].teacher.double()
     model.set_input({key: v.double() if isinstance(v, torch.Tensor) else v for key, v in host_batch(2).items()})
@@ -166,22 +156,23 @@ class TestTeachersOfTheHostsOwn:
         teacher = unusual.networks.define_G(3, 3, 7, "resnet_9blocks", norm)
         torch.save(teacher.state_dict(), teachers / "latest_net_G.pth")
         for own in ("batch", "instance"):
-            opt = options(teachers, netG="resnet_9blocks", student_ngf=3, norm=own, distill="pixel")
+            given = {"netG": "resnet_9blocks", "student_netG": None, "student_ngf": 3, "distill": "pixel"}
+            opt = options(teachers, **given, norm=own)
             model = self.build(unusual, opt)
             kinds = [{type(m) for m in network.modules()} for network in (model._run.pairs[0].teacher, model.netG)]
             assert [nn.BatchNorm2d in kind for kind in kinds] == [norm == "batch", own == "batch"]
 
     def test_that_it_cannot_build_are_refused(self, unusual: ModuleType, teachers: Path) -> None:
-        opt = options(teachers, netG="resnet_6blocks", student_ngf=3)
+        opt = options(teachers, netG="resnet_6blocks", student_netG=None, student_ngf=3)
         with pytest.raises(
-            KDError, match="nor is it what this host builds as --netG resnet_6blocks at ngf 7: "
+            KDError, match="it does not match --netG resnet_6blocks of this host at ngf 7 either: "
         ) as caught:
             self.build(unusual, opt)
         assert "\n" not in str(caught.value)
 
     def test_budgets_need_one_of_the_family(self, unusual: ModuleType, teachers: Path) -> None:
         opt = options(teachers, netG="resnet_9blocks", student_budget="macs=7x")
-        with pytest.raises(KDError, match="--student_budget macs=7x: the teacher is none of the family"):
+        with pytest.raises(KDError, match="--student_budget macs=7x: the cost of the teacher is unknown"):
             self.build(unusual, opt)
 
 
@@ -274,7 +265,7 @@ class TestLateSetup:
         train_step(wrapped, 2)
         wrapped.netG = nn.DataParallel(wrapped.netG)
         wrapped.netG.device_ids = [0, 1]
-        with pytest.raises(KDError, match=r"--distill srp cannot read the layers .* over 2 GPUs"):
+        with pytest.raises(KDError, match=r"--distill srp cannot read the layers .* on 2 GPUs"):
             train_step(wrapped, 2)
 
 

@@ -1,15 +1,19 @@
-"""The demo, from photographs to page, at its smallest; and what it says when it cannot run."""
+"""A minimal demo, from photographs to page, and its errors."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import re
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, run, succeed
+from helpers.commands import REPOSITORY, Forked, run
 from PIL import Image
 
 from kd_plugin.metrics.cost import Cost
@@ -17,13 +21,41 @@ from kd_plugin.metrics.quality import BandErrors, Quality
 
 pytest.importorskip("skimage")
 
-DEMO = str(REPOSITORY / "examples" / "demo" / "demo.py")
+DEMO = REPOSITORY / "examples" / "demo" / "demo.py"
 
 
-def test_small_demo(tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    text = succeed(run([DEMO, "--minutes", "1", "--epochs", "1", "--output", str(output)], tmp_path)).stdout
-    assert text.splitlines()[-1].endswith(f"page: {output / 'index.html'}")
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import one of the demo's modules."""
+    monkeypatch.syspath_prepend(DEMO.parent)
+    return importlib.import_module
+
+
+def fork_logged(
+    command: Sequence[str], folder: Path, environment: dict[str, str], log: Path, on_line: Callable[[str], None]
+) -> None:
+    """The demo's ``run_logged`` for commands of Python, but forked."""
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as output:
+        ended = Forked([*command[1:]], folder, environment, output).finish()
+    assert command[0] == sys.executable and ended.returncode == 0, ended.stderr + log.read_text()
+    for line in log.read_text().splitlines(keepends=True):
+        on_line(line)
+
+
+@pytest.mark.slow
+def test_small_demo(
+    module: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output, demo = tmp_path / "out", module("demo")
+    monkeypatch.setattr(module("training"), "run_logged", fork_logged)
+    monkeypatch.setattr(demo, "Task", functools.partial(module("dataset").Task, tiles=12, test_crops=6))
+    monkeypatch.setattr(demo.signal, "signal", lambda *handler: None)
+    assert demo.main(["--minutes", "1", "--epochs", "1", "--output", str(output)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"page: {output / 'index.html'}")
     results = json.loads((output / "results.json").read_text())
     rows = {row["name"]: row for row in results["rows"]}
     assert all(len(row["crops"]) == results["pairs"]["test"] for row in rows.values())
@@ -45,6 +77,15 @@ def test_small_demo(tmp_path: Path) -> None:
             assert opened.width >= 900
 
 
+def test_children_are_logged_line_by_line(module: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    process, lines = module("process"), []
+    shared = tmp_path, {}, tmp_path / "logs" / "child.txt", lines.append
+    process.run_logged([sys.executable, "-c", "print('one')\nprint('two')"], *shared)
+    assert lines == ["one\n", "two\n"] and shared[2].read_text() == "one\ntwo\n"
+    with pytest.raises(process.ChildError, match=r"exit status 3; .*child.txt:\nall is lost"):
+        process.run_logged([sys.executable, "-c", "print('all is lost')\nraise SystemExit(3)"], *shared)
+
+
 def quality(values: np.ndarray) -> Quality:
     """The quality of crops of which only the PSNR matters."""
     return Quality(len(values), 0.1, float(values.mean()), 0.5, BandErrors(0.1, 0.2, 0.3, 0.4))
@@ -62,10 +103,14 @@ def quality(values: np.ndarray) -> Quality:
     ],
 )
 def test_there_is_no_gap_within_the_noise(
-    monkeypatch: pytest.MonkeyPatch, better: float, noise: float, gain: float, closed: float | None, printed: str
+    module: Callable[[str], ModuleType],
+    better: float,
+    noise: float,
+    gain: float,
+    closed: float | None,
+    printed: str,
 ) -> None:
-    monkeypatch.syspath_prepend(REPOSITORY / "examples" / "demo")
-    results, table = importlib.import_module("results"), importlib.import_module("table")
+    results, table = module("results"), module("table")
     alone = 24 + 3 * np.random.default_rng(0).standard_normal(48)  # crops differ by far more than generators do
     unsettled = noise * np.tile((1, -1), 24)  # its standard error is noise / sqrt(47)
     crops = {"teacher": alone + better + unsettled, "alone": alone, "distilled": alone + gain}
@@ -85,11 +130,12 @@ def test_there_is_no_gap_within_the_noise(
         (["--minutes", "0"], "--minutes 0: give a number above 0"),
         (["--minutes", "nan"], "--minutes nan"),
         (["--epochs", "0"], "--epochs 0: give a whole number"),
-        (["--output", "."], "holds files that are not the demo's"),
+        (["--output", "."], "contains files not created by the demo"),
     ],
 )
+@pytest.mark.slow
 def test_refuses(arguments: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
-    result = run([DEMO, *arguments], tmp_path)
+    result = run([str(DEMO), *arguments], tmp_path)
     assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
     assert [f.name for f in tmp_path.iterdir()] == ["thesis.txt"]

@@ -1,4 +1,4 @@
-"""What the README, the docs and the examples say holds: commands run, tables are complete, code works."""
+"""README, docs and examples are correct: commands run, tables are complete, code works."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOST, HOSTS, LAUNCH, REPOSITORY, host_arguments, imported_host, kd, run, succeed
+from helpers.commands import LAUNCH, REPOSITORY, kd, run, succeed
+from helpers.hosts import FORMS, HOST, HOSTS, host_arguments, imported_host
 
 from kd_plugin import Distiller, GeneratorSpec
 from kd_plugin.cli import main
@@ -192,6 +193,7 @@ def test_example_models(patched_host: tuple[Path, str], images: Path, model: str
     assert len(list((folder / "results").rglob("*_fake_B.png"))) == 4
 
 
+@pytest.mark.slow
 def test_example_loop(tmp_path: Path) -> None:
     """It runs as its first line says, and what it minimises falls; one term alone may rise for the others."""
     save_teacher(tmp_path / "G.pth", GeneratorSpec("resnet", 3, 3, 8, 2, "batch", True, False))

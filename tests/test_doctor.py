@@ -1,4 +1,4 @@
-"""``kd doctor``: what it says of hosts of every kind, and of what is none."""
+"""``kd doctor`` on hosts of every family, and on folders that are not hosts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import HOST, real_hosts
+from helpers.hosts import HOST, real_hosts
 
 from kd_plugin.cli import main
 from kd_plugin.host.repository.failed_imports import failed_imports
@@ -20,6 +20,7 @@ def found(host: Path) -> dict[str, str]:
     return {finding.what: finding.found for finding in survey(host).findings}
 
 
+@pytest.mark.slow
 def test_the_embedded_host(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["doctor", str(HOST)]) == 0
     text = capsys.readouterr().out
@@ -68,20 +69,20 @@ class TestOthers:
         assert main(["doctor", str(tmp_path)]) == 1
         text = capsys.readouterr().out
         assert "not a host: it has no models/__init__.py" in text
-        assert "kd run does not work here, for want of: models looked up by name, training script" in text
+        assert "kd run does not work here, missing: models looked up by name, training script" in text
         assert main(["doctor", str(tmp_path / "gone")]) == 2
         assert capsys.readouterr().err == f"kd: error: {tmp_path / 'gone'}: no such folder\n"
 
     def test_models_of_other_names(self, host: Path) -> None:
         """What a class distils is what it puts into model_names, or what its base class does."""
-        undeclared = "none by itself, its networks are {}: declare distill_pairs in its class"
+        undeclared = "none by default, its networks are {}: declare distill_pairs in its class"
         models = {
             "two": ("self.model_names = ['G_A', 'D_A'] + ['G_B'] if self.isTrain else ['G_A']", "G_A and G_B"),
             "one": ("self.model_names = ['G', 'D']\nself.fake_B = self.netG(a)", "G"),
             "derived": ("from .pix2pix_model import Pix2PixModel", "G"),
             "more": ("from .pix2pix_model import Pix2PixModel\nself.model_names += ['E']", "G"),
             "other": ("from .pix2pix_model import Pix2PixModel\nself.model_names = ['H']", undeclared.format("H")),
-            "own": ("class OwnModel:\n    distill_pairs = [('H', 'x')]", "as it declares"),
+            "own": ("class OwnModel:\n    distill_pairs = [('H', 'x')]", "declared in its class"),
             "none": ("self.netE = x", ""),
             "broken": ("print 'of another age'", ""),
             "many": (  # as forks with a generator for each stain do
@@ -99,7 +100,7 @@ class TestOthers:
     def test_a_kind_is_claimed_by_its_models_alone(self, host: Path) -> None:
         for name in ("pix2pix", "cycle_gan"):
             (host / "models" / f"{name}_model.py").rename(host / "models" / f"Stain{name}_model.py")
-        assert survey(host).kind.startswith("a host with models of its own, as of 2025")
+        assert survey(host).kind.startswith("a host with custom models, as of 2025")
 
     def test_files_of_the_patch(self, host: Path) -> None:
         assert survey(host).patches == {}
@@ -146,8 +147,8 @@ class TestScriptsThatCannotStart:
         assert main(["doctor", str(host)]) == 1
         told = [line for line in capsys.readouterr().out.splitlines() if "cannot start" in line]
         assert told == [
-            "train.py cannot start: torchvision is installed and does not import (data/base.py:2): RuntimeError: "
-            f"operator torchvision::nms does not exist; it has to be the one made for torch {version('torch')}",
+            "train.py cannot start: torchvision is installed but fails to import (data/base.py:2): RuntimeError: "
+            f"operator torchvision::nms does not exist; install the version built for torch {version('torch')}",
             "train.py cannot start: no_such is not installed (util/visualizer.py:2): pip install no_such",
             "test.py cannot start: test.py:4: ModuleNotFoundError: No module named 'util.gone'",
         ]
@@ -160,7 +161,7 @@ class TestScriptsThatCannotStart:
 
     def test_imports_that_end_the_process(self, host: Path) -> None:
         (host / "util" / "visualizer.py").write_text("import os\nos._exit(3)\n")
-        told = "train.py and test.py cannot start: what they import ends the process with exit status 3"
+        told = "train.py and test.py cannot start: their imports end the process with exit status 3"
         assert failed_imports(host, ["train.py", "test.py"]) == [told]
 
     def test_a_folder_that_is_no_host_is_not_run(self, host: Path) -> None:

@@ -1,4 +1,4 @@
-"""The embedded host keeps the contract it stands for, in both forms."""
+"""The embedded host has the family's interface in both forms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOST, host_options, imported_host, run, succeed
+from helpers.commands import run, succeed
+from helpers.hosts import FORMS, HOST, imported_host
+from helpers.models import host_options
 from PIL import Image
 
 TRAIN = "train.py --model pix2pix --netG resnet_6blocks --ngf 4 --ndf 4 --load_size 32 --crop_size 32 --num_threads 0"

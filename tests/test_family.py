@@ -1,8 +1,9 @@
-"""The table of hosts: a kind of host that is registered from outside is found, paired, distilled and tested."""
+"""Host families: a host of a custom family is detected, paired, distilled and tested."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,17 +12,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOST,
-    distil_options,
-    distilling,
-    host_arguments,
-    imported_host,
-    set_up,
-    start_inside,
-    train_step,
-)
+from helpers.commands import REPOSITORY
+from helpers.hosts import FORMS, HOST, host_arguments, imported_host, start_inside
+from helpers.models import distil_options, distilling, set_up, train_step
 
 from kd_plugin import KDError
 from kd_plugin.cli import main
@@ -114,26 +107,28 @@ def doctor(host: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def options(teacher: Path) -> Namespace:
-    return distil_options(teacher, model="toy", distill="pixel", lambda_pixel=1.0, gen_norm="instance")
+    return distil_options(teacher, model="toy", distill="pixel", lambda_pixel=1.0, gen_norm="instance",
+                          student_netG=None)  # fmt: skip
 
 
 class TestToyHost:
+    @pytest.mark.slow
     def test_is_named_by_the_doctor(self, host: Path, capsys: pytest.CaptureFixture[str], table: None) -> None:
         before = doctor(host, capsys)
-        assert f"{host}: a host with models of its own, as of 2025" in before
-        assert "toy   none by itself, its networks are gen: declare distill_pairs" in before
+        assert f"{host}: a host with custom models, as of 2025" in before
+        assert "toy   none by default, its networks are gen: declare distill_pairs" in before
         register_family(TOY)
         after = doctor(host, capsys)
         assert f"{host}: toy hosts, as of 2025" in after and "\n  toy   gen\n" in after
         (host / "models" / "toy_model.py").write_text("class ToyModel: pass\n")
-        assert "unless they are G, or gen, or G_A and G_B, declare" in doctor(host, capsys)
+        assert "declare distill_pairs in its class unless they are G, or gen, or G_A and G_B" in doctor(host, capsys)
 
     def test_has_no_patch(self, host: Path, registered: None, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["patch", str(host)]) == 2
-        assert "has none of the models there are patches for (cut_model.py, pix2pix" in capsys.readouterr().err
+        assert "has none of the models that have patches (cut_model.py, pix2pix" in capsys.readouterr().err
 
     def test_is_refused_without_its_row(self, models: ModuleType, teacher: Path) -> None:
-        with pytest.raises(KDError, match="has the networks gen, and no G, or G_A and G_B: declare what"):
+        with pytest.raises(KDError, match="has the networks gen, but no G, or G_A and G_B: declare the pairs"):
             set_up(distilling(models.find_model_using_name("toy")), options(teacher))
 
     def test_is_distilled(self, models: ModuleType, teacher: Path, registered: None) -> None:
@@ -174,7 +169,7 @@ class TestToyHost:
         with pytest.raises(SystemExit, match="2"):
             start_inside(host, "test.py", f"{shared} --gen_norm instance")
         error = capsys.readouterr().err
-        assert "--gen_norm instance contradicts" in error and "was built with batch; leave the option out" in error
+        assert "--gen_norm instance contradicts" in error and "was built with batch; remove the option" in error
 
 
 class TestRows:
@@ -190,27 +185,39 @@ class TestRows:
         assert found is not None and found.name == "mine" and family.families().count(found) == 1
         assert find_pairs(Namespace(model_names=["G"])) == pairs
 
+    def test_the_one_in_the_documentation(self, table: None, tmp_path: Path) -> None:
+        page = (REPOSITORY / "docs" / "your-own-repo.md").read_text(encoding="utf-8")
+        example = re.search(r"```python\n(from kd_plugin\.host.*?)```", page, re.DOTALL)
+        assert example
+        exec(example[1])  # noqa: S102 - a page of this repository
+        (tmp_path / "stain_model.py").touch()
+        found = find_family(tmp_path)
+        assert found is not None and found.name == "stain translation"
+
     def test_that_could_not_be_found_are_refused(self, registered: None) -> None:
-        with pytest.raises(KDError, match="'none' names no models"):
+        with pytest.raises(KDError, match="'none' has no models"):
             register_family(HostFamily("none", {}))
-        with pytest.raises(KDError, match="there is a family 'toy hosts' already"):
+        with pytest.raises(KDError, match="a family 'toy hosts' is already registered"):
             register_family(HostFamily("toy hosts", {"other": HostModel(PAIRS)}))
 
     def test_name_the_model_that_was_forgotten(self, table: None, tmp_path: Path) -> None:
         both = HostModel((Pair("gen_x", "y"), Pair("gen_y", "x")), "unaligned")
-        register_family(HostFamily("two", {"one_way": HostModel(PAIRS, "aligned"), "both_ways": both}))
+        single = HostModel(PAIRS, "aligned")
+        register_family(HostFamily("three", {"one_way": single, "again": single, "both_ways": both}))
         (tmp_path / "latest_net_gen.pth").touch()
         (tmp_path / "train").mkdir()
         (tmp_path / "train" / "a.png").touch()
         given = {
-            str(tmp_path): "holds latest_net_gen.pth, as --model one_way saves",
-            f"{tmp_path}/latest_net_gen.pth": "is the one generator of a one_way",
-            "": "has train/, and no trainA/: pairs, as one_way takes them",
+            str(tmp_path): "contains latest_net_gen.pth, as saved by --model one_way",
+            f"{tmp_path}/latest_net_gen.pth": "is the generator of a one_way",
+            "": "has train/, but no trainA/: paired images, as for one_way",
         }
         data = {"dataroot": str(tmp_path), "phase": "train", "dataset_mode": "unaligned"}
         for teacher, said in given.items():
             opt = Namespace(model="both_ways", teacher=teacher, teacher_epoch="latest", **data)
-            with pytest.raises(KDError, match=f"{said}, and this is --model both_ways, the default: --model one_way"):
+            with pytest.raises(
+                KDError, match=f"{said}, but this is --model both_ways, the default: give --model one_way"
+            ):
                 check_model(opt, None, named=False)
-            opt.model, opt.dataset_mode = "one_way", "aligned"
-            check_model(opt, None, named=False)
+            for model in ("one_way", "again"):  # whose teachers are called alike
+                check_model(Namespace(**{**vars(opt), "model": model, "dataset_mode": "aligned"}), None, named=False)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, with the permissions that the user's umask leaves."""
+"""Atomic writes of files, with the permissions of the user's umask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the plugin beside options of a host's that have the same names."""
+"""Options of the plugin that clash with options of a host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
-from conftest import run
+from helpers.commands import run
 
 from kd_plugin import KDError
 from kd_plugin.host.options.distill import DistillConfig, add_options, are_in
@@ -45,12 +45,13 @@ def test_another_name_that_the_host_has_taken() -> None:
 
 
 @pytest.mark.parametrize(("option", "told"), [("teacher", True), ("name", False)])
+@pytest.mark.slow
 def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Path) -> None:
     """As the options of its data sets do; what is not about ours stays the host's own traceback."""
     script = tmp_path / "script.py"
     script.write_text(
         "from argparse import ArgumentParser\n"
-        "from kd_plugin.host.options.distill.excepthook import report_in_one_line\n"
+        "from kd_plugin.host.options.excepthook import report_in_one_line\n"
         "from kd_plugin.host.options.distill import add_options\n"
         "report_in_one_line()\n"
         "parser = ArgumentParser()\n"
@@ -65,6 +66,7 @@ def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Pat
         assert len(result.stderr.splitlines()) == 1
     else:
         assert result.returncode == 1 and "Traceback" in result.stderr
+        assert "conflicting option string: --name" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_a_name_that_the_host_takes_later(option: str, told: bool, tmp_path: Pat
         ("--distill pixel --teacher big --lambda_pixel -1", "lambda_pixel is '-1'"),
         ("--distill pixel --teacher big --lambda_pixel 1@2", "lambda_pixel is '1@2', one point: give a number"),
         ("--distill perceptual --teacher big", "perceptual_network is '': name the function"),
-        ("--distill srp:G_A --teacher big", "this model has the generators G, no G_A"),
+        ("--distill srp:G_A --teacher big", "this model has the generators G, not G_A"),
     ],
 )
 def test_what_options_alone_tell(arguments: str, message: str) -> None:

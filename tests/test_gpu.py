@@ -1,4 +1,4 @@
-"""What only a GPU can show. ``make gpu`` runs these one by one; KD_GPU_DEVICE=cpu runs what they say on a CPU."""
+"""Tests that need a GPU. ``make gpu`` runs them one by one; KD_GPU_DEVICE=cpu runs them on a CPU."""
 
 from __future__ import annotations
 
@@ -12,27 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOST,
-    LAUNCH,
-    SMALL,
-    distil_options,
-    distilling,
-    flat,
-    host_batch,
-    imported_host,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)  # fmt: skip
+from helpers.commands import LAUNCH, run, succeed
+from helpers.hosts import FORMS, HOST, SMALL, imported_host
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 from torch import nn
 
 DEVICE = torch.device(os.environ.get("KD_GPU_DEVICE", "cuda:0"))
 GPUS = torch.cuda.device_count() if DEVICE.type == "cuda" else 0
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.slow,
     pytest.mark.skipif(DEVICE.type == "cuda" and not GPUS, reason="PyTorch sees no GPU"),
 ]
 TERMS = "wavelet,pixel,srp,feature,attention,similarity,kernel_alignment,gram,ssim,tv,frequency"

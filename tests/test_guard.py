@@ -1,4 +1,4 @@
-"""The guard: what is not finite never reaches the student, and is told; silent terms are told once."""
+"""The guard: steps that are not finite are skipped and reported; terms without gradient give one note."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distil_options, distilling, flat, host_batch, set_up, train_step
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 from torch import nn
 
 from kd_plugin import KDError

@@ -1,4 +1,4 @@
-"""Installing the package: from a clone inside a host, and as a wheel made of the source distribution."""
+"""Installing the package from a clone inside a host, and as a wheel built from the source distribution."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, succeed
+from helpers.commands import REPOSITORY, succeed
 
 from kd_plugin import __version__
 from kd_plugin.host.repository.model_files import patches
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
-"""Ctrl-C in a host's own script: the step ends, everything is saved, one line says so."""
+"""Ctrl-C in a host's script: the step finishes, everything is saved, and one line reports it."""
 
 from __future__ import annotations
 
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, LAUNCH, REPOSITORY, host_arguments
+from helpers.commands import LAUNCH, Forked, environment
+from helpers.hosts import FORMS, HOSTS, host_arguments
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks.generator import build_generator
@@ -33,21 +32,20 @@ def test_ends_a_training_between_two_steps(place: tuple[Path, str], images: Path
         f"--ndf 4 --n_epochs 9999 --n_epochs_decay 0 --save_epoch_freq 9999 --print_freq 1 --no_html --load_size 32 "
         f"--crop_size 32 --num_threads 2 --distill pixel --teacher {tmp_path}/big --student_ngf 3"
     ).split()
-    env = dict(os.environ, HOST_FORM=form or "2025", OMP_NUM_THREADS="1", PYTHONPATH=str(REPOSITORY),
-               PYTHONUNBUFFERED="1")  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, LAUNCH, *command, *host_arguments(folder, form)["train"]], cwd=folder, env=env, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "epoch: 2," in line.replace("(", ""):
-            break
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to all
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
-    assert "Traceback" not in err and out.count("[distill] stopped in epoch ") == 1
-    assert "steps, all saved: --continue_train goes on" in out.splitlines()[-1]
+    reading, writing = os.pipe()
+    with open(reading) as said:
+        with open(writing, "w") as output:
+            process = Forked([LAUNCH, *command, *host_arguments(folder, form)["train"]], folder,
+                             environment(form, PYTHONUNBUFFERED="1"), output)  # fmt: skip
+        for line in said:
+            if "epoch: 2," in line.replace("(", ""):
+                break
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to all
+        out = said.read()
+    ended = process.finish(60)
+    assert ended.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in ended.stderr and out.count("[distill] stopped in epoch ") == 1
+    assert "steps and saved: --continue_train resumes" in out.splitlines()[-1]
     state = torch.load(tmp_path / "small" / "latest_distill_state.pth", weights_only=True)
     assert state["epoch"] >= 2 and (tmp_path / "small" / "latest_net_G.pth").is_file()
 

@@ -1,7 +1,7 @@
-"""Every loss against its equation, written anew in NumPy or by another library, and against central differences.
+"""Every loss compared with its equation, implemented in NumPy or another library, and with central differences.
 
-The oracles follow the papers, in loops over pixels, channels, parts or windows, rather than the plugin's code: they
-sum what the plugin reshapes, and use full spectra, dense kernels and explicit windows.
+The oracles follow the papers rather than the plugin's code, with loops over pixels, channels, parts or windows, full
+spectra, dense kernels and explicit windows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random
+from helpers.tensors import random
 from numpy.lib.stride_tricks import sliding_window_view
 from skimage.metrics import structural_similarity
 from torch import nn

@@ -1,4 +1,4 @@
-"""The two losses of the papers against independent libraries, identities, closed forms and worked examples."""
+"""The two papers' losses compared with independent libraries, identities, closed forms and worked examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from conftest import random
+from helpers.tensors import random
 
 from kd_plugin import KDError
 from kd_plugin.losses import semantic_relation_loss, wavelet_decompose, wavelet_loss

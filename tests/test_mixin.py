@@ -1,4 +1,4 @@
-"""The mixin inside a host's model classes: gradients, work done, what is logged, what is refused.
+"""The mixin in a host's model classes: gradients, number of operations, logs and errors.
 
 Each test runs on both forms of the embedded host, and on the real hosts in the folders of KD_HOSTS.
 """
@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distilling, host_options, set_up, train_step
+from helpers.models import distilling, host_options, set_up, train_step
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_plugin import Distiller, DistillMixin, GeneratorSpec, KDError, load_teacher
@@ -300,7 +300,7 @@ class TestPairs:
         student = torch.nn.DataParallel(build_generator(GeneratorSpec("resnet", 3, 3, 4, 2, "none", False, False)))
         teacher = load_teacher(teachers / "latest_net_G.pth")
         student.device_ids = [0, 1]
-        with pytest.raises(KDError, match="DataParallel splits over 2 GPUs"):
+        with pytest.raises(KDError, match="DataParallel replicates on 2 GPUs"):
             refuse_replicas(Distiller(student, teacher, ["srp"]))
         refuse_replicas(Distiller(student, teacher, ["wavelet"]))
 
@@ -312,7 +312,7 @@ class TestPairs:
         model = build(Blind, host_options(teachers.parent, **{**DISTILL, "teacher": str(teachers)}))
         model.set_input(batch())
         model.optimize_parameters()
-        with pytest.warns(UserWarning, match=r"got no gradient: the images they are attached to \(fake_B\)"):
+        with pytest.warns(UserWarning, match=r"received no gradient: the images they are attached to \(fake_B\)"):
             model.optimize_parameters()
 
 
@@ -383,7 +383,7 @@ class TestRecord:
         cls = distilling(class_of(models, "pix2pix"))
         build(cls, host_options(teachers.parent, **extra)).save_networks("latest")
         extra = {**extra, "student_ngf": 7, "continue_train": True}
-        with pytest.raises(KDError, match=r"--student_ngf 7 contradicts .*student\.json: .* built with 5; leave"):
+        with pytest.raises(KDError, match=r"--student_ngf 7 contradicts .*student\.json: .* built with 5; remove"):
             build(cls, host_options(teachers.parent, **extra))
 
 
@@ -399,8 +399,8 @@ class TestRefuse:
             ("pix2pix", {"teacher": "nowhere"}, "--teacher nowhere: no such file or folder"),
             ("pix2pix", {"teacher": "teacher"}, "no such file or folder, did you mean .*/teacher"),
             ("pix2pix", {"teacher": "{}/latest_net_G.pth", "teacher_epoch": "7"}, "--teacher_epoch 7 has no effect"),
-            ("pix2pix", {"name": "teacher"}, "would save its student, over the teacher"),
-            ("pix2pix", {"name": "teacher", "teacher": "{}/latest_net_G.pth"}, "over the teacher"),
+            ("pix2pix", {"name": "teacher"}, "which would overwrite the teacher"),
+            ("pix2pix", {"name": "teacher", "teacher": "{}/latest_net_G.pth"}, "overwrite the teacher"),
             (
                 "cycle_gan",
                 {"teacher_G_A": "{}/latest_net_G_A.pth", "teacher_G_B": "{}/latest_net_G_B.pth"},
@@ -408,7 +408,7 @@ class TestRefuse:
             ),
             ("pix2pix", {"teacher_mode": "evall"}, "unknown --teacher_mode 'evall': did you mean 'eval'"),
             ("pix2pix", {"wavelet_bands": "hi"}, "unknown bands 'hi'"),
-            ("pix2pix", {"teacher_G_A": "x.pth"}, "no generator G_A is distilled here, but G$"),
+            ("pix2pix", {"teacher_G_A": "x.pth"}, "no generator G_A to distil, only G$"),
             ("cycle_gan", {"teacher": "{}/latest_net_G_A.pth"}, "one file, but this model has 2 generators"),
             ("cycle_gan", {"teacher_G_A": "gone.pth"}, "no teacher for G_A: gone.pth is not a file"),
             (
@@ -441,7 +441,7 @@ class TestRefuse:
     def test_channels_of_the_other_direction(self, models: ModuleType, teachers: Path) -> None:
         spec = GeneratorSpec("resnet", 3, 1, 4, 2, "instance", False, True)
         torch.save(build_generator(spec).state_dict(), teachers / "latest_net_G.pth")
-        with pytest.raises(KDError, match=r"translates 3 to 1 channels, but G translates 1 to 3.*other direction"):
+        with pytest.raises(KDError, match=r"translates 3 to 1 channels, but G translates 1 to 3: check .* direction"):
             self.attempt(models, teachers, input_nc=1, output_nc=3)
 
 
@@ -456,7 +456,7 @@ def test_two_classes_that_match(models: ModuleType, capsys: pytest.CaptureFixtur
     _patch_models(models)
     found = models.find_model_using_name("pix2pix")
     assert issubclass(found, taken) and found.__name__ == taken.__name__
-    assert f"pix2pix_model.py also has {other}; the host takes {taken.__name__}" in capsys.readouterr().out
+    assert f"pix2pix_model.py also has {other}; the host uses {taken.__name__}" in capsys.readouterr().out
 
 
 def test_the_runners_class_is_the_hosts_own_when_off(models: ModuleType, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a host's command line says, wrong and right, while the host parses it: nothing is built or loaded yet.
+"""Valid and invalid command lines while a host parses them, before anything is built or loaded.
 
 Each test runs on the embedded host, and on the real hosts in the folders of KD_HOSTS.
 """
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, distilling, imported_host, set_up
-from launch import make_importable
+from helpers.hosts import FORMS, HOSTS, imported_host
+from helpers.launch import make_importable
+from helpers.models import distilling, set_up
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.errors import ArgumentError, OptionError
@@ -94,7 +95,7 @@ class TestTeachers:
         said = refuse(f"{DISTILL} --teacher {tmp_path}/facades_big/latest_net_H.pth")
         assert f"did you mean {tmp_path}/facades_big/latest_net_G.pth?\n" in said
         said = refuse(f"{DISTILL} --teacher_G_A {tmp_path}/facades_big")
-        assert f"--teacher_G_A {tmp_path}/facades_big is a folder: give one file of it" in said
+        assert f"--teacher_G_A {tmp_path}/facades_big is a folder: give a file in it" in said
 
     def test_of_another_epoch(self, refuse: Callable[..., str], tmp_path: Path) -> None:
         folder = save_teacher(tmp_path / "big")
@@ -109,7 +110,7 @@ class TestTeachers:
         torch.save(networks.define_D(6, 4, netD).state_dict(), folder / name)
         said = refuse(f"{DISTILL} --teacher {folder}/{name}")
         give = f"{folder}/latest_net_G.pth" if "_net_D" in name else "a file such as latest_net_G.pth"
-        assert f"--teacher {folder}/{name} is a discriminator, and a teacher is a generator: give {give}\n" in said
+        assert f"--teacher {folder}/{name} is a discriminator, but a teacher is a generator: give {give}\n" in said
 
     @pytest.mark.parametrize(
         ("sizes", "size", "advice"),
@@ -138,7 +139,7 @@ class TestTeachers:
         """What is advised is then taken, by teacher and student."""
         folder = save_teacher(tmp_path / "big", netG="unet_128")
         given = f"{DISTILL} --teacher {folder} --student_ngf 4 {student} {sizes}"
-        assert f"multiples of 128, and these are {size}: add {advice}\n" in refuse(given)
+        assert f"multiples of 128, but these are {size}: add {advice}\n" in refuse(given)
         assert parse(f"{given} {advice}").netG == (student.removeprefix("--student_netG ") or "unet_128")
 
 
@@ -170,11 +171,11 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ("--distill wavelet", "--distill is a training option: leave it out of test.py"),
-            ("--amp bf16", "--amp is a training option: leave it out of test.py"),
+            ("--distill wavelet", "--distill is a training option: remove it from test.py"),
+            ("--amp bf16", "--amp is a training option: remove it from test.py"),
             (
                 "--distill=wavelet --student_ngf 24 --gone 3",
-                "--distill, --student_ngf are training options: leave them out of test.py",
+                "--distill, --student_ngf are training options: remove them from test.py",
             ),
         ],
     )
@@ -222,14 +223,18 @@ class TestForgottenModel:
     ) -> None:
         teacher = save_teacher(tmp_path / "big") / ("latest_net_G.pth" if single else "")
         said = refuse(f"{self.GIVEN} --dataroot x --teacher {teacher}")
-        holds = "is the one generator of a pix2pix" if single else "holds latest_net_G.pth, as --model pix2pix saves"
-        assert f"--teacher {teacher} {holds}, and this is --model cycle_gan, the default: --model pix2pix?" in said
+        found = (
+            "is the generator of a pix2pix" if single else "contains latest_net_G.pth, as saved by --model pix2pix"
+        )
+        assert (
+            f"--teacher {teacher} {found}, but this is --model cycle_gan, the default: give --model pix2pix" in said
+        )
         parse(f"{self.GIVEN} --dataroot x --teacher {teacher} --model pix2pix")
 
     def test_teachers_of_a_cyclegan(self, refuse: Callable[..., str], parse: Parse, tmp_path: Path) -> None:
         teacher = save_teacher(tmp_path / "big", "G_A", "G_B")
         said = refuse(f"{self.GIVEN} --dataroot x --teacher {teacher} --model pix2pix")
-        assert "holds latest_net_G_A.pth, latest_net_G_B.pth, as --model cycle_gan saves, and this is" in said
+        assert "latest_net_G_A.pth, latest_net_G_B.pth, as saved by --model cycle_gan, but this is" in said
         parse(f"{self.GIVEN} --dataroot x --teacher {teacher}")
         parse(f"{self.GIVEN} --dataroot x --teacher {teacher}/latest_net_G_A.pth --model pix2pix")
 
@@ -237,8 +242,8 @@ class TestForgottenModel:
         teacher = save_teacher(tmp_path / "big", "G", "G_A")
         given = f"{self.GIVEN} --teacher {teacher} --dataroot {images}"
         said = refuse(f"{given}/paired")
-        assert f"--dataroot {images}/paired has train/, and no trainA/: pairs, as pix2pix takes them" in said
-        assert "this is --model cycle_gan, the default: --model pix2pix?" in said
+        assert f"--dataroot {images}/paired has train/, but no trainA/: paired images, as for pix2pix" in said
+        assert "this is --model cycle_gan, the default: give --model pix2pix, or confirm --model cycle_gan" in said
         for more in ("/paired --model cycle_gan", "/unpaired", "/paired --model pix2pix"):
             parse(f"{given}{more}")
 
@@ -251,9 +256,7 @@ class TestDefaultStudent:
         self, parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str], ngf: int, wanted: int
     ) -> None:
         opt = parse(f"{DISTILL} --teacher {save_teacher(tmp_path / 'big', ngf=ngf)}")
-        line = (
-            f"the student has ngf {wanted}, three eighths of the teacher's {ngf}: --student_ngf or --student_budget"
-        )
+        line = f"the student has ngf {wanted}, three eighths of the teacher's {ngf}: use --student_ngf or"
         assert opt.ngf == wanted and line in capsys.readouterr().out
         host_options = (tmp_path / "small" / "train_opt.txt").read_text()
         assert re.search(rf"^ +ngf: {wanted} +\t\[default: 64\]$", host_options, re.MULTILINE)
@@ -317,9 +320,7 @@ class TestDefaultStudent:
             set_up(model_class, opt)
             assert "note: the student G is not smaller than its teacher" in capsys.readouterr().out
         else:
-            with pytest.raises(
-                KDError, match=r"the student G has .* M parameters, and its teacher .* name a smaller"
-            ):
+            with pytest.raises(KDError, match=r"the student G has .* M parameters, its teacher .* choose a smaller"):
                 set_up(model_class, opt)
 
     def test_of_a_teacher_that_no_file_tells(

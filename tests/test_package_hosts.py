@@ -1,4 +1,4 @@
-"""Hosts whose models, data and options are inside a package, and whose scripts may be modules of it."""
+"""Hosts whose models, data and options are in a package, and whose scripts may be its modules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import HOST, LAUNCH, SMALL, host_arguments, kd, real_hosts, run, succeed
+from helpers.commands import LAUNCH, kd, run, succeed
+from helpers.hosts import HOST, SMALL, grouped, host_arguments, real_hosts
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
@@ -40,7 +41,7 @@ PLACES = [pytest.param((HOST, "2025"), id="embedded"), *(
 )]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=PLACES)
+@pytest.fixture(scope="module", params=grouped("package", PLACES))
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     source, form = request.param
     folder = tmp_path_factory.mktemp("package")
@@ -75,6 +76,7 @@ def test_are_distilled_and_tested(host: tuple[Path, str], images: Path, tmp_path
         assert len(list((tmp_path / "results").rglob("*fake_B.png"))) == 4
 
 
+@pytest.mark.slow
 def test_doctor_and_patch_find_the_package(
     host: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +97,7 @@ def test_doctor_and_patch_find_the_package(
     [
         ([], "no such module"),
         (["nothing.train"], "no such module"),
-        (["script.py"], "kd run script.py runs a file"),
+        (["script.py"], "run the file with kd run script.py"),
         (["script"], "is it a host repository?"),
     ],
 )
@@ -115,6 +117,7 @@ def test_modules_that_are_none(
     assert told in said and len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_what_a_package_lacks_is_told_as_by_python(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "__init__.py").write_text("def find_model_using_name(name): return dict\n")
@@ -126,6 +129,7 @@ def test_what_a_package_lacks_is_told_as_by_python(tmp_path: Path) -> None:
     assert "kd_plugin" not in result.stderr
 
 
+@pytest.mark.slow
 def test_models_of_other_packages_are_left_alone(tmp_path: Path) -> None:
     """torchvision has some too."""
     for name in ("models", "other"):
@@ -137,6 +141,7 @@ def test_models_of_other_packages_are_left_alone(tmp_path: Path) -> None:
     assert succeed(kd("run train.py", tmp_path)).stdout == "42\n"
 
 
+@pytest.mark.slow
 def test_a_traceback_of_a_module_begins_with_it(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "__init__.py").write_text("def find_model_using_name(name): return dict\n")

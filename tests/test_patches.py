@@ -1,4 +1,4 @@
-"""The patches: in step with the examples, the same with git and without, nothing lost."""
+"""The patches: up to date with the examples, equal with and without git, and without loss of files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HOST, HOSTS, REPOSITORY
+from helpers.commands import REPOSITORY
+from helpers.hosts import HOST, HOSTS
 
 from kd_plugin.cli import main
 from kd_plugin.host.repository.family import families
@@ -94,12 +95,12 @@ def test_never_over_a_file_that_differs(host: Path, capsys: pytest.CaptureFixtur
     own = host / "models" / "distill_cycle_gan_model.py"
     own.write_text("# mine\n")
     before = contents(host)
-    assert "distill_cycle_gan_model.py is there already and differs from ours" in refused(capsys, str(host))
-    assert "differs from what was installed" in refused(capsys, str(host), "--revert")
+    assert "distill_cycle_gan_model.py exists and differs from the patch" in refused(capsys, str(host))
+    assert "differs from the installed file" in refused(capsys, str(host), "--revert")
     assert main(["patch", str(host), "--check"]) == 1 and "different" in capsys.readouterr().out
     own.unlink()
     own.mkdir()  # nor over a folder
-    assert "is there already" in refused(capsys, str(host))
+    assert "exists and differs" in refused(capsys, str(host))
     own.rmdir()
     assert before.keys() - contents(host).keys() == {"models/distill_cycle_gan_model.py"}
 
@@ -110,6 +111,9 @@ def test_other_families(host: Path) -> None:
     assert find_patch(host, PIX2PIX) == PIX2PIX
     assert main(["patch", str(host), "--family", PIX2PIX]) == 0
     assert (host / "models" / "distill_pix2pix_model.py").is_file()
+    for name in ("cut", "pix2pix"):
+        (host / "models" / f"{name}_model.py").unlink()
+    assert find_patch(host) == PIX2PIX  # CycleGAN's model is enough
 
 
 def test_refuses(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +122,7 @@ def test_refuses(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is not a host: it has no models/__init__.py" in refused(capsys, str(host.parent))
     for model in (host / "models").glob("*_model.py"):
         model.unlink()
-    assert "has none of the models there are patches for (cut_model.py, pix2pix" in refused(capsys, str(host))
+    assert "has none of the models that have patches (cut_model.py, pix2pix" in refused(capsys, str(host))
     (host / "models" / "__init__.py").write_text("")
     assert "its models/__init__.py has no find_model_using_name" in refused(capsys, str(host))
 

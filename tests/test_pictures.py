@@ -1,4 +1,4 @@
-"""Data that people have: grey, with alpha, 16 bit, of odd sizes, of one pixel, and damaged files among good ones."""
+"""Unusual images: grey, with alpha, 16 bit, of odd sizes, of one pixel, and damaged files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FORMS, HOSTS, LAUNCH, SMALL, host_arguments, paint, run, succeed
+from helpers.commands import LAUNCH, run, succeed
+from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments
+from helpers.images import paint
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,7 +19,7 @@ from kd_plugin import GeneratorSpec
 from kd_plugin.host.model.unreadable import explain_unreadable, find_unreadable
 from kd_plugin.networks.generator import build_generator
 
-DAMAGED = {"empty.png": 0, "cut.png": 400, "text.jpg": None}  # bytes that are left; None: what is no picture
+DAMAGED = {"empty.png": 0, "cut.png": 400, "text.jpg": None}  # number of bytes kept; None: not an image
 
 
 def colours(width: int, height: int) -> Image.Image:
@@ -68,7 +70,7 @@ class TestUnreadable:
         first, _, line = capfd.readouterr().err.strip().splitlines()
         assert first == "the host's own"
         assert line.startswith(f"error: {bad}: it cannot be read (")
-        assert line.endswith("); repair it or take it out")
+        assert line.endswith("); repair or remove it")
 
     def test_pictures_of_one_pixel_are_named(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         """Hosts scale them to nothing, and Pillow refuses that."""
@@ -103,7 +105,7 @@ class TestUnreadable:
         with pytest.raises(OSError) as caught:
             Image.open(tmp_path / "notes.pdf")
         sys.excepthook(caught.type, caught.value, caught.tb)
-        assert "every picture there can be read" in capfd.readouterr().err
+        assert "all images can be read" in capfd.readouterr().err
 
     def test_whole_pictures_of_any_kind_are_none(self, tmp_path: Path) -> None:
         for mode in ("L", "RGBA", "P", "1", "I;16", "RGB"):
@@ -138,6 +140,7 @@ def start(place: tuple[Path, str], data: Path, output: Path):  # type: ignore[no
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.slow
 class TestHosts:
     def test_unusual_pictures_train(self, place: tuple[Path, str], tmp_path: Path) -> None:
         """All kinds in one data set, of two sizes."""

@@ -1,4 +1,4 @@
-"""``kd plan``: its tables, JSON and errors, in this process; times stand still."""
+"""``kd plan``: tables, JSON and errors, in this process, with fixed latencies."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_a_table(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = generator_cost(TEACHER, 64)
     assert all(generator_cost(spec_of(row), 64).macs <= own.macs / 4 for row in rows)
     assert any(row.startswith("*") for row in rows)
-    assert f"--teacher {big}, with" in lines[-1]  # as it was given: two generators need their folder
-    assert "* fewer MACs than another student here, but not faster (depthwise convolutions" in text
+    assert f"--teacher {big} with" in lines[-1]  # as it was given: two generators need their folder
+    assert "* fewer MACs than another student, but not faster (depthwise convolutions" in text
 
 
 def test_the_teacher_needs_no_option(big: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +77,7 @@ def test_the_slow_ones_are_hidden(big: Path, capsys: pytest.CaptureFixture[str])
     text = said(capsys, str(big), "--size", "64")
     found = json.loads(said(capsys, str(big), "--size", "64", "--json"))
     assert all(student["latency"] <= found["teacher"]["latency"] for student in found["students"])
-    assert found["hidden"] > 0 and f"\n{found['hidden']} students are not listed: slower here than the" in text
+    assert found["hidden"] > 0 and f"\n{found['hidden']} students are not listed: slower than the teacher on" in text
 
 
 def test_all_are_slow(big: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_all_are_slow(big: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr("kd_plugin.students.plan.generator_latencies", slow)
     text = said(capsys, str(big), "--size", "64")
     found = json.loads(said(capsys, str(big), "--size", "64", "--json"))
-    assert text.endswith(f"{found['hidden']} students are not listed: slower here than the teacher.\n")
+    assert text.endswith(f"{found['hidden']} students are not listed: slower than the teacher on this machine.\n")
     assert found["students"] == found["recommended"] == [] and "--student_ngf" not in text
 
 
@@ -100,8 +100,8 @@ def test_ends_with_what_to_begin_with(big: Path, capsys: pytest.CaptureFixture[s
     found = json.loads(said(capsys, *arguments, "--json"))
     page = said(capsys, *arguments)
     assert sorted(m for each in found["recommended"] for m in each["best"]) == ["file_size", "latency", "macs"]
-    section = page.split("Begin with one of these")[1].splitlines()[1:]
-    within = page.split("Begin with one of these")[1].splitlines()[0]
+    section = page.split("Recommended among")[1].splitlines()[1:]
+    within = page.split("Recommended among")[1].splitlines()[0]
     assert (limits.split() or ["wavelet paper)"])[-1] in within
     listed = [student["flags"] for student in found["students"]]
     for line, each in zip(section, found["recommended"], strict=False):
@@ -180,10 +180,13 @@ def test_ratios_are_never_rounded_up() -> None:
         ("--teacher {} --size 64 --latency 1us", "latency 1us allows 0.0010 ms, a resnet_4blocks of ngf 4 takes"),
         ("--teacher {} --device gpu", "--device gpu: PyTorch has no such device here"),
         ("--teacher {} --size 4", "--size 4: give 8 pixels or more"),
-        ("--teacher {} --device meta", "--device meta: PyTorch has no such device here; take cpu"),
-        ("--teacher {} --size 64 --params 1K --macs 100G", r"small enough: params 1K .*teacher\); increase"),
-        ("--paper --macs 7x", "--paper shows the papers' students, whatever they take: leave out --macs"),
-        ("--teacher {} --paper", "--paper shows the papers' own teachers: leave out /"),
+        ("--teacher {} --device meta", "--device meta: PyTorch has no such device here, use cpu"),
+        (
+            "--teacher {} --size 64 --params 1K --macs 100G",
+            r"small enough: params 1K .*teacher\); increase the budget$",
+        ),
+        ("--paper --macs 7x", "--paper measures the papers' students without limits: remove --macs"),
+        ("--teacher {} --paper", "--paper uses the papers' teachers: remove /"),
         ("--paper --size 100", "--size 100: the papers' U-Nets take multiples of 256"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What stands in several files agrees: versions, Pythons, public names, and the lists that are made from the code."""
+"""Consistency between files: versions, supported Pythons, public names, and generated lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import runpy
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from helpers.commands import REPOSITORY
 
 from kd_plugin import __version__
 from kd_plugin.losses import Term, registry

@@ -1,4 +1,4 @@
-"""What the record of a student gives to the runs that follow: tests, and trainings that resume."""
+"""Use of the record of a student in tests and continued trainings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FORMS, HOSTS, SMALL, host_arguments, imported_host, start_inside
+from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments, imported_host, start_inside
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
@@ -98,27 +98,29 @@ class TestTests:
         shutil.rmtree(runs.output / "results")
         said = runs.test()
         assert len(right) == 4 and runs.pictures() == right
-        assert "[distill] --model pix2pix, as " in said and "[distill] --direction BtoA, as " in said
+        assert "[distill] --model pix2pix, from " in said and "[distill] --direction BtoA, from " in said
         # A folder of pictures, on purpose, is another test; there no direction matters.
         for given in ("--model test", "--dataset_mode single"):
             runs.test(f"{given} --dataroot {runs.images}/unpaired/testA")
         error = runs.refusal(lambda: runs.test("--direction AtoB"))
-        assert re.search(r"--direction AtoB contradicts .*student\.json: .* trained with BtoA; leave", error)
+        assert re.search(r"--direction AtoB contradicts .*student\.json: .* trained with BtoA; remove", error)
         shutil.copy(runs.output / "small" / "latest_net_G.pth", runs.output / "small" / "latest_net_G_A.pth")
         runs.test(f"--model_suffix=_A --dataroot {runs.images}/unpaired/testA")
         error = runs.refusal(lambda: runs.test("--dataset_mode unaligned"))
-        assert re.search(r"--dataset_mode unaligned contradicts .*: .* trained with aligned; leave the option", error)
+        assert re.search(
+            r"--dataset_mode unaligned contradicts .*: .* trained with aligned; remove the option", error
+        )
         error = runs.refusal(lambda: runs.test("--model cycle_gan"))
-        assert re.search(r"--model cycle_gan contradicts .*student\.json: .* trained with pix2pix; leave", error)
+        assert re.search(r"--model cycle_gan contradicts .*student\.json: .* trained with pix2pix; remove", error)
 
     def test_say_where_pictures_are_resized_otherwise(self, runs: Runs) -> None:
         runs.train(distilling(runs))
         assert "note: --" not in runs.test()
         said = runs.test("--preprocess none")
-        assert "note: --preprocess none here, the student was trained with resize_and_crop" in said
+        assert "note: --preprocess none, but the student was trained with resize_and_crop" in said
         said = runs.test("--load_size 48 --crop_size 48")
-        assert "note: --crop_size 48 here, the student was trained with 32" in said
-        assert "note: --load_size 48 here, the student was trained with 32" in said
+        assert "note: --crop_size 48, but the student was trained with 32" in said
+        assert "note: --load_size 48, but the student was trained with 32" in said
 
     @pytest.mark.parametrize(
         "changes",
@@ -156,7 +158,7 @@ class TestResuming:
         runs.train(f"{given} --n_epochs 2 --continue_train")
         said = runs.train("--model pix2pix --n_epochs 2 --continue_train", "again")
         assert re.search(
-            r"resuming with --distill wavelet,feature and the teacher .*latest_net_G.pth, as .*student", said
+            r"resuming with --distill wavelet,feature and the teacher .*latest_net_G.pth, from .*student", said
         )
         for file in ("latest_net_G.pth", "latest_net_D.pth", "latest_distill_adapters.pth"):
             full, short = (torch.load(runs.output / name / file, weights_only=True) for name in ("small", "again"))
@@ -175,7 +177,7 @@ class TestResuming:
 
     def test_without_a_model_takes_the_recorded_one(self, runs: Runs) -> None:
         runs.train(distilling(runs))
-        assert "[distill] --model pix2pix, as " in runs.train("--n_epochs 2 --continue_train")
+        assert "[distill] --model pix2pix, from " in runs.train("--n_epochs 2 --continue_train")
 
     def test_refuses_a_run_that_has_saved_nothing(self, runs: Runs) -> None:
         error = runs.refusal(lambda: runs.train(f"{distilling(runs)} --continue_train"))
@@ -187,7 +189,7 @@ class TestResuming:
         teacher.rename(runs.output / "moved_net_G.pth")
         networks = (runs.output / "small" / "latest_net_G.pth").read_bytes()
         error = runs.refusal(lambda: runs.train("--model pix2pix --n_epochs 2 --continue_train"))
-        assert f"the teacher {teacher} of " in error and "is not there: name one with --teacher, or go on" in error
+        assert f"the teacher {teacher} of " in error and "is missing: give one with --teacher, or" in error
         torch.manual_seed(9)
         other = build_generator(GeneratorSpec("resnet", 3, 3, 6, 6, "instance", False, True))
         torch.save(other.state_dict(), teacher)
@@ -197,18 +199,20 @@ class TestResuming:
         moved = f"--teacher {runs.output}/moved_net_G.pth"
         said = runs.train(f"--model pix2pix --n_epochs 2 --continue_train {moved}")
         assert f"note: {moved} instead of the teacher {teacher} in " in said
-        assert "resuming with --distill pixel, as " in said
+        assert "resuming with --distill pixel, from " in said
 
     def test_without_a_teacher_needs_a_word(self, runs: Runs) -> None:
         """``--distill none``, which the runs after it go on with."""
         runs.train(distilling(runs))
         (runs.output / "big" / "latest_net_G.pth").unlink()
         said = runs.train("--model pix2pix --n_epochs 2 --continue_train --distill none")
-        assert "continuing without a teacher, as --distill none says" in said and "continuing after epoch 1" in said
+        assert (
+            "continuing without a teacher, as given by --distill none" in said and "continuing after epoch 1" in said
+        )
         record = json.loads(runs.record.read_text())
         assert record["distillation"]["distill"] == "none" and record["teachers"] == {}
         said = runs.train("--model pix2pix --n_epochs 3 --continue_train")
-        assert re.search(r"continuing without a teacher, as .*student\.json says", said)
+        assert re.search(r"continuing without a teacher, as given by .*student\.json", said)
         assert "continuing after epoch 2" in said
         runs.test()
         assert len(runs.pictures()) == 4
@@ -238,7 +242,7 @@ class TestResuming:
         runs.train(distilling(runs))
         runs.record.unlink()
         error = runs.refusal(lambda: runs.train("--model pix2pix --ngf 4 --n_epochs 2 --continue_train"))
-        assert "latest_distill_state.pth is of a distilled run, and no student.json beside it" in error
+        assert "latest_distill_state.pth belongs to a distilled run, but there is no student.json" in error
         said = runs.train("--model pix2pix --ngf 4 --norm instance --no_dropout --n_epochs 2 --continue_train "
                           "--distill none")  # fmt: skip
         assert "continuing after epoch 1" in said
@@ -275,7 +279,7 @@ def test_no_code_among_the_checkpoints_runs(
     module = where.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     for function in (f"{module}:build", f"{runs.output.name}.{module}:build"):
         runs.edit(build={"factory": function})
-        assert f"names the function {function}, which is among the checkpoints" in runs.refusal(runs.test)
+        assert f"names the function {function}, which is in the checkpoint folder" in runs.refusal(runs.test)
     before = json.loads(runs.record.read_text())
     options = {"perceptual_network": f"{module}:build", "perceptual_layers": "0"}
     outside = tmp_path_factory.mktemp("disk") / "linked"  # an experiment may be a link to another disk
@@ -293,7 +297,7 @@ def test_no_code_among_the_checkpoints_runs(
         assert f"names the function {function}, " in runs.refusal(lambda: runs.test(name="link"))
     runs.edit(build={}, distillation={**before["distillation"], "distill": "perceptual", "options": options})
     error = runs.refusal(lambda: runs.train("--model pix2pix --n_epochs 2 --continue_train"))
-    assert "which is among the checkpoints" in error
+    assert "which is in the checkpoint folder" in error
     assert not (runs.output / "ran").exists()
 
 
@@ -302,7 +306,7 @@ class TestANewRunOfAnOldName:
         """The old record and state say nothing of it, and are kept under another name."""
         runs.train(f"{distilling(runs)} --direction BtoA")
         said = runs.train("--model pix2pix --ngf 4")
-        assert said.count("was of another training of this name; it is now") == 2
+        assert said.count("belongs to an earlier training of this name; renamed") == 2
         assert {f.name for f in (runs.output / "small").glob("*.old")} == {
             "student.json.old", "latest_distill_state.pth.old"
         }  # fmt: skip

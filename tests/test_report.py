@@ -1,4 +1,4 @@
-"""Quality measures against scikit-image, PyWavelets and closed forms."""
+"""Quality measures compared with scikit-image, PyWavelets and closed forms."""
 
 from __future__ import annotations
 

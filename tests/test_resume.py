@@ -1,4 +1,4 @@
-"""Runs that stop and go on: bit for bit where they stop between epochs, from the last complete save wherever else."""
+"""Resuming runs: bitwise identical between epochs, otherwise from the last complete save."""
 
 from __future__ import annotations
 
@@ -16,22 +16,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOSTS,
-    LAUNCH,
-    REPOSITORY,
-    SMALL,
-    distil_options,
-    distilling,
-    flat,
-    host_arguments,
-    host_batch,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)
+from helpers.commands import LAUNCH, REPOSITORY, run, run_twice, succeed
+from helpers.hosts import FORMS, HOSTS, SMALL, host_arguments
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.files import sha256
@@ -304,11 +292,11 @@ class TestSaves:
         self, models: ModuleType, teachers: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The host alone has gone on after a save that was cut short: its networks are newer."""
-        model, folder = saved(models, teachers)
+        model, folder = saved(models, teachers, student_netG=None)
         self.cut_short(model, folder)
         host = set_up(models.find_model_using_name("pix2pix"), options(teachers, ngf=3, distill=""), seed=7)
         host.save_networks("latest")
-        again = build(models, options(teachers, continue_train=True), seed=1)
+        again = build(models, options(teachers, student_netG=None, continue_train=True), seed=1)
         assert "completed the last save" not in capsys.readouterr().out
         assert equal(weights(again), weights(host))
 
@@ -420,13 +408,13 @@ class TestContinuing:
         Some hosts set the rate before an epoch, others after it; it is saved at the end of an epoch, inside one, and
         at the beginning of the next.
         """
-        given = {"lr_policy": policy, "lr_decay_iters": 3, "n_epochs": 3, "n_epochs_decay": 3, "distill": "pixel",
+        given = {"lr_policy": policy, "lr_decay_iters": 2, "n_epochs": 2, "n_epochs_decay": 2, "distill": "pixel",
                  "student_netG": "resnet_1blocks"}  # fmt: skip
         rates = []
-        for stops in ((), (2,), (3, 4)):
+        for stops in ((), (2,), (2, 3)):
             found, model = [], build(models, options(teachers, **given))
             epoch, left = 1, list(stops)
-            while epoch <= 6:
+            while epoch <= 4:
                 if first:
                     model.update_learning_rate()
                     if where == "start" and epoch - 1 in left:
@@ -534,6 +522,7 @@ def test_a_state_with_weights_that_are_no_numbers_is_still_of_them() -> None:
     assert not is_of(model, state)
 
 
+@pytest.mark.slow
 def test_every_process_goes_on_with_its_own_pools_and_random_numbers(teachers: Path) -> None:
     """Saved inside an epoch, by processes that have seen different pictures."""
     script = teachers.parent / "script.py"
@@ -545,9 +534,12 @@ import random
 from pathlib import Path
 import torch
 from torch import distributed
-from conftest import HOST, distil_options, distilling, flat, imported_host, set_up, train_step
+from helpers.hosts import HOST, imported_host
+from helpers.models import distil_options, distilling, set_up, train_step
+from helpers.tensors import flat
 from kd_plugin.training.state import RunState, state_file
 teachers = Path({str(teachers)!r})
+folder = teachers.parent / "student"
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
 given = dict(model="cycle_gan", distill="pixel", student_ngf=3, pool_size=2, n_epochs=5)
@@ -576,7 +568,7 @@ with imported_host(HOST, "2025") as models:
     found = again()
     assert same(flat([found.fake_A_pool.images, found.fake_B_pool.images]), pools)
     assert torch.equal(torch.get_rng_state(), numbers) and random.getstate() == python
-    first, second = (RunState.read(found._folder, other).pools for other in range(2))
+    first, second = (RunState.read(folder, other).pools for other in range(2))
     assert not same(flat(first), flat(second))
     for each in (model, found):
         torch.manual_seed(rank), random.seed(rank)
@@ -584,7 +576,7 @@ with imported_host(HOST, "2025") as models:
     assert same(flat(found.netG_A.state_dict()), flat(model.netG_A.state_dict()))
     distributed.barrier()
     if rank == 1:  # killed before it could save, or its file was lost
-        state_file(found._folder, 1).unlink()
+        state_file(folder, 1).unlink()
     distributed.barrier()
     found = again()
     assert bool(found.fake_A_pool.images) == (rank == 0)
@@ -593,10 +585,10 @@ distributed.destroy_process_group()
 """,
         encoding="utf-8",
     )
-    command = f"-m torch.distributed.run --nproc_per_node 2 --master_port 29549 {script}"
-    said = succeed(run(command.split(), teachers.parent)).stdout
-    assert said.count("goes on") == 2
-    assert said.count("note: image pools and random numbers of process 1 were not saved: they are reset") == 1
+    said = [succeed(process).stdout for process in run_twice([str(script)], teachers.parent)]
+    assert all(text.count("goes on") == 1 for text in said)
+    note = "note: image pools and random numbers of process 1 were not saved: they are reset"
+    assert [text.count(note) for text in said] == [1, 0]
 
 
 @pytest.mark.parametrize("paths", [["a", "b"], "a", ("a",), [["a"], ["b"]], torch.ones(1), None, 3])

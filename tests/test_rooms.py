@@ -1,7 +1,7 @@
-"""The layout of the package: which room may import which, and what stays in one place.
+"""The layout of the package: imports allowed between subpackages, and rules that hold for all of them.
 
-The rows are those of CONTRIBUTING's map, from the highest to the lowest. Imports inside functions and those for type
-checkers count as well.
+The rows are those of the map in CONTRIBUTING.md, from highest to lowest. Imports inside functions and for type
+checkers count too.
 """
 
 import ast
@@ -32,7 +32,7 @@ ROWS = [
     ["errors", "files", "flags", "imports", "pictures", "processes", "progress", "version"],
 ]
 MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for file in sorted(PACKAGE.rglob("*.py"))}
-# What is replaced outside the two files for it: methods of this run's parser and of optimizers, and hooks of Python.
+# Replaced outside the two files for it: methods of the run's parser and of optimizers, and hooks of Python.
 REPLACED_ELSEWHERE = {
     "host.options.command_line": {"error", "parse_args"},
     "host.options.excepthook": {"excepthook"},

@@ -1,4 +1,4 @@
-"""``kd run`` against plain ``python``: on scripts of its own, on the embedded host and on real ones."""
+"""``kd run`` compared with plain ``python``, on small scripts, on the embedded host and on real ones."""
 
 from __future__ import annotations
 
@@ -13,24 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import (
-    FORMS,
-    HOST,
-    HOSTS,
-    LAUNCH,
-    REPOSITORY,
-    SMALL,
-    host_arguments,
-    imported_host,
-    kd,
-    real_hosts,
-    run,
-    succeed,
-)
+from helpers.commands import LAUNCH, REPOSITORY, kd, kd_inside, python, run, succeed
+from helpers.hosts import FORMS, HOST, HOSTS, SMALL, grouped, host_arguments, imported_host, real_hosts
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks.generator import build_generator
 
+Result = subprocess.CompletedProcess[str]
 DATA = {"pix2pix": "paired", "cycle_gan": "unpaired"}
 NETS = {"pix2pix": ["G"], "cycle_gan": ["G_A", "G_B"]}
 
@@ -42,7 +31,7 @@ class Host:
         self.folder, self.form, self.images, self.output = folder, form, images, output
         self.more = host_arguments(folder, form)
 
-    def start(self, how: str, script: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
+    def start(self, how: str, script: str, model: str, name: str, more: str = "") -> Result:
         phase = script.removesuffix(".py")
         folders = [
             "--dataroot",
@@ -60,7 +49,7 @@ class Host:
         arguments = [*folders, "--model", model, "--name", name, *self.more[phase], *more.split()]
         return run([LAUNCH, *how.split(), script, *arguments], self.folder, self.form)
 
-    def train(self, how: str, model: str, name: str, more: str = "") -> subprocess.CompletedProcess[str]:
+    def train(self, how: str, model: str, name: str, more: str = "") -> Result:
         return succeed(self.start(how, "train.py", model, name, more))
 
     def checkpoint(self, name: str, net: str) -> dict[str, torch.Tensor]:
@@ -73,7 +62,10 @@ class Host:
         return [re.findall(r"(\w+): (-?[\d.]+)", line) for line in lines]
 
 
-@pytest.fixture(scope="module", params=HOSTS)
+PLACES = grouped("runner", HOSTS)
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def host(request: pytest.FixtureRequest, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
     """A host in which a teacher of each model has been trained, by the host alone."""
     host = Host(*request.param, images, tmp_path_factory.mktemp("runs"))
@@ -114,8 +106,8 @@ class TestHosts:
         for net in NETS[model]:
             assert host.checkpoint(name, net)["model.1.weight"].shape[0] == 4
         if terms == "pixel":  # the student's test needs no option of its own, and no plugin
-            ours = re.search(r"^\[distill\] test it: kd (run test.py .*)$", trained.stdout, re.MULTILINE)[1]
-            plain = re.search(r"^\[distill\] or without kd_plugin: python (.*)$", trained.stdout, re.MULTILINE)[1]
+            ours = re.search(r"^\[distill\] test: kd (run test.py .*)$", trained.stdout, re.MULTILINE)[1]
+            plain = re.search(r"^\[distill\] test without kd_plugin: python (.*)$", trained.stdout, re.MULTILINE)[1]
             results = ["--results_dir", str(host.output / "results")]
             succeed(run([LAUNCH, "kd", *shlex.split(ours), *results], host.folder, host.form))
             pictures = {f.name: f.read_bytes() for f in (host.output / "results" / name).rglob("*fake*.png")}
@@ -127,7 +119,7 @@ class TestHosts:
 
 
 # What does not depend on the form of the embedded host is run on one of them, since starting a host takes seconds.
-ONE_FORM = [HOSTS[0], *HOSTS[len(FORMS) :]]
+ONE_FORM = [PLACES[0], *PLACES[len(FORMS) :]]
 
 
 @pytest.mark.parametrize("host", ONE_FORM, indirect=True)
@@ -195,15 +187,15 @@ class TestAfterwards:
         for option in ("--ngf 64", "--netG resnet_9blocks", "--norm none"):
             result = host.start("kd run", "test.py", "pix2pix", "kept", option)
             assert result.returncode == 2
-            assert re.search(rf"{option} contradicts .*student.json: the student there was built with", result.stderr)
+            assert re.search(rf"{option} contradicts .*student.json: the student was built with", result.stderr)
 
     def test_a_record_of_another_training_is_not_used(self, host: Host) -> None:
         options = self.small(host, "again")
         host.train("plain", "pix2pix", "again", "--ngf 6")
         result = host.start("kd run", "test.py", "pix2pix", "again", "--ngf 6 --netG resnet_6blocks")
-        assert "is of another training" in succeed(result).stdout
+        assert "belongs to another training" in succeed(result).stdout
         more = options.replace("--student_ngf 4", "--student_ngf 6") + " --continue_train"
-        assert "is of another training" in host.train("kd run", "pix2pix", "again", more).stdout
+        assert "belongs to another training" in host.train("kd run", "pix2pix", "again", more).stdout
 
     def test_a_damaged_record(self, host: Host) -> None:
         options = self.small(host, "damaged")
@@ -257,7 +249,7 @@ class TestAfterwards:
         for teacher in (folder, folder / "latest_net_G.pth", f"{folder}/../big_pix2pix/"):
             more = f"--distill pixel --teacher {teacher} --student_ngf 4"
             result = host.start("kd run", "train.py", "pix2pix", "big_pix2pix", more)
-            assert result.returncode == 2 and "another --name than big_pix2pix" in result.stderr
+            assert result.returncode == 2 and "a --name other than big_pix2pix" in result.stderr
         assert files == {f: f.read_bytes() for f in folder.iterdir() if f.is_file()}
 
     def test_direction_is_remembered(self, host: Host) -> None:
@@ -332,11 +324,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 class TestScripts:
     def test_interrupted(self, folder: Path) -> None:
         """Ctrl-C: the script's own frames, and death by the signal."""
         (folder / "waits.py").write_text("import models, signal\ndef wait():\n    signal.raise_signal(2)\nwait()\n")
-        plain, ours = run(["waits.py"], folder), run(["-m", "kd_plugin", "run", "waits.py"], folder)
+        plain, ours = python(["waits.py"], folder), python(["-m", "kd_plugin", "run", "waits.py"], folder)
         assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
         assert plain.returncode == -2 and "KeyboardInterrupt" in plain.stderr
 
@@ -346,8 +339,13 @@ class TestScripts:
         """Output, error output with traceback, and exit status, from the folder itself and from above it."""
         script = f"{folder.name}/{name}" if below else name
         cwd = folder.parent if below else folder
-        plain = run([script, "--lr", "1"], cwd)
+        plain = python([script, "--lr", "1"], cwd)
         ours = run(["-m", "kd_plugin", "run", script, "--lr", "1"], cwd)
+        assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+
+    @pytest.mark.parametrize("name", ["plain.py", "leaves.py", "chained.py"])
+    def test_is_as_under_python_in_a_process_of_its_own(self, folder: Path, name: str) -> None:
+        plain, ours = python([name, "a"], folder), python(["-m", "kd_plugin", "run", name, "a"], folder)
         assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
     def test_console_script(self, folder: Path) -> None:
@@ -357,14 +355,14 @@ class TestScripts:
         result = subprocess.run(
             [kd_script, "run", "plain.py"], cwd=folder, capture_output=True, text=True, check=False
         )
-        assert (result.returncode, result.stdout) == (0, run(["plain.py"], folder).stdout)
+        assert (result.returncode, result.stdout) == (0, python(["plain.py"], folder).stdout)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             ("run gone.py", "no script 'gone.py'"),
             ("run", "kd run needs a script"),
-            ("run {}/lonely.py", "there is no models/ package beside"),
+            ("run {}/lonely.py", "there is no models/ package next to"),
             ("run {}/odd/train.py", "has no find_model_using_name"),
         ],
     )
@@ -380,7 +378,7 @@ class TestScripts:
         code = "import models\nmodels.find_model_using_name('x')\n"  # object is no model class
         (folder / "fault.py").write_text(code.replace("('x')", "(1, 2, 3)"))
         result = kd("run fault.py", folder)
-        assert result.returncode == 1 and "patches.py" in result.stderr
+        assert result.returncode == 1 and "import_hooks.py" in result.stderr
 
 
 class TestCommandLine:
@@ -388,9 +386,9 @@ class TestCommandLine:
         with imported_host(HOST, "2025") as models:
             network = models.networks.define_G(3, 3, 24, "resnet_9blocks", "instance", False)
         torch.save(network.state_dict(), tmp_path / "latest_net_G.pth")
-        text = succeed(kd("inspect latest_net_G.pth", tmp_path)).stdout
+        text = succeed(kd_inside("inspect latest_net_G.pth", tmp_path)).stdout
         assert "resnet_9blocks" in text and "1.606 M" in text and "7.257 G at 256x256" in text
-        facts = json.loads(succeed(kd("inspect latest_net_G.pth --json --size 512", tmp_path)).stdout)
+        facts = json.loads(succeed(kd_inside("inspect latest_net_G.pth --json --size 512", tmp_path)).stdout)
         assert facts["parameters"] == sum(p.numel() for p in network.parameters())
         assert (facts["netG"], facts["ngf"], facts["norm"], facts["dropout"]) == (
             "resnet_9blocks",
@@ -405,29 +403,30 @@ class TestCommandLine:
         [
             ("inspect gone.pth", "gone.pth: no such file"),
             ("inspect . --epoch 5", "there is no 5_net_G*.pth in this folder; it contains latest_net_G.pth"),
-            ("inspect latest_net_G.pth --epoch 5", "--epoch 5 chooses among the files of a folder"),
+            ("inspect latest_net_G.pth --epoch 5", "--epoch 5 requires a folder"),
             ("inspect latest_net_G.pth", "latest_net_G.pth: is empty"),
         ],
     )
     def test_inspect_refuses(self, tmp_path: Path, arguments: str, message: str) -> None:
         (tmp_path / "latest_net_G.pth").touch()
-        result = kd(arguments, tmp_path)
+        result = kd_inside(arguments, tmp_path)
         assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
 
     def test_inspect_checks_the_size(self, tmp_path: Path) -> None:
         with imported_host(HOST, "2025") as models:
             torch.save(models.networks.define_G(3, 3, 2, "unet_128").state_dict(), tmp_path / "G.pth")
-        result = kd("inspect G.pth --size 64", tmp_path)
+        result = kd_inside("inspect G.pth --size 64", tmp_path)
         assert result.returncode == 2 and "--size 64: a unet_128 takes multiples of 128" in result.stderr
 
     def test_version_and_help(self, tmp_path: Path) -> None:
         from kd_plugin import __version__
 
-        assert __version__ in succeed(kd("--version", tmp_path)).stdout
+        assert __version__ in succeed(kd_inside("--version", tmp_path)).stdout
         for command in ("--help", "run --help", "inspect --help"):
-            assert "usage: kd" in succeed(kd(command, tmp_path)).stdout
+            assert "usage: kd" in succeed(kd_inside(command, tmp_path)).stdout
 
 
+@pytest.mark.slow
 def test_the_package_imports_no_extra() -> None:
     """scikit-image, visdom, torchvision and PyTorch's compiler stay out until something that needs them is called."""
     code = (

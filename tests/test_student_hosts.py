@@ -1,4 +1,4 @@
-"""Students inside hosts: each kind is built, trained, saved, continued, and rebuilt from its record.
+"""Students in hosts: each kind is built, trained, saved, continued, and rebuilt from its record.
 
 Each test runs on both forms of the embedded host, and on the real hosts in the folders of KD_HOSTS.
 """
@@ -16,29 +16,19 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import (
-    HOST,
-    HOSTS,
-    LAUNCH,
-    SMALL,
-    distil_options,
-    distilling,
-    host_arguments,
-    host_options,
-    kd,
-    run,
-    set_up,
-    succeed,
-    train_step,
-)
+from helpers.commands import LAUNCH, kd, run, succeed
+from helpers.hosts import HOST, HOSTS, SMALL, host_arguments
+from helpers.models import distil_options, distilling, host_options, set_up, train_step
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint
 from kd_plugin.host.launch.import_hooks import _switch
 from kd_plugin.host.model.building import building_students
+from kd_plugin.host.options.command_line import CommandLine
+from kd_plugin.host.options.default_student import keep_from_teacher
 from kd_plugin.host.options.distill import DistillConfig
 from kd_plugin.host.options.record import current_record
-from kd_plugin.host.options.student import StudentOptions, keep_from_teacher
+from kd_plugin.host.options.student import StudentOptions
 from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.networks.generator import build_generator
 from kd_plugin.students import StudentRequest, builders, inherit_weights, register
@@ -64,7 +54,9 @@ def tiny_generator(request: StudentRequest) -> nn.Module:
 
 
 def options(teachers: Path, model: str, **changes: object) -> Namespace:
-    return distil_options(teachers, model=model, preprocess="crop", crop_size=32, **{"distill": "pixel", **changes})
+    """Of a student that is as deep as the host's networks, unless ``changes`` say something else."""
+    given = {"distill": "pixel", "student_netG": None, **changes}
+    return distil_options(teachers, model=model, preprocess="crop", crop_size=32, **given)
 
 
 def distilled(models: ModuleType, name: str) -> type:
@@ -172,7 +164,7 @@ def test_a_registered_builder_is_found_again(models: ModuleType, teachers: Path)
     try:
         model = set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", student_netG="tiny", student_ngf=5))
         model.save_networks("latest")
-        with pytest.raises(KDError, match="--student_budget macs=7x: what a registered tiny takes is not known"):
+        with pytest.raises(KDError, match="--student_budget macs=7x: the cost of a registered tiny is unknown"):
             set_up(distilled(models, "pix2pix"),
                   options(teachers, "pix2pix", student_netG="tiny", student_budget="macs=7x", name="b"))  # fmt: skip
     finally:
@@ -279,7 +271,7 @@ class TestRecords:
             content = json.loads(record.read_text())
             content["build"]["factory"] = function
             record.write_text(json.dumps(content))
-            with pytest.raises(KDError, match=rf"names the function {function}, which is among the checkpoints"):
+            with pytest.raises(KDError, match=rf"names the function {function}, which is in the checkpoint folder"):
                 self.opened(models, teachers)
         assert not (teachers.parent / "ran").exists()
 
@@ -290,7 +282,7 @@ class TestRecords:
         host = set_up(models.find_model_using_name("pix2pix"), host_options(teachers.parent))
         host.save_networks("latest")
         assert current_record(host.opt, record.parent) is None
-        assert "is of another training than the checkpoint; not used" in capsys.readouterr().out
+        assert "belongs to another training than the checkpoint; ignored" in capsys.readouterr().out
         shutil.rmtree(record.parent)
         record.parent.mkdir()
         model = set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", **KINDS["widths"]))
@@ -354,7 +346,7 @@ class TestInheritance:
         with pytest.raises(KDError, match=r"no convolution of netD\w* fits .*give --student_ndf and --student_netD"):
             set_up(distilled(models, name), options(teachers, name, **extra, student_ndf=3))
         (teachers / f"latest_net_{judges[0]}.pth").unlink()
-        with pytest.raises(KDError, match=f"there is no latest_net_{judges[0]}.pth beside"):
+        with pytest.raises(KDError, match=f"there is no latest_net_{judges[0]}.pth next to"):
             set_up(distilled(models, name), options(teachers, name, **extra))
 
     def test_never_overwrites_a_continued_run(self, models: ModuleType, teachers: Path, name: str) -> None:
@@ -414,16 +406,16 @@ class TestOptions:
         [
             ({"student_widths": "24,x"}, "--student_widths 24,x: give whole numbers such as 24,40,96"),
             ({"student_widths": "24,0,3"}, "--student_widths 24,0,3"),
-            ({"student_widths": "4,8,16", "student_ngf": 4}, "--student_ngf and --student_widths both say"),
-            ({"student_budget": "macs=7x", "student_ngf": 4}, "--student_ngf and --student_budget both say"),
+            ({"student_widths": "4,8,16", "student_ngf": 4}, "--student_ngf and --student_widths both set"),
+            ({"student_budget": "macs=7x", "student_ngf": 4}, "--student_ngf and --student_budget both set"),
             ({"student_budget": "macs"}, "--student_budget macs: 'macs' is not a limit"),
             (
                 {"student_budget": "latency=50ms"},
-                "kd plan --teacher ... --latency 50ms measures",
+                "kd plan --teacher ... --latency 50ms to measure",
             ),
             ({"student_factory": "tiny"}, "--student_factory tiny: name a function as package.module:function"),
-            ({"student_factory": "a:b", "student_conv": "separable"}, "--student_conv has no effect on what"),
-            ({"student_factory": "a:b", "student_netG": "unet_32"}, "--student_netG has no effect on what"),
+            ({"student_factory": "a:b", "student_conv": "separable"}, "--student_conv has no effect with"),
+            ({"student_factory": "a:b", "student_netG": "unet_32"}, "--student_netG has no effect with"),
             ({"student_conv": "seperable"}, "unknown --student_conv 'seperable': did you mean 'separable'"),
             ({"student_init": "teach"}, "unknown --student_init 'teach': did you mean 'teacher'"),
             ({"student_keep": "l2"}, "unknown --student_keep 'l2'"),
@@ -441,12 +433,12 @@ class TestOptions:
         [
             (
                 {"student_netG": "unet_64"},
-                "a unet_64 halves its pictures 6 times, .* these are 32: take unet_32",
+                "a unet_64 halves its images 6 times, .* these are 32: use unet_32",
             ),
-            ({"student_netG": "unet_256"}, "take unet_32, or a --crop_size of 256"),
+            ({"student_netG": "unet_256"}, "use unet_32, or --crop_size 256"),
             ({"student_netG": "unet_32", "student_conv": "separable"}, "which a unet_32 does not have"),
             ({"student_widths": "4,8"}, "widths 4,8: a resnet_6blocks takes 3"),
-            ({"student_netG": "unet_64", "student_budget": "macs=2x"}, "a unet_64 halves its pictures 6 times"),
+            ({"student_netG": "unet_64", "student_budget": "macs=2x"}, "a unet_64 halves its images 6 times"),
             (
                 {"student_budget": "params=99999x"},
                 "--student_budget params=99999x: no student is small enough",
@@ -455,7 +447,7 @@ class TestOptions:
             ({"student_init": "teacher", "student_netG": "unet_32"}, "--student_init teacher: a unet_32 cannot"),
             (
                 {"student_init": "teacher", "student_factory": "test_student_hosts:tiny_generator"},
-                "--student_init teacher: weights are inherited between generators of the family, but the student is",
+                "--student_init teacher: weights are inherited between generators of the family, but the student",
             ),
         ],
     )
@@ -467,7 +459,7 @@ class TestOptions:
     def test_crop_that_no_unet_fits(self, models: ModuleType, teachers: Path) -> None:
         opt = options(teachers, "pix2pix", student_netG="unet_32")
         opt.crop_size = 40
-        with pytest.raises(KDError, match="take a ResNet, or a --crop_size of 32"):
+        with pytest.raises(KDError, match="use a ResNet, or --crop_size 32"):
             set_up(distilled(models, "pix2pix"), opt)
 
     @pytest.mark.parametrize("given", ["yes", "no", None])
@@ -489,7 +481,7 @@ class TestOptions:
         parser.add_argument("--norm", default="instance")
         parser.add_argument("--netG", default="unet_256")
         parser.add_argument("--no_dropout", action="store_true")
-        keep_from_teacher(parser, GeneratorSpec("resnet", 3, 3, 8, 4, "batch", False, False))
+        keep_from_teacher(CommandLine(parser), GeneratorSpec("resnet", 3, 3, 8, 4, "batch", False, False))
         opt = parser.parse_args(given)
         assert (opt.norm, opt.netG) == (("none", "resnet_9blocks") if given else ("batch", "resnet_4blocks"))
         assert opt.no_dropout
@@ -517,7 +509,7 @@ def test_a_host_that_builds_elsewhere_is_told() -> None:
     class Own:
         pass
 
-    message = r"Own builds no generator through networks\.define_G"
+    message = r"Own does not build generators with networks\.define_G"
     with pytest.raises(KDError, match=message), building_students(Own, StudentRequest(conv="separable")):
         Own()
     with building_students(Own, StudentRequest()):  # nothing was asked for

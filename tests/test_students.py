@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import HOST, imported_host, random
+from helpers.hosts import HOST, imported_host
+from helpers.tensors import random
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError
@@ -286,7 +287,7 @@ class TestInherit:
             inherit_weights(build_generator(student), build_generator(RESNET))
 
     def test_refuses_what_is_no_generator(self) -> None:
-        with pytest.raises(KDError, match="the student is none: state dict: no first layer"):
+        with pytest.raises(KDError, match="the student is not one: state dict: no first layer"):
             inherit_weights(nn.Linear(1, 1), build_generator(RESNET))
         with pytest.raises(KDError, match="use separable residual blocks too"):
             inherit_weights(build_generator(RESNET), build_generator(SPECS["resnet-separable"]))
@@ -423,17 +424,6 @@ class TestBudgets:
         torch.save(state, file)
         assert generator_cost(spec, 64).file_size == pytest.approx(file.tell(), abs=128 * len(state))
 
-    @pytest.mark.parametrize("text", ["macs=7x", "params=100K", "size=400KB", "macs=4x,params=7x"])
-    def test_the_widest_within(self, text: str) -> None:
-        """Found by bisection, compared with trying them all."""
-        budget, own = parse_budget(text), generator_cost(TEACHER, 64)
-
-        def fits(ngf: int) -> bool:
-            cost = generator_cost(replace(TEACHER, ngf=ngf), 64)
-            return all(getattr(cost, m) <= limit.absolute(getattr(own, m)) for m, limit in budget.items())
-
-        assert student_within(budget, TEACHER, TEACHER, 64).ngf == max(n for n in range(4, 17) if fits(n))
-
     def test_the_papers_student(self) -> None:
         """7.08x fewer parameters than ngf 64 is ngf 24, and seven times fewer operations one less."""
         teacher = replace(TEACHER, ngf=64, depth=9)
@@ -442,7 +432,7 @@ class TestBudgets:
         assert student_within(parse_budget("macs=7x"), teacher, teacher, 256).ngf == 23
 
     def test_nothing_fits_says_what_would(self) -> None:
-        with pytest.raises(KDError, match=r"macs 100x allows .*, a resnet_6blocks of ngf 4 takes .*11.6x less"):
+        with pytest.raises(KDError, match=r"macs 100x allows .*, a resnet_6blocks of ngf 4 takes .*11.5x less"):
             student_within(parse_budget("macs=100x"), TEACHER, TEACHER, 64)
 
     def test_widest_of_none(self) -> None:
@@ -505,7 +495,7 @@ class TestPlan:
 
     @pytest.mark.parametrize("text", ["macs=10000x", "latency=10us"])
     def test_refuses_what_nothing_meets(self, text: str) -> None:
-        with pytest.raises(KDError, match=r"no student is small enough: .* takes .*x less than the teacher\); allow"):
+        with pytest.raises(KDError, match=r"no student is small enough: .* takes .*x less than the teacher\); increase"):
             make_plan(TEACHER, 64, parse_budget(text))
 
     @pytest.mark.parametrize(("ngf", "least"), [(64, 16), (32, 8), (16, 6)])

@@ -1,4 +1,4 @@
-"""What a training ends with. That the commands it prints test the student is in ``test_runner.py``."""
+"""The summary of a training. ``test_runner.py`` runs the commands that it prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import distil_options, distilling, host_batch, host_options, set_up, train_step
+from helpers.models import distil_options, distilling, host_batch, host_options, set_up, train_step
 from torch import nn
 
 from kd_plugin import cli
@@ -35,7 +35,7 @@ class TestShares:
     @pytest.mark.parametrize("name", MODELS)
     def test_are_those_of_gradients_taken_apart(self, models: ModuleType, teachers: Path, name: str) -> None:
         """The host's own from its class without the plugin, each term's from a pass of its own."""
-        model = model_of(models, teachers, name)
+        model = model_of(models, teachers, name, student_netG=None)
         plain = set_up(models.find_model_using_name(name), host_options(teachers.parent, model=name))
         for net in plain.model_names:
             getattr(plain, f"net{net}").load_state_dict(getattr(model, f"net{net}").state_dict())
@@ -148,10 +148,10 @@ class TestSummary:
         model.update_learning_rate()
         train_step(model)
         unsaved = model._run.summary.lines()
-        assert "note: latest is of epoch 1, 1 step before the end" in unsaved
+        assert "note: latest is from epoch 1, 1 step before the end" in unsaved
         model.save_networks("latest")
         ended, sizes, shares, files = model._run.summary.lines()  # there is no test.py to name
-        assert ended == "the training has ended after epoch 2"
+        assert ended == "training finished after epoch 2"
         count = [
             sum(p.numel() for p in network.parameters()) for network in (model.netG, model._run.pairs[0].teacher)
         ]
@@ -159,7 +159,7 @@ class TestSummary:
             f"G: student {count[0] / 1e6:.3f} M parameters, teacher {count[1] / 1e6:.3f} M, "
             f"{count[1] / count[0]:.2f} times as many"
         )
-        assert shares.startswith("G: shares of its gradient, mean of 1 step of epoch 2: host ")
+        assert shares.startswith("G: shares of its gradient, mean over 1 step of epoch 2: host ")
         assert f"pixel {model._run.summary._shares['G'].shares['pixel']:.0%} (value {model.loss_pixel:.4g})" in shares
         assert files == f"files: latest_net_G.pth, student.json in {teachers.parent / 'student'}"
         model._run.summary.drop()
@@ -167,7 +167,7 @@ class TestSummary:
 
     def test_says_that_nothing_was_saved(self, model) -> None:  # type: ignore[no-untyped-def]
         model._run.summary.step(2, 1)
-        assert model._run.summary.lines()[-1].startswith("note: nothing was saved as latest: --save_epoch_freq 1")
+        assert model._run.summary.lines()[-1].startswith("note: nothing was saved as latest: use --save_epoch_freq 1")
 
     def test_is_printed_at_the_end_unless_an_error_was(
         self, model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -179,7 +179,7 @@ class TestSummary:
         model._run.summary.print_at_exit()
         model._run.summary.step(2, 1)
         summary._print_pending()
-        assert "[distill] the training has ended after epoch 2" in capsys.readouterr().out
+        assert "[distill] training finished after epoch 2" in capsys.readouterr().out
         assert cli.main(["inspect", "nowhere.pth"]) == 2  # an error that kd reports in one line
         capsys.readouterr()
         summary._print_pending()
@@ -205,8 +205,8 @@ class TestCommands:
     def test_name_the_networks(self, tmp_path: Path) -> None:
         shared = "test.py --dataroot 'data set' --name small --model pix2pix"
         assert self.commands(tmp_path) == [
-            f"test it: kd run {shared}",
-            f"or without kd_plugin: python {shared} --netG unet_256 --ngf 24 --norm batch",
+            f"test: kd run {shared}",
+            f"test without kd_plugin: python {shared} --netG unet_256 --ngf 24 --norm batch",
         ]
 
     @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ class TestCommands:
     def test_of_a_student_that_needs_the_plugin(self, tmp_path: Path, changes: dict) -> None:
         """CycleGAN has no dropout, and no option that turns it on."""
         ours, plain = self.commands(tmp_path, **changes)
-        assert ours.startswith("test it: kd run test.py") and plain.endswith("it needs kd run")
+        assert ours.startswith("test: kd run test.py") and plain.endswith("use kd run")
 
     def test_without_a_test_script(self) -> None:
         assert HowToTest(["nowhere/train.py"], Namespace(), {}, "pix2pix").lines() == []

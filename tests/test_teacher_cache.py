@@ -1,15 +1,16 @@
-"""What a teacher has given once is given again: from disk, the same bits, and never for another picture."""
+"""The teacher cache returns the same bits from disk, and never those of another image."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from conftest import distil_options, distilling, flat, host_batch, set_up, train_step
+from helpers.commands import Forked, environment, succeed
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from helpers.tensors import flat
 from torch import nn
 
 from kd_plugin import Distiller, GeneratorSpec, KDError
@@ -212,15 +213,14 @@ class TestFolder:
         with pytest.raises(KDError, match="cannot create the teacher's cache"):
             TeacherCache(tmp_path / "file")
 
+    @pytest.mark.slow
     def test_several_processes_fill_one(self, tmp_path: Path) -> None:
         """Every entry is whole whatever the others do, and nothing else is left."""
-        context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=_fill, args=(tmp_path, seed)) for seed in range(3)]
+        fill = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_teacher_cache as tests; "
+        fill += f"tests._fill(tests.Path({str(tmp_path)!r}), int(sys.argv[1]))"
+        workers = [Forked(["-c", fill, str(seed)], tmp_path, environment()) for seed in range(3)]
         for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        assert [worker.exitcode for worker in workers] == [0, 0, 0]
+            succeed(worker.finish())
         assert len(entries(tmp_path)) == 12 == len([file for file in tmp_path.rglob("*") if file.is_file()])
         teacher = frozen()
         seen = passes(teacher)
@@ -264,8 +264,8 @@ class TestHosts:
             ({"preprocess": "resize_and_crop", "load_size": 286, "crop_size": 256}, "add --load_size 256"),
             ({"preprocess": "crop", "crop_size": 256, "load_size": 256}, "add --preprocess none"),
             ({"preprocess": "scale_width_and_crop", "crop_size": 9, "load_size": 9}, "add --preprocess scale_width"),
-            ({"preprocess": "zoom_and_patch"}, "--preprocess zoom_and_patch makes .* add --preprocess none"),
-            ({"teacher_mode": "train"}, "--teacher_mode train .*leave one of the two out"),
+            ({"preprocess": "zoom_and_patch"}, "--preprocess zoom_and_patch crops .* add --preprocess none"),
+            ({"teacher_mode": "train"}, "--teacher_mode train .*remove one of the two"),
             ({"teacher_cache_size": 0.0}, "--teacher_cache_size 0: give a size in GB above 0"),
             ({"teacher_cache_size": float("nan")}, "--teacher_cache_size nan: give a size in GB above 0"),
         ],

@@ -1,4 +1,4 @@
-"""What every registered term must do; a new one gets all of it by being registered."""
+"""Requirements on every registered term, which apply to new terms automatically."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import random
+from helpers.tensors import random
 from torch import nn
 from torch.autograd import gradcheck
 
@@ -19,7 +19,7 @@ from kd_plugin.networks.generator import build_generator
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-SOURCE = random(1, 3, 16, 16, seed=3).bfloat16()  # values that every type holds
+SOURCE = random(1, 3, 16, 16, seed=3).bfloat16()  # values exact in every dtype
 
 
 def pair(dtype: torch.dtype = torch.float64, batch: int = 2, side: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,6 +197,7 @@ def test_pickles(term: Term) -> None:
     assert loss_of(pickle.loads(pickle.dumps(term)))(s, t) == expected  # noqa: S301 - our own bytes
 
 
+@pytest.mark.slow
 def test_compiles_without_a_graph_break(term: Term) -> None:
     if term.name == "perceptual":
         pytest.skip("it reads a network of the user's through hooks, which torch.compile does not follow")

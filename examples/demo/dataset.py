@@ -1,7 +1,7 @@
-"""The demo's task: photographs that ship inside the scikit-image wheel, and degraded crops of them.
+"""The demo's data set: photographs from the scikit-image wheel, and degraded crops of them.
 
-Pairs are in the host's aligned format, the input A on the left and the truth B on the right of one PNG. Whole
-photographs are held out, so a test crop shows nothing that was trained on. Nothing is downloaded.
+Pairs are in the host's aligned format, the input A on the left and the ground truth B on the right of one PNG. Whole
+photographs are held out, so test crops do not overlap with training images. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _PAPER = np.array([190.0, 175.0, 150.0])  # the tone that old prints fade toward
 
 @dataclass(frozen=True)
 class Task:
-    """How pairs are made of photographs.
+    """How pairs are created from photographs.
 
     Attributes:
-        crop_size: side of the images the networks see, in pixels.
-        tile_size: side of the training tiles; the host cuts a crop out of a tile at random each time.
-        tiles: training tiles of each photograph.
-        test_crops: test crops of each held-out photograph, spread evenly over it.
+        crop_size: side of the network input, in pixels.
+        tile_size: side of the training tiles, from which the host takes random crops.
+        tiles: number of training tiles per photograph.
+        test_crops: number of test crops per held-out photograph, evenly spaced.
         blur: standard deviation of the Gaussian blur of the input, in pixels.
-        contrast, saturation: what the input keeps of the original's, 0 to 1.
+        contrast, saturation: factors applied to the input, 0 to 1.
         noise: standard deviation of the noise of the input, in grey levels of 255.
-        detail: training tiles whose standard deviation (grey levels) is below this are skipped: black sky.
+        detail: minimum standard deviation of a training tile, in grey levels; skips black sky.
     """
 
     crop_size: int = 64
@@ -56,14 +56,14 @@ class Task:
 
 
 def photograph_folder() -> Path:
-    """Return the folder of the photographs inside the installed scikit-image, without importing it.
+    """Return the folder of the photographs in the installed scikit-image, without importing it.
 
     Raises:
-        KDError: scikit-image is not installed, or it has not the photographs the demo uses.
+        KDError: scikit-image is not installed, or lacks the photographs.
     """
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
-        raise KDError('the demo needs the photographs inside scikit-image: pip install "kd_plugin[demo]"')
+        raise KDError('the demo needs the photographs in scikit-image: pip install "kd_plugin[demo]"')
     folder = Path(spec.origin).parent / "data"
     missing = [name for name in (*TRAIN_PHOTOGRAPHS, *TEST_PHOTOGRAPHS) if not (folder / name).is_file()]
     if missing:
@@ -75,7 +75,7 @@ def photograph_folder() -> Path:
 
 
 def degrade(image: np.ndarray, task: Task, generator: np.random.Generator) -> np.ndarray:
-    """Make an image (H, W, 3) uint8 look like an old print: soft, faded, grainy; same shape and type."""
+    """Degrade an image (H, W, 3) uint8 to look like an old print: blurred, faded, noisy; same shape and dtype."""
     soft = Image.fromarray(image).filter(ImageFilter.GaussianBlur(task.blur))
     pale: np.ndarray = np.asarray(ImageEnhance.Color(soft).enhance(task.saturation), dtype=np.float64)
     faded = _PAPER + (pale - _PAPER) * task.contrast
@@ -84,7 +84,7 @@ def degrade(image: np.ndarray, task: Task, generator: np.random.Generator) -> np
 
 
 def make_pairs(source: Path, folder: Path, task: Task, seed: int) -> dict[str, list[str]]:
-    """Write the pairs into ``folder/train`` and ``folder/test``; return the names of the files of each."""
+    """Write the pairs to ``folder/train`` and ``folder/test``; return the file names by phase."""
     made: dict[str, list[str]] = {}
     for phase, names in (("train", TRAIN_PHOTOGRAPHS), ("test", TEST_PHOTOGRAPHS)):
         (folder / phase).mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def make_pairs(source: Path, folder: Path, task: Task, seed: int) -> dict[str, l
 
 
 def _random_tiles(photograph: np.ndarray, task: Task, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield ``task.tiles`` tiles at random places where there is something to see."""
+    """Yield ``task.tiles`` tiles at random positions, without those of low contrast."""
     size, found = task.tile_size, 0
     height, width = photograph.shape[:2]
     while found < task.tiles:
@@ -115,7 +115,7 @@ def _random_tiles(photograph: np.ndarray, task: Task, generator: np.random.Gener
 
 
 def _even_crops(photograph: np.ndarray, task: Task) -> Iterator[np.ndarray]:
-    """Yield ``task.test_crops`` crops, evenly spread over the cells of a grid; none is chosen or skipped."""
+    """Yield ``task.test_crops`` crops, evenly spaced over the cells of a grid, without selection."""
     size = task.crop_size
     rows, columns = (side // size for side in photograph.shape[:2])
     for cell in np.linspace(0, rows * columns - 1, task.test_crops).round().astype(int):

@@ -1,9 +1,9 @@
-"""Distil a generator on real photographs, from nothing to a page of results, in a few minutes on a CPU.
+"""Distil a generator on real photographs and write a page of results, in a few minutes on a CPU.
 
-``python examples/demo/demo.py --minutes 8`` makes a paired task of the photographs inside the scikit-image
-wheel, trains a teacher, a seven times smaller student alone and the same student distilled, all through the
-runner in ``examples/host``, tests the three on photographs that were held out, and writes
-``demo_output/index.html``. Nothing is downloaded.
+``python examples/demo/demo.py --minutes 8`` creates a paired data set from the photographs in the scikit-image
+wheel, trains a teacher, a seven times smaller student alone, and the same student with distillation, using the
+runner in ``examples/host``. It tests the three on held-out photographs and writes ``demo_output/index.html``.
+Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ try:
         TEACHER,
         Recipe,
         Speed,
-        Workshop,
+        Workspace,
         choose_threads,
         plan_epochs,
         shown,
@@ -51,11 +51,11 @@ except ModuleNotFoundError as error:
 LABELS = {TEACHER: "teacher", ALONE: "student alone", DISTILLED: "distilled student"}
 _OURS = ("data", "checkpoints", "speed", "results", "logs", "images")
 _MARK = ".kd_demo"
-_PREPARE, _SPEED, _PAGE = "making the pairs", "measuring the speed", "writing the page"
+_PREPARE, _SPEED, _PAGE = "creating the pairs", "measuring the speed", "writing the page"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return the exit status: 2 for what the user can mend, 1 for a child that failed."""
+    """Run the demo; return the exit status: 2 for an error the user can fix, 1 for a failed subprocess."""
     signal.signal(signal.SIGTERM, _on_terminate)
     options = _parser().parse_args(arguments)
     try:
@@ -77,12 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(output: Path, minutes: float, epochs: int | None, seed: int) -> Results:
-    """Do everything, print the path of the page and the table.
+    """Run all phases, and print the table of results and the path of the page.
 
     Args:
-        output: folder for all that is made; what an earlier run left in it is replaced.
-        minutes: how long it may take, unless ``epochs`` says how long each training is.
-        seed: of data and trainings.
+        output: folder of the results; those of an earlier run are replaced.
+        minutes: time limit, unless ``epochs`` is given.
+        epochs: epochs of each training.
+        seed: seed of the data and the trainings.
     """
     begun = time.monotonic()
     source, task = photograph_folder(), Task()
@@ -92,38 +93,38 @@ def run(output: Path, minutes: float, epochs: int | None, seed: int) -> Results:
         progress.begin(_PREPARE)
         pairs = make_pairs(source, output / "data", task, seed)
         counts = {phase: len(files) for phase, files in pairs.items()}
-        shop = Workshop(
+        workspace = Workspace(
             output.resolve(), Recipe(), seed, counts["train"], counts["test"], task.tile_size, task.crop_size
         )
         progress.begin(_SPEED)
-        shop, speed = choose_threads(shop)
+        workspace, speed = choose_threads(workspace)
         speeds = {TEACHER: speed}
         for name in (ALONE, DISTILLED):
             progress.update((1 + len(speeds)) / 4)
-            speeds[name] = shop.measure_speed(name)
-        trained, commands = _train_all(shop, speeds, progress, begun + 60 * minutes, epochs)
+            speeds[name] = workspace.measure_speed(name)
+        trained, commands = _train_all(workspace, speeds, progress, begun + 60 * minutes, epochs)
         for name in NAMES:
             progress.begin(_testing(name))
-            shop.test(name, progress.update)
-            commands.append(shown(shop.test_command(name)))
+            workspace.test(name, progress.update)
+            commands.append(shown(workspace.test_command(name)))
         progress.begin(_PAGE)
         stems = sorted(Path(file).stem for file in pairs["test"])
         results = Results(
-            rows=_measure(shop, stems, trained),
+            rows=_measure(workspace, stems, trained),
             students=(ALONE, DISTILLED),
             photographs={"train": TRAIN_PHOTOGRAPHS, "test": TEST_PHOTOGRAPHS},
             task=asdict(task),
             pairs=counts,
-            distillation=shop.distillation(),
+            distillation=workspace.distillation(),
             seed=seed,
             minutes=minutes,
             seconds=time.monotonic() - begun,
             commands=tuple(commands),
             versions=versions(),
-            threads=shop.threads,
-            samples=choose_samples(shop.results(TEACHER), stems),
+            threads=workspace.threads,
+            samples=choose_samples(workspace.results(TEACHER), stems),
         )
-        _write(results, shop, output)
+        _write(results, workspace, output)
     finally:
         progress.clear()
     print(table(results))
@@ -132,41 +133,41 @@ def run(output: Path, minutes: float, epochs: int | None, seed: int) -> Results:
 
 
 def _train_all(
-    shop: Workshop, speeds: dict[str, Speed], progress: Progress, deadline: float, epochs: int | None
+    workspace: Workspace, speeds: dict[str, Speed], progress: Progress, deadline: float, epochs: int | None
 ) -> tuple[dict[str, tuple[int, float]], list[str]]:
-    """Train the three; return the epochs and seconds of each, and the commands.
+    """Train the three generators; return the epochs and seconds of each, and the commands.
 
-    The time is planned twice: before the teacher, and again before the students, when the teacher's is known.
+    The number of epochs is planned before the teacher's training, and again before those of the students.
     """
-    testing = sum(1.5 * speed.start for speed in speeds.values()) + 2  # a test is a start and a little more
+    testing = sum(1.5 * speed.start for speed in speeds.values()) + 2  # a test mostly consists of its start
     done: dict[str, tuple[int, float]] = {}
     commands = []
     for names in ((TEACHER,), (ALONE, DISTILLED)):
         left = [speeds[name] for name in NAMES if name not in done]
-        count = epochs or plan_epochs(0.95 * (deadline - time.monotonic() - testing), left, shop.train_images)
+        count = epochs or plan_epochs(0.95 * (deadline - time.monotonic() - testing), left, workspace.train_images)
         for phase in progress.phases:
             for name in NAMES:
                 if phase.name == _training(name) and name not in done:
-                    phase.seconds = speeds[name].seconds(count * shop.train_images)
+                    phase.seconds = speeds[name].seconds(count * workspace.train_images)
                 elif phase.name == _testing(name):
                     phase.seconds = 1.5 * speeds[name].start
         for name in names:
             progress.begin(_training(name))
-            done[name] = count, shop.train(name, count, progress.update)
-            commands.append(shown(shop.train_command(name, count)))
+            done[name] = count, workspace.train(name, count, progress.update)
+            commands.append(shown(workspace.train_command(name, count)))
     return done, commands
 
 
-def _measure(shop: Workshop, stems: Sequence[str], trained: dict[str, tuple[int, float]]) -> tuple[Row, ...]:
-    rows = [Row("input", "degraded input", *measure_images(shop.results(TEACHER), stems, "real_A"))]
+def _measure(workspace: Workspace, stems: Sequence[str], trained: dict[str, tuple[int, float]]) -> tuple[Row, ...]:
+    rows = [Row("input", "degraded input", *measure_images(workspace.results(TEACHER), stems, "real_A"))]
     for name, (epochs, seconds) in trained.items():
-        cost = measure_checkpoint(shop.checkpoint(name), shop.crop_size)
-        rows.append(Row(name, LABELS[name], *measure_images(shop.results(name), stems), cost, epochs, seconds))
+        cost = measure_checkpoint(workspace.checkpoint(name), workspace.crop_size)
+        rows.append(Row(name, LABELS[name], *measure_images(workspace.results(name), stems), cost, epochs, seconds))
     return tuple(rows)
 
 
-def _write(results: Results, shop: Workshop, output: Path) -> None:
-    """Write the numbers, the images, the page and the two pictures."""
+def _write(results: Results, workspace: Workspace, output: Path) -> None:
+    """Write the results as JSON, the sample images, the page and the two figures."""
     images = output / "images"
     images.mkdir(exist_ok=True)
     roles = [
@@ -176,7 +177,7 @@ def _write(results: Results, shop: Workshop, output: Path) -> None:
     ]
     for sample in results.samples:
         for role, name, visual in roles:
-            shutil.copyfile(shop.results(name) / f"{sample}_{visual}.png", images / f"{sample}_{role}.png")
+            shutil.copyfile(workspace.results(name) / f"{sample}_{visual}.png", images / f"{sample}_{role}.png")
     write_text_atomically(output / "results.json", json.dumps(results.to_dict(), indent=2) + "\n")
     draw_samples(results, images, output / "samples.png")
     draw_bands(results, output / "bands.png")
@@ -184,11 +185,11 @@ def _write(results: Results, shop: Workshop, output: Path) -> None:
 
 
 def _clear(output: Path) -> None:
-    """Make the output folder, and remove what an earlier demo left in it; never what is somebody else's."""
+    """Create the output folder and remove the results of an earlier demo, but no other files."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         if any(output.iterdir()) and not (output / _MARK).is_file():
-            raise KDError(f"--output {output}: holds files that are not the demo's, name a new or an empty folder")
+            raise KDError(f"--output {output}: contains files not created by the demo, give a new or empty folder")
         (output / _MARK).touch()
         for folder in _OURS:
             if (output / folder).is_dir():
@@ -198,7 +199,7 @@ def _clear(output: Path) -> None:
 
 
 def _phases(seconds: float) -> list[Phase]:
-    """Return the phases with a first guess of their seconds, corrected once the speed is measured."""
+    """Return the phases with estimated seconds, which are updated once the speed is measured."""
     training = seconds * 0.88
     shares = {TEACHER: 0.5, ALONE: 0.18, DISTILLED: 0.32}
     return [
@@ -219,15 +220,15 @@ def _testing(name: str) -> str:
 
 
 def _on_terminate(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)  # unwinds, so that the child is ended
+    raise SystemExit(128 + number)  # runs the finally blocks, which terminate the subprocess
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="demo", description="Distil a generator on real photographs, in minutes.")
-    parser.add_argument("--minutes", type=float, default=8.0, help="how long it may take (default: 8)")
-    parser.add_argument("--output", default="demo_output", help="folder for all that is made (default: demo_output)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of data and trainings (default: 0)")
-    parser.add_argument("--epochs", type=int, help="train this many epochs, however long it takes")
+    parser.add_argument("--minutes", type=float, default=8.0, help="time limit (default: 8)")
+    parser.add_argument("--output", default="demo_output", help="folder of the results (default: demo_output)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data and the trainings (default: 0)")
+    parser.add_argument("--epochs", type=int, help="number of epochs, instead of a time limit")
     return parser
 
 

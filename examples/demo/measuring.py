@@ -1,4 +1,4 @@
-"""Measure what is on disk: the images of the host's tests, and the checkpoints."""
+"""Measure the test images and the checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kd_plugin.metrics.quality import Quality, measure_quality
 
 
 def load_images(folder: Path, stems: Sequence[str], role: str) -> torch.Tensor:
-    """Read ``<stem>_<role>.png`` of a host's test; returns (B, 3, H, W) in [0, 1]."""
+    """Return the images ``<stem>_<role>.png`` of a test, (B, 3, H, W) in [0, 1]."""
     arrays = []
     for stem in stems:
         with Image.open(folder / f"{stem}_{role}.png") as image:
@@ -26,31 +26,30 @@ def load_images(folder: Path, stems: Sequence[str], role: str) -> torch.Tensor:
 
 
 def measure_images(folder: Path, stems: Sequence[str], role: str = "fake_B") -> tuple[Quality, tuple[Quality, ...]]:
-    """Compare the images of one role in a host's test with the truth beside them: all of them, and each by itself."""
+    """Return the quality of the images of one role relative to the ground truth: overall, and of each image."""
     images, truth = load_images(folder, stems, role), load_images(folder, stems, "real_B")
     each = zip(images.split(1), truth.split(1), strict=True)
     return measure_quality(images, truth), tuple(measure_quality(*pair) for pair in each)
 
 
 def measure_checkpoint(file: Path, size: int) -> Cost:
-    """Return parameters and operations of a generator on disk, for a square image."""
+    """Return the parameters and operations of a checkpoint's generator for a square image."""
     return generator_cost(inspect_checkpoint(file), size)
 
 
 def choose_samples(folder: Path, stems: Sequence[str], each: int = 3) -> tuple[str, ...]:
-    """Return of each photograph the crops whose truth has most detail, whatever came out of them."""
+    """Return the crops of each photograph with the most detail in the ground truth."""
     truth = load_images(folder, stems, "real_B")
     detail = truth.diff(dim=2).abs().mean((1, 2, 3)) + truth.diff(dim=3).abs().mean((1, 2, 3))
     by_detail = sorted(range(len(stems)), key=lambda i: -float(detail[i]))
     chosen: list[str] = []
     for photograph in dict.fromkeys(stem.rsplit("_", 1)[0] for stem in stems):
-        own = [stems[i] for i in by_detail if stems[i].rsplit("_", 1)[0] == photograph]
-        chosen += own[:each]
+        chosen += [stems[i] for i in by_detail if stems[i].rsplit("_", 1)[0] == photograph][:each]
     return tuple(chosen)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what the numbers depend on."""
+    """Return the versions that the results depend on."""
     return {
         "kd_plugin": __version__,
         "torch": torch.__version__,

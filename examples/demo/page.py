@@ -1,4 +1,4 @@
-"""The page of results: ``index.html`` and the images it shows, nothing from elsewhere."""
+"""Write the page of results, ``index.html``, which loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ ROLES = (
     ("teacher", "teacher"),
     ("student_alone", "student alone"),
     ("student_distilled", "distilled student"),
-    ("truth", "truth"),
+    ("truth", "ground truth"),
 )
 
 _STYLE = Path(__file__).with_name("page.css")
 
 
 def write_page(results: Results, file: Path) -> None:
-    """Write the page; the images it names are ``images/<crop>_<role>.png`` beside it."""
-    page = document(title="kd_plugin demo: a small generator taught by a large one")
+    """Write the page; it refers to the images ``images/<crop>_<role>.png`` next to it."""
+    page = document(title="kd_plugin demo: a small generator distilled from a large one")
     with page.head:
         tags.meta(charset="utf-8")
         tags.meta(name="viewport", content="width=device-width, initial-scale=1")
         tags.style(raw(_STYLE.read_text(encoding="utf-8")))
     with page, tags.main():
         _heading(results)
-        tags.h2("On photographs that were held out")
+        tags.h2("Results on held-out photographs")
         _table(results)
         tags.h2("Error by wavelet band")
         _chart(results)
         tags.h2("Samples")
         _samples(results)
-        tags.h2("How this was made")
+        tags.h2("Settings")
         _facts(results)
         tags.h2("Commands")
         _commands(results)
@@ -50,10 +50,10 @@ def _heading(results: Results) -> None:
     tags.h1(f"A {ratio(results, student)[:-1]} times smaller generator, with and without a teacher")
     terms = " and ".join(results.distillation["terms"])
     tags.p(
-        "A pix2pix generator learned to restore photographs that were made to look like old prints: soft, "
-        "faded, grainy. A small one was trained twice, from the same seed, on the same data, for as many "
-        f"epochs: alone, and distilled from the large one with {terms}. All numbers and images are of "
-        f"{photographs}, which none of them saw in training."
+        "A pix2pix generator was trained to restore photographs degraded to look like old prints: blurred, "
+        "faded, noisy. A small one was trained twice, with the same seed, data and number of epochs: "
+        f"alone, and distilled from the large one with {terms}. All results are on "
+        f"{photographs}, which were held out."
     )
 
 
@@ -76,10 +76,10 @@ def _table(results: Results) -> None:
                     tags.td(gap_text(closed[column.title]))
     tags.p(
         "L1 on a scale of 0 to 1, PSNR in dB, error of each band of a one-level Haar transform relative to "
-        "the size of the band. ↑ more is better, ↓ less is better; a star marks the better student. Gap "
-        "closed: how far the distilled student came from the student alone (0%) to the teacher (100%). No gap: the "
-        "teacher is better than the student alone by less than two standard errors over the crops. One seed: another "
-        "moves the numbers as well.",
+        "the norm of the band. ↑ higher is better, ↓ lower is better; a star marks the better student. Gap "
+        "closed: improvement of the distilled student from the student alone (0%) to the teacher (100%). No gap: the "
+        "teacher is better than the student alone by less than two standard errors over the crops. One seed: results "
+        "vary between seeds.",
         cls="soft",
     )
 
@@ -98,7 +98,7 @@ def _row(results: Results, row: Row) -> None:
 
 
 def _chart(results: Results) -> None:
-    """Draw a group of bars for each band, a bar for each row."""
+    """Draw a bar chart with a group for each band and a bar for each row."""
     values = {row.name: [getattr(row.quality.bands, band) for band in BANDS] for row in results.rows}
     highest = max(max(v) for v in values.values()) * 1.12
     group, bar, top, bottom = 180, 34, 10, 230
@@ -137,8 +137,8 @@ def _chart(results: Results) -> None:
                 svg.text(band, x=index * group + group / 2, y=bottom + 20, text_anchor="middle")
             svg.line(x1=0, y1=bottom, x2=len(BANDS) * group, y2=bottom)
     tags.p(
-        "LL is the coarse image; LH, HL and HH are the fine details: horizontal, vertical, diagonal. Empty "
-        "bands would have the error 1.",
+        "LL is the approximation; LH, HL and HH are the horizontal, vertical and diagonal details. The error of "
+        "a zero band is 1.",
         cls="soft",
     )
 
@@ -150,7 +150,7 @@ def _samples(results: Results) -> None:
         for sample in results.samples:
             for role, label in ROLES:
                 tags.img(src=f"images/{sample}_{role}.png", alt=f"{sample}, {label}", loading="lazy")
-    tags.p("The crops of each photograph with most detail in the truth, whatever came out.", cls="soft")
+    tags.p("The crops of each photograph with the most detail in the ground truth.", cls="soft")
 
 
 def _facts(results: Results) -> None:
@@ -165,7 +165,7 @@ def _facts(results: Results) -> None:
         "distillation": terms,
         "epochs": ", ".join(f"{row.label} {row.epochs} ({row.seconds:.0f} s)" for row in results.rows if row.seconds),
         "seed": str(results.seed),
-        "time": f"{results.seconds / 60:.1f} minutes in all, {results.minutes:g} asked for",
+        "time": f"{results.seconds / 60:.1f} minutes in total, limit {results.minutes:g}",
         "versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
     }
     with tags.div(cls="card"), tags.dl():
@@ -175,7 +175,7 @@ def _facts(results: Results) -> None:
 
 
 def _commands(results: Results) -> None:
-    tags.p("Run in examples/host, in this order; python -m kd_plugin run is the same as kd run.", cls="soft")
+    tags.p("Run in examples/host, in this order; python -m kd_plugin run is equivalent to kd run.", cls="soft")
     with tags.div(cls="card"):
         for command in results.commands:
             tags.pre(command)

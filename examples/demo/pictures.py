@@ -1,4 +1,4 @@
-"""Two pictures for a README: the samples and the error of each band."""
+"""Draw the two figures of the README: the samples and the error of each band."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _COLOURS = {
 
 
 def save_png(image: Image.Image, file: Path) -> None:
-    """Write a PNG so that a reader never sees half of it."""
+    """Write a PNG atomically."""
     temporary = file.with_name(f".{file.name}.part")
     image.save(temporary, format="PNG", optimize=True)
     os.replace(temporary, file)
 
 
 def draw_samples(results: Results, images: Path, file: Path) -> None:
-    """Draw the sample grid, a row for each crop, enlarged without smoothing."""
+    """Draw the sample grid with a row for each crop, enlarged by nearest-neighbour interpolation."""
     scale, gap, head = 3, 10, 34
     size = results.task["crop_size"] * scale
     width = len(ROLES) * size + (len(ROLES) - 1) * gap
@@ -44,11 +44,11 @@ def draw_samples(results: Results, images: Path, file: Path) -> None:
 
 
 def draw_bands(results: Results, file: Path) -> None:
-    """Draw a group of bars for each wavelet band, a bar for each row of the table."""
+    """Draw a bar chart with a group for each wavelet band and a bar for each row of the table."""
     height, base, top = 420, 370, 84
     picture = Image.new("RGB", (_WIDTH, height), "white")
     draw = ImageDraw.Draw(picture)
-    draw.text((20, 14), "Error by wavelet band on held-out photographs (less is better)", fill=_TEXT, font=_font(20))
+    draw.text((20, 14), "Error by wavelet band on held-out photographs (lower is better)", fill=_TEXT, font=_font(20))
     left = 20.0
     for row in results.rows:
         draw.rounded_rectangle((left, 51, left + 14, 65), 3, fill=_COLOURS[row.name])

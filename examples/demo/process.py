@@ -1,4 +1,4 @@
-"""Run a child process: its output goes to a file and, line by line, to a function; it never outlives us."""
+"""Run a subprocess, pass its output to a file and a function, and terminate it with this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LAST_LINES = 15
 
 
 class ChildError(Exception):
-    """A child process failed; the message holds the end of what it printed."""
+    """A subprocess failed; the message holds the last lines of its output."""
 
 
 def run_logged(
@@ -23,7 +23,7 @@ def run_logged(
     log: Path,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Run a command in a folder; write what it prints to ``log`` and hand each line to ``on_line``.
+    """Run a command in a folder; write its output to ``log`` and pass each line to ``on_line``.
 
     Raises:
         ChildError: its exit status is not 0.
@@ -40,7 +40,7 @@ def run_logged(
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # Ctrl-C reaches us alone, and we end the child and its children
+            start_new_session=True,  # Ctrl-C only reaches this process, which terminates the group
         )
         try:
             assert child.stdout is not None
@@ -50,19 +50,19 @@ def run_logged(
                 on_line(line)
             status = child.wait()
         finally:
-            _end(child)
+            _terminate(child)
     if status != 0:
         last = log.read_text(encoding="utf-8").splitlines()[-_LAST_LINES:]
         raise ChildError("\n".join([f"exit status {status}; the last lines of {log}:", *last]))
 
 
-def _end(child: subprocess.Popen[str]) -> None:
-    """End a child that still runs, and whatever it started."""
+def _terminate(child: subprocess.Popen[str]) -> None:
+    """Terminate a running child and its descendants."""
     if child.poll() is not None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)  # start_new_session made it the leader of a group
+            os.killpg(child.pid, number)  # the child is a group leader by start_new_session
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=3)
             return

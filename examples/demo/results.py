@@ -1,4 +1,4 @@
-"""What the demo found out, as data."""
+"""The results of the demo as dataclasses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BANDS = ("LL", "LH", "HL", "HH")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a generator, or the degraded input, which has no cost.
+    """A row of the table: a generator, or the degraded input, which has no cost.
 
     Attributes:
-        name, label: the name of the run, and what people call it.
-        quality: on the held-out crops.
-        crops: on each of them by itself, in one order for all rows.
+        name, label: name of the run, and its label on the page.
+        quality: quality on the held-out crops.
+        crops: quality on each crop, in the same order for all rows.
         cost: parameters, and operations for one crop.
-        epochs, seconds: how long it was trained.
+        epochs, seconds: duration of the training.
     """
 
     name: str
@@ -37,22 +37,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """All that the page shows.
+    """The content of the page.
 
     Attributes:
         rows: input, teacher, student alone, distilled student.
-        students: names of the two rows that are compared.
+        students: names of the two compared rows.
         photographs: file names by phase, "train" and "test".
-        task: how the pairs were made.
+        task: how the pairs were created.
         pairs: number of pairs by phase.
         distillation: terms with their weights and settings, from the student's record.
-        seed: of data and trainings.
-        minutes: asked for.
-        seconds: taken.
-        commands: what was run, in order.
-        versions: of what it was run with.
+        seed: seed of the data and the trainings.
+        minutes: time limit.
+        seconds: elapsed time.
+        commands: the commands, in order.
+        versions: versions of the dependencies.
         samples: names of the test crops on the page.
-        threads: that PyTorch computed with; None for its own choice.
+        threads: number of threads of PyTorch; None for its default.
     """
 
     rows: tuple[Row, ...]
@@ -74,7 +74,7 @@ class Results:
         return next(row for row in self.rows if row.name == name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything for JSON."""
+        """Return the results as a dictionary for JSON."""
         rows = [
             {**asdict(row), "quality": row.quality.to_dict(), "crops": [crop.to_dict() for crop in row.crops]}
             for row in self.rows
@@ -84,7 +84,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Column:
-    """A measure of the table: its heading, how to print it, and whether more is better."""
+    """A measure of the table: its heading, format, and whether higher is better."""
 
     title: str
     form: str
@@ -97,7 +97,7 @@ class Column:
         return value
 
     def text(self, quality: Quality) -> str:
-        """Return the measure as printed."""
+        """Return the formatted measure."""
         return format(self.value(quality), self.form)
 
 
@@ -110,7 +110,7 @@ COLUMNS = (
 
 
 def best_student(results: Results, column: Column) -> str | None:
-    """Return which student is better in a measure, or None if the two print alike."""
+    """Return the name of the better student in a measure, or None if the printed values are equal."""
     first, second = (results.row(name) for name in results.students)
     if column.text(first.quality) == column.text(second.quality):
         return None
@@ -119,11 +119,11 @@ def best_student(results: Results, column: Column) -> str | None:
 
 
 def gaps(results: Results) -> dict[str, float | None]:
-    """Return what distillation closes of the gap between student alone and teacher, by measure.
+    """Return the fraction of the gap between student alone and teacher that distillation closes, by measure.
 
-    1 means that the distilled student is as good as the teacher, 0 that it is no better than the student
-    alone, below 0 that it is worse; None where there is no gap: the teacher is not better than the student alone, or
-    by less than two standard errors of the mean difference on a crop.
+    At 1 the distilled student is as good as the teacher, at 0 as good as the student alone, below 0 worse. None
+    without a gap: the teacher is not better than the student alone by two standard errors of the mean difference over
+    the crops.
     """
     teacher = next(row for row in results.rows if row.cost and row.name not in results.students)
     alone, distilled = (results.row(name) for name in results.students)

@@ -6,7 +6,7 @@ from results import COLUMNS, Results, Row, best_student, gaps
 
 
 def ratio(results: Results, row: Row) -> str:
-    """Return how many times fewer parameters than the teacher's a generator has."""
+    """Return the teacher's number of parameters divided by that of a generator."""
     largest = max(r.cost.params for r in results.rows if r.cost)
     return f"{largest / row.cost.params:.1f}x" if row.cost else ""
 
@@ -31,7 +31,7 @@ def table(results: Results) -> str:
 
 
 def gap_text(closed: float | None) -> str:
-    """Return a share of a gap as per cent; how far beyond its ends is nothing that one seed can say."""
+    """Return a fraction of a gap as a percentage, limited to 100%, as one seed does not support more."""
     if closed is None:
         return "no gap"
     return "over 100%" if closed > 1 else "under -100%" if closed < -1 else f"{closed:.0%}"

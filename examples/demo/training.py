@@ -1,6 +1,6 @@
-"""The demo's three generators, trained and tested through the runner, as a user would.
+"""Train and test the demo's three generators with the runner.
 
-Every command is built here, so that the page can show what was run.
+All commands are built here, so that the page can list them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TESTED = re.compile(r"image (\d+)")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the generators are built and trained: alike, but for the width and the distillation."""
+    """Hyper-parameters of the generators, which differ only in width and distillation."""
 
     netG: str = "resnet_6blocks"
     teacher_ngf: int = 16
@@ -48,16 +48,16 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Where a demo keeps its files, and what all of its runs share.
+class Workspace:
+    """The folders of a demo, and the settings shared by all of its runs.
 
     Attributes:
-        output: the demo's folder; ``data/``, ``checkpoints/``, ``results/`` and ``logs/`` are in it.
-        recipe: how the generators are built and trained.
-        seed: of every training.
-        train_images, test_images: how many pairs there are.
-        tile_size, crop_size: sides of a training file and of what the host cuts out of it.
-        threads: that PyTorch computes with; None leaves the choice to it, or to OMP_NUM_THREADS.
+        output: folder of the demo, with ``data/``, ``checkpoints/``, ``results/`` and ``logs/``.
+        recipe: hyper-parameters of the generators.
+        seed: seed of every training.
+        train_images, test_images: numbers of pairs.
+        tile_size, crop_size: sides of a training image and of the host's random crop.
+        threads: number of threads of PyTorch; None for its default, or OMP_NUM_THREADS.
     """
 
     output: Path
@@ -70,7 +70,7 @@ class Workshop:
     threads: int | None = None
 
     def train_command(self, name: str, epochs: int) -> list[str]:
-        """Return the command that trains one generator; over the second half the rate falls to zero."""
+        """Return the command that trains a generator; the learning rate decays to zero over the second half."""
         recipe = self.recipe
         options = {
             **self._shared(name, "checkpoints"),
@@ -83,7 +83,7 @@ class Workshop:
             "n_epochs": epochs - epochs // 2,
             "n_epochs_decay": epochs // 2,
             "save_epoch_freq": epochs,
-            "save_latest_freq": 10**9,  # only at the end
+            "save_latest_freq": 10**9,  # save only at the end
             "print_freq": 2 * recipe.batch_size,
             "load_size": self.tile_size,
             "seed": self.seed,
@@ -93,19 +93,19 @@ class Workshop:
         return _command("train.py", options, "--no_dropout", "--no_html", *more)
 
     def test_command(self, name: str) -> list[str]:
-        """Return the command that runs a trained generator on the held-out crops."""
+        """Return the command that tests a generator on the held-out crops."""
         options = {
             **self._shared(name, "checkpoints"),
             "results_dir": self._path("results"),
             "num_test": self.test_images,
             "load_size": self.crop_size,
         }
-        if name != DISTILLED:  # the student's record, beside its checkpoint, tells the runner
+        if name != DISTILLED:  # the runner reads these from the student's record
             options |= {"netG": self.recipe.netG, "ngf": self.recipe.ngf(name)}
         return _command("test.py", options, "--eval", *(["--no_dropout"] if name != DISTILLED else []))
 
     def measure_speed(self, name: str, steps: int = 6) -> Speed:
-        """Train for a few steps in another folder, and time them; the teacher comes first."""
+        """Time a few training steps in another folder; measure the teacher first."""
         batch = self.recipe.batch_size
         command = self.train_command(name, 1)
         replaced = {
@@ -123,11 +123,11 @@ class Workshop:
         begun = time.monotonic()
         self._run(command, f"speed_{name}", note)
         wall = time.monotonic() - begun
-        per_image = statistics.median(times[2:])  # the first steps warm up
+        per_image = statistics.median(times[2:])  # without warm-up
         return Speed(per_image, max(wall - batch * sum(times), 0.0))
 
     def train(self, name: str, epochs: int, progress: Callable[[float], None]) -> float:
-        """Train a generator; report the part done to ``progress`` and return the seconds it took."""
+        """Train a generator; report the completed fraction to ``progress`` and return the elapsed seconds."""
 
         def note(line: str) -> None:
             if found := _LOSSES.match(line):
@@ -139,7 +139,7 @@ class Workshop:
         return time.monotonic() - begun
 
     def test(self, name: str, progress: Callable[[float], None]) -> None:
-        """Run a trained generator on the held-out crops."""
+        """Test a generator on the held-out crops."""
 
         def note(line: str) -> None:
             if found := _TESTED.match(line):
@@ -148,15 +148,15 @@ class Workshop:
         self._run(self.test_command(name), f"test_{name}", note)
 
     def checkpoint(self, name: str) -> Path:
-        """Return the file of a trained generator."""
+        """Return the checkpoint of a generator."""
         return self.output / "checkpoints" / name / "latest_net_G.pth"
 
     def results(self, name: str) -> Path:
-        """Return the folder of the images a generator made in its test."""
+        """Return the folder of a generator's test images."""
         return self.output / "results" / name / "test_latest" / "images"
 
     def distillation(self) -> dict[str, Any]:
-        """Return the terms with their weights and settings, from the record beside the distilled student."""
+        """Return the terms with their weights and settings, from the record of the distilled student."""
         record: dict[str, Any] = json.loads((self.checkpoint(DISTILLED).parent / "student.json").read_text())
         distillation: dict[str, Any] = record["distillation"]
         return distillation
@@ -182,39 +182,39 @@ class Workshop:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a generator trains: seconds for an image, and for starting and ending a process."""
+    """Training speed: seconds per image, and seconds to start and end a process."""
 
     per_image: float
     start: float
 
     def seconds(self, images: int) -> float:
-        """Return how long a training on this many images takes."""
+        """Return the duration of a training on this many images."""
         return self.start + self.per_image * images
 
 
-def choose_threads(shop: Workshop) -> tuple[Workshop, Speed]:
-    """Return the workshop with the faster number of threads, and the teacher's speed with it.
+def choose_threads(workspace: Workspace) -> tuple[Workspace, Speed]:
+    """Return the workspace with the faster number of threads, and the teacher's speed.
 
-    Threads wait for each other busily. On idle cores PyTorch's own choice is the fastest; where other programs
-    want the cores as well it can be ten times slower than a single thread.
+    OpenMP threads busy-wait. On idle cores PyTorch's default is the fastest; on cores shared with other programs
+    it can be ten times slower than a single thread.
     """
-    speed = shop.measure_speed(TEACHER)
+    speed = workspace.measure_speed(TEACHER)
     if "OMP_NUM_THREADS" in os.environ or (os.cpu_count() or 1) == 1:
-        return shop, speed
-    single = replace(shop, threads=1)
+        return workspace, speed
+    single = replace(workspace, threads=1)
     alone = single.measure_speed(TEACHER)
-    return (single, alone) if alone.per_image < speed.per_image else (shop, speed)
+    return (single, alone) if alone.per_image < speed.per_image else (workspace, speed)
 
 
 def plan_epochs(seconds: float, speeds: Sequence[Speed], images: int) -> int:
-    """Return how many epochs, of so many images, there is time for; 2 at least."""
+    """Return the number of epochs of ``images`` images that fit into the time; at least 2."""
     starts = sum(speed.start for speed in speeds)
     one = sum(speed.per_image for speed in speeds) * images
     return max(2, int((seconds - starts) / one))
 
 
 def shown(command: Sequence[str]) -> str:
-    """Return a command as a user would type it in the host's folder."""
+    """Return a command as typed in the host's folder."""
     return shlex.join(["python", *command[1:]])
 
 
@@ -224,7 +224,7 @@ def _command(script: str, options: dict[str, object], *more: str) -> list[str]:
 
 
 def _environment(threads: int | None) -> dict[str, str]:
-    """Return the environment of the children: this kd_plugin, installed or not, and the number of threads."""
+    """Return the environment of subprocesses: the path of this kd_plugin, and the number of threads."""
     package = str(Path(kd_plugin.__file__).resolve().parent.parent)
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     chosen = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}

@@ -13,7 +13,7 @@ from util.visualizer import save_images
 
 
 def main() -> None:
-    """Run --num_test images and write them to a web page below --results_dir."""
+    """Test on --num_test images and write a web page below --results_dir."""
     opt = TestOptions().parse()
     if FORM == "2025":
         opt.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -25,7 +25,7 @@ def main() -> None:
     model = create_model(opt)
     model.setup(opt)
     visualizer = Visualizer(opt)
-    total_iters = 0  # images so far; so are the frequencies in the options
+    total_iters = 0  # images so far; the --*_freq options count images too
     last_epoch = opt.n_epochs + opt.n_epochs_decay
 
     for epoch in range(opt.epoch_count, last_epoch + 1):

@@ -1,1 +1,1 @@
-"""The commands of ``kd``, a file each."""
+"""The commands of ``kd``, one module each."""

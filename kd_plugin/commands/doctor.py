@@ -1,4 +1,4 @@
-"""``kd doctor [HOST]``: what there is here to work with; the first thing to add to a bug report."""
+"""``kd doctor [HOST]``: report the host and the environment, for bug reports."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from ..host.repository.survey import Survey, survey
 from ..version import __version__
 from .shared import add_host, add_json
 
-__all__ = ["add_parser"]
-
 _PACKAGES = ("torch", "torchvision", "numpy", "PyWavelets", "pillow", "dominate")
 _EXTRAS = {"visdom": "visdom", "skimage": "metrics", "safetensors": "safetensors"}
 
 
 def add_parser(commands: Any) -> None:
-    """Add the command to those of ``kd``."""
+    """Add the command to the parser of ``kd``."""
     parser = commands.add_parser(
         "doctor",
-        help="report what kind of host this is, what can be used here, and whether its scripts can start",
-        description="Look a host over: what kind it is, what the plugin found and where, which models can be "
-        "distilled; and PyTorch, GPUs and packages here. Then import, in a process of its own, what train.py and "
-        "test.py import. Add it to a bug report. The exit status is 1 if the folder lacks something that the plugin "
-        "needs, or if an import fails.",
+        help="report the kind of host, the environment, and whether the host's scripts can start",
+        description="Report the kind of host, its capabilities and where they were found, the models that can be "
+        "distilled, and the versions of PyTorch, GPUs and packages. Then run the imports of train.py and test.py in "
+        "a separate process. Include the output in bug reports. The exit status is 1 if the host lacks a required "
+        "capability or an import fails.",
     )
     add_host(parser)
     add_json(parser)
@@ -42,7 +40,7 @@ def _doctor(options: argparse.Namespace) -> int:
     host = Path(options.host)
     found = survey(host)
     here = _here()
-    # Nothing of a folder that is not a host is run.
+    # Run nothing from a folder that is not a host.
     failed = [] if found.missing else failed_imports(host, found.scripts)
     if options.json:
         content = {"here": here, "host": asdict(found), "missing": found.missing, "failed_imports": failed}
@@ -53,7 +51,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _here() -> dict[str, str]:
-    """Return what this machine and this Python have."""
+    """Return the versions and devices of this environment."""
     import torch
 
     here = {"kd_plugin": __version__, "Python": f"{platform.python_version()} on {platform.system()}"}
@@ -64,7 +62,7 @@ def _here() -> dict[str, str]:
             here[package] = "none"
     cuda = torch.cuda.is_available()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else []
-    none = "none that PyTorch sees" if torch.version.cuda else "none, PyTorch is a CPU build"
+    none = "none visible to PyTorch" if torch.version.cuda else "none, PyTorch is a CPU build"
     here["GPUs"] = ", ".join(gpus) or none
     here["threads"] = str(torch.get_num_threads())
     missing = [extra for module, extra in _EXTRAS.items() if not importlib.util.find_spec(module)]
@@ -76,7 +74,7 @@ def _host_lines(found: Survey) -> list[str]:
     from ..losses import get_term, term_names
 
     findings = {f.what: f"{f.found or 'NOT FOUND'}{f'  ({f.where})' if f.where else ''}" for f in found.findings}
-    unknown = f"its file names no networks; unless they are {generator_names()}, declare distill_pairs in its class"
+    unknown = f"its file names no networks; declare distill_pairs in its class unless they are {generator_names()}"
     models = {name: pairs or unknown for name, pairs in found.models.items()}
     terms = {
         "from images": [name for name in term_names() if get_term(name).reads != "features"],
@@ -84,15 +82,15 @@ def _host_lines(found: Survey) -> list[str]:
     }
     lines = _lines(f"{found.folder}: {found.kind}", findings)
     if models:
-        lines += ["", *_lines("Models, and the generators that are distilled", models)]
+        lines += ["", *_lines("Models, and the generators to distil", models)]
     if found.patches:
         lines += ["", *_lines("Files of kd patch", found.patches)]
     lines += ["", *_lines("Terms (--distill)", {name: ", ".join(listed) for name, listed in terms.items()})]
     builds = any(f.what == "generators built by" and f.found for f in found.findings)
-    students = "any width, depth, stage widths, separable, factories" if builds else "those of the host's own options"
+    students = "any width, depth, stage widths, separable, factories" if builds else "those of the host's options"
     lines += ["", *_lines("Students", {"can be": students})]
     if found.missing:
-        lines += ["", f"kd run does not work here, for want of: {', '.join(found.missing)}"]
+        lines += ["", f"kd run does not work here, missing: {', '.join(found.missing)}"]
     return lines
 
 

@@ -1,4 +1,4 @@
-"""``kd inspect CHECKPOINT``: what is in a generator's checkpoint, or in those of a folder."""
+"""``kd inspect CHECKPOINT``: describe a generator checkpoint, or those in a folder."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ if TYPE_CHECKING:
     from ..metrics.cost import Cost
     from ..networks.generator import GeneratorSpec
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
-    """Add the command to those of ``kd``."""
+    """Add the command to the parser of ``kd``."""
     parser = commands.add_parser(
         "inspect",
         help="print the architecture, parameters and operations of generator checkpoints",
-        description="Read a generator's architecture off its checkpoint, and count its parameters and the "
+        description="Infer a generator's architecture from its checkpoint, and count its parameters and the "
         "multiply-accumulates (MACs) of its convolutions for one image.",
     )
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a folder checkpoints/NAME, or one file such as its latest_net_G.pth"
     )
-    parser.add_argument("--epoch", help="which epoch of a folder to read (default: latest)")
+    parser.add_argument("--epoch", help="epoch to read from a folder (default: latest)")
     add_size(parser)
     add_json(parser)
     parser.set_defaults(action=_inspect)
@@ -40,11 +38,11 @@ def _inspect(options: argparse.Namespace) -> int:
     if given.is_dir():
         files = generator_files(given, options.epoch or "latest")
     elif options.epoch:
-        raise OptionError(f"--epoch {options.epoch} chooses among the files of a folder, and {given} is none")
+        raise OptionError(f"--epoch {options.epoch} requires a folder, and {given} is not one: remove --epoch")
     else:
         files = [given]
     for file in files:
-        is_safetensors(file)  # refuses what is no checkpoint, before PyTorch is imported
+        is_safetensors(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
 
     from ..metrics.cost import generator_cost
     from ..networks.checkpoint import inspect_checkpoint

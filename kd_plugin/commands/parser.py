@@ -1,4 +1,4 @@
-"""The parser of every command: a mistake is answered with one line, not with a screen of usage."""
+"""The parser of every command, which reports an error in one line without the usage text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any, NoReturn
 
 from ..errors import OptionError, unknown_name
 
-__all__ = ["CommandParser"]
-
 
 class CommandParser(argparse.ArgumentParser):
-    """Parse the options of a command: ``_`` in a name stands for ``-``, and no name may be abbreviated."""
+    """Argument parser that accepts ``_`` for ``-`` in option names and no abbreviations."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)
@@ -22,7 +20,7 @@ class CommandParser(argparse.ArgumentParser):
         """Parse arguments as ``argparse`` does.
 
         Raises:
-            OptionError: they are wrong; an unknown option is named with the nearest as a suggestion.
+            OptionError: they are invalid; for an unknown option the message suggests the nearest one.
         """
         given = list(sys.argv[1:] if args is None else args)
         end = given.index("--") if "--" in given else len(given)
@@ -32,8 +30,8 @@ class CommandParser(argparse.ArgumentParser):
         return parsed, rest
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong as an error of one line."""
-        raise OptionError(f"{self.prog}: {message} ({self.prog} --help explains)")
+        """Raise the error with a one-line message."""
+        raise OptionError(f"{self.prog}: {message} (see {self.prog} --help)")
 
     def _spelled(self, argument: str) -> str:
         if not argument.startswith("--"):

@@ -1,4 +1,4 @@
-"""``kd patch HOST``: add the plugin's model files to a host, for a plain ``python train.py --model distill_...``."""
+"""``kd patch HOST``: add the plugin's model files to a host, for ``python train.py --model distill_...``."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ..host.repository.folder import find_host
 from ..host.repository.model_files import find_patch, install, patches, remove, status
 from .shared import add_host
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
-    """Add the command to those of ``kd``."""
+    """Add the command to the parser of ``kd``."""
     parser = commands.add_parser(
         "patch",
         help="add model files to a host, so that plain python train.py --model distill_... works",
-        description="Add model files to a host's models/ folder: what git apply patches/FAMILY.patch does, without "
-        "git. No file of the host is changed, and none that differs is overwritten. Afterwards python train.py "
-        "--model distill_pix2pix --distill wavelet,srp --teacher ... needs no kd run.",
+        description="Add model files to a host's models/ folder, as git apply patches/FAMILY.patch does. No file of "
+        "the host is changed, and no file that differs is overwritten. Afterwards python train.py --model "
+        "distill_pix2pix --distill wavelet,srp --teacher ... works without kd run.",
     )
     add_host(parser)
     names = [family.patch for family in families() if family.patch]
-    parser.add_argument("--family", metavar="NAME", default="", help=f"{' or '.join(names)}; found by itself")
+    parser.add_argument("--family", metavar="NAME", default="", help=f"{' or '.join(names)} (default: detected)")
     ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--check", action="store_true", help="change nothing; exit with 1 unless all files are there")
-    ways.add_argument("--revert", action="store_true", help="remove the files again")
+    ways.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 1 unless all files are installed"
+    )
+    ways.add_argument("--revert", action="store_true", help="remove the files")
     parser.set_defaults(action=_patch)
 
 
@@ -38,7 +38,7 @@ def _patch(options: argparse.Namespace) -> int:
     if not host.is_dir():
         raise HostError(f"{host}: no such folder")
     inside = find_host(host)
-    if inside and (inside / "__init__.py").is_file():  # the package in it that has the models
+    if inside and (inside / "__init__.py").is_file():  # the package that contains models/
         host = inside
     files = patches()[find_patch(host, options.family)]
     if options.check:
@@ -47,15 +47,15 @@ def _patch(options: argparse.Namespace) -> int:
             print(f"{how:<9}  {host / path}")
         return int(any(how != "installed" for how in found.values()))
     if options.revert:
-        _tell("removed", "nothing to remove, the files are not there", host, remove(host, files))
+        _print("removed", "nothing to remove: the files are not installed", host, remove(host, files))
         return 0
-    _tell("added", "nothing to do, the files are there", host, install(host, files))
+    _print("added", "nothing to do: the files are installed", host, install(host, files))
     models = " or ".join(Path(path).name.removesuffix("_model.py") for path in files)
-    print(f"now: python train.py --model {models} --distill wavelet,srp --teacher checkpoints/NAME ...")
+    print(f"train with: python train.py --model {models} --distill wavelet,srp --teacher checkpoints/NAME ...")
     return 0
 
 
-def _tell(what: str, nothing: str, host: Path, paths: list[str]) -> None:
+def _print(what: str, nothing: str, host: Path, paths: list[str]) -> None:
     for path in paths:
         print(f"{what} {host / path}")
     if not paths:

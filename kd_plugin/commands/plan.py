@@ -1,4 +1,4 @@
-"""``kd plan``: which students there are for a teacher, what each costs on this machine, and how to train it."""
+"""``kd plan``: list the students for a teacher, their costs on this machine, and the options that train them."""
 
 from __future__ import annotations
 
@@ -12,33 +12,31 @@ from ..metrics.limits import Limit, parse_limit
 from ..networks.checkpoint_files import generator_files, is_safetensors
 from .shared import add_json, add_size
 
-__all__ = ["add_parser"]
-
 _LIMITS = {"params": "--params", "macs": "--macs", "file_size": "--file-size", "latency": "--latency"}
 
 
 def add_parser(commands: Any) -> None:
-    """Add the command to those of ``kd``."""
+    """Add the command to the parser of ``kd``."""
     parser = commands.add_parser(
         "plan",
         help="list the students for a teacher, or a budget, with their latency on this machine",
         description="List students of a teacher by width, depth and convolutions, with parameters, "
-        "multiply-accumulates (MACs) and latency for one image, and the size of the checkpoint; the fastest first, "
-        "and at the end the ones to begin with. Students that are slower here than the teacher are left out. "
-        "A limit is an amount, or so many times less than the teacher, such as 7x.",
+        "multiply-accumulates (MACs) and latency for one image, and the size of the checkpoint, the fastest first, "
+        "followed by recommendations. Students that are slower than the teacher on this machine are omitted. "
+        "A limit is an amount, or a factor such as 7x: at most a seventh of the teacher's.",
     )
     parser.add_argument(
         "teacher", metavar="TEACHER", nargs="?", help="checkpoint of the teacher, or its folder checkpoints/NAME"
     )
-    parser.add_argument("--teacher", metavar="F", dest="named", help="the same, as kd run takes it")
+    parser.add_argument("--teacher", metavar="F", dest="named", help="the same, as an option")
     add_size(parser)
-    parser.add_argument("--params", metavar="N", help="most parameters, e.g. 1.6M or 7x")
-    parser.add_argument("--macs", metavar="N", help="most multiply-accumulates for one image, e.g. 8G or 7x")
-    parser.add_argument("--latency", metavar="T", help="longest time for one image on this machine, e.g. 50ms or 3x")
-    parser.add_argument("--file-size", metavar="N", help="largest checkpoint file, e.g. 4MB or 7x")
-    parser.add_argument("--size-mb", dest="file_size", type=_megabytes, help=argparse.SUPPRESS)  # its former name
-    parser.add_argument("--device", default="cpu", help="where to measure: cpu or cuda (default: cpu)")
-    parser.add_argument("--paper", action="store_true", help="show the two papers' students on this machine instead")
+    parser.add_argument("--params", metavar="N", help="maximum number of parameters, e.g. 1.6M or 7x")
+    parser.add_argument("--macs", metavar="N", help="maximum multiply-accumulates for one image, e.g. 8G or 7x")
+    parser.add_argument("--latency", metavar="T", help="maximum time for one image on this machine, e.g. 50ms or 3x")
+    parser.add_argument("--file-size", metavar="N", help="maximum size of the checkpoint file, e.g. 4MB or 7x")
+    parser.add_argument("--size-mb", dest="file_size", type=_megabytes, help=argparse.SUPPRESS)  # deprecated name
+    parser.add_argument("--device", default="cpu", help="device to measure on: cpu or cuda (default: cpu)")
+    parser.add_argument("--paper", action="store_true", help="measure the students of the two papers instead")
     add_json(parser)
     parser.set_defaults(action=_plan)
 
@@ -54,7 +52,7 @@ def _plan(options: argparse.Namespace) -> int:
         file = Path(given).expanduser()
         if file.is_dir():
             file = generator_files(file, "latest", "*")[0]
-        is_safetensors(file)  # refuses what is no checkpoint, before PyTorch is imported
+        is_safetensors(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
 
         from .plan_page import plan_page
 
@@ -74,21 +72,21 @@ def _budget(options: argparse.Namespace) -> dict[str, Limit]:
     }
     if options.paper and budget:
         raise OptionError(
-            f"--paper shows the papers' students, whatever they take: leave out {_LIMITS[next(iter(budget))]}"
+            f"--paper measures the papers' students without limits: remove {_LIMITS[next(iter(budget))]}"
         )
     return budget
 
 
 def _teacher(options: argparse.Namespace) -> str:
-    """Return the teacher as it was given; "" if the papers' students are asked for."""
+    """Return the teacher as given; "" with ``--paper``."""
     if options.teacher and options.named:
         raise OptionError(f"kd plan takes one teacher, not both {options.teacher} and {options.named}")
     given: str = options.teacher or options.named or ""
     if options.paper:
         if given:
-            raise OptionError(f"--paper shows the papers' own teachers: leave out {given}")
+            raise OptionError(f"--paper uses the papers' teachers: remove {given}")
         if options.size % 256:
             raise OptionError(f"--size {options.size}: the papers' U-Nets take multiples of 256")
     elif not given:
-        raise OptionError("kd plan needs a teacher: kd plan checkpoints/NAME; or --paper for the papers' students")
+        raise OptionError("kd plan needs a teacher: kd plan checkpoints/NAME, or --paper for the papers' students")
     return given

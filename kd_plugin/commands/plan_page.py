@@ -1,4 +1,4 @@
-"""What ``kd plan`` prints: tables and JSON."""
+"""The output of ``kd plan``: tables and JSON."""
 
 from __future__ import annotations
 
@@ -22,23 +22,21 @@ from ..progress import Phase, Progress
 from ..students.plan import Plan, Student, make_plan, measure_papers
 from .shared import check_size
 
-__all__ = ["papers_page", "plan_page", "student_flags"]
-
 _MEASURING = "measuring latency"
 _BEST = {"latency": "fastest", "macs": "fewest MACs", "file_size": "smallest file"}
 
 
 def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budget) -> str:
-    """Return the students of a teacher that keep within a budget, as a table or JSON.
+    """Return the students of a teacher within a budget, as a table or JSON.
 
     Args:
-        options: of the command.
-        given: the teacher as the user named it.
-        file: its checkpoint.
+        options: options of the command.
+        given: the teacher as given by the user.
+        file: checkpoint of the teacher.
         budget: the limits.
 
     Raises:
-        KDError: the file holds no generator, the size or the device does not fit, or no student keeps within.
+        KDError: the file holds no generator, the size or device is invalid, or no student is within the budget.
     """
     teacher = inspect_checkpoint(file)
     check_size(options.size, teacher)
@@ -52,7 +50,7 @@ def papers_page(options: argparse.Namespace) -> str:
     """Return the students of the two papers with their teachers, as a table or JSON.
 
     Raises:
-        OptionError: PyTorch has no such device.
+        OptionError: the device is not available.
     """
     device = _device(options.device)
     with _measuring() as progress:
@@ -80,13 +78,13 @@ def _device(name: str) -> torch.device:
             raise RuntimeError
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"--device {name}: PyTorch has no such device here; take cpu") from error
+        raise OptionError(f"--device {name}: PyTorch has no such device here, use cpu") from error
     return device
 
 
 @contextmanager
 def _measuring() -> Iterator[Callable[[float], None]]:
-    """Show how far the measuring is: the context gives a function that takes the part done."""
+    """Display the progress of the measurement; yields a function that takes the completed fraction."""
     progress = Progress([Phase(_MEASURING, 15)])
     progress.begin(_MEASURING)
     try:
@@ -97,7 +95,7 @@ def _measuring() -> Iterator[Callable[[float], None]]:
 
 def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
     teacher, slower = plan.teacher, dict(plan.slower())
-    head = ["", "latency", "", "parameters", "", "MACs", "", "file", "train it with"]
+    head = ["", "latency", "", "parameters", "", "MACs", "", "file", "options"]
     rows = [["", *_cells(teacher.cost, None), "(the teacher)"]]
     for student in plan.students:
         mark = "*" if student in slower else ""
@@ -113,13 +111,13 @@ def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
     ]
     if plan.students:
         lines.append(
-            f"kd run train.py ... --distill wavelet,srp --teacher {given}, with the last column, trains one of them."
+            f"To train one: kd run train.py ... --distill wavelet,srp --teacher {given} with the options in its row."
         )
     return "\n".join(lines).rstrip()
 
 
 def student_flags(student: GeneratorSpec, teacher: GeneratorSpec) -> str:
-    """Return the options of the runner that train a student of a teacher; what is the teacher's goes without."""
+    """Return the options of the runner that train a student, without those that equal the teacher's."""
     flags = [] if student.netG == teacher.netG else [f"--student_netG {student.netG}"]
     flags.append(f"--student_ngf {student.ngf}")
     if student.conv != teacher.conv or student.conv == "separable":
@@ -138,22 +136,22 @@ def _recommendation(plan: Plan, budget: Budget) -> list[str]:
     within = ", ".join(f"{measure} {limit.text}" for measure, limit in budget.items())
     if not within:
         within = f"macs {amount('macs', plan.work)} (three eighths of the width, as in the wavelet paper)"
-    return [f"Begin with one of these, of the widest of each kind within {within}:", *_aligned(rows, left=[1, 5]), ""]
+    return [f"Recommended among the widest of each kind within {within}:", *_aligned(rows, left=[1, 5]), ""]
 
 
 def _cells(cost: Cost, teacher: Cost | None) -> list[str]:
-    """Return the amounts, each with how many times less than the teacher's it is."""
+    """Return the costs, each with its ratio to the teacher's."""
     cells = []
     for measure in ("latency", "params", "macs", "file_size"):
         value = getattr(cost, measure)
         cells.append(amount(measure, value))
-        if measure != "file_size":  # that goes with the parameters
+        if measure != "file_size":  # proportional to the parameters
             cells.append(_times(getattr(teacher, measure) / value) if teacher else "")
     return cells
 
 
 def _times(ratio: float) -> str:
-    """Return a ratio rounded down, as it is nothing to promise more than there is: 7.086 is 7.08x."""
+    """Return a ratio rounded down: 7.086 is 7.08x."""
     return f"{math.floor(100 * ratio) / 100:.2f}x"
 
 
@@ -161,18 +159,18 @@ def _notes(plan: Plan, slower: dict[Student, Student]) -> list[str]:
     lines = []
     if plan.hidden:
         students = "1 student is" if plan.hidden == 1 else f"{plan.hidden} students are"
-        lines += [f"{students} not listed: slower here than the teacher.", ""]
+        lines += [f"{students} not listed: slower than the teacher on this machine.", ""]
     if not slower:
         return lines
-    student, other = max(slower.items(), key=lambda pair: _work_per_time(pair[1]) / _work_per_time(pair[0]))
-    small, fast = (student_flags(each.spec, plan.teacher.spec) for each in (student, other))
-    times = (other.cost.latency or 0) / (student.cost.latency or 1)
+    slow, fast = max(slower.items(), key=lambda pair: _work_per_time(pair[1]) / _work_per_time(pair[0]))
+    first, second = (student_flags(each.spec, plan.teacher.spec) for each in (slow, fast))
+    times = (fast.cost.latency or 0) / (slow.cost.latency or 1)
     separable = all(each.spec.conv == "separable" for each in slower)
-    why = f" (depthwise convolutions do little with what they read, and are seldom fast on a {plan.device.upper()})"
+    why = f" (depthwise convolutions are memory-bound and rarely fast on a {plan.device.upper()})"
     return [
         *lines,
-        f"* fewer MACs than another student here, but not faster{why if separable else ''}: "
-        f"'{small}' has {other.cost.macs / student.cost.macs:.1f}x fewer than '{fast}', which takes {times:.2f} of "
+        f"* fewer MACs than another student, but not faster{why if separable else ''}: "
+        f"'{first}' has {fast.cost.macs / slow.cost.macs:.1f}x fewer than '{second}', which takes {times:.2f} of "
         f"its time",
         "",
     ]
@@ -187,7 +185,7 @@ def _where(device: str) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
-    """Return the lines of a table; the columns ``left`` are of words, the others of numbers."""
+    """Return the lines of a table; the columns in ``left`` are left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""What several commands ask for in the same way."""
+"""Arguments shared by several commands."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from ..errors import OptionError
 if TYPE_CHECKING:
     from ..networks.generator import GeneratorSpec
 
-__all__ = ["add_host", "add_json", "add_size", "check_size"]
-
-_LEAST = 8  # what leaves the residual blocks of a ResNet, at a quarter of it, a pixel to mirror
+_LEAST = 8  # reflection padding in the residual blocks, at a quarter of the size, needs 2 pixels
 
 
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the folder of a host."""
-    parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: this one)")
+    parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: .)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +41,10 @@ def _pixels(text: str) -> int:
 
 
 def check_size(size: int, spec: GeneratorSpec) -> None:
-    """Check that a generator takes images of this size.
+    """Check that a generator supports an image size.
 
     Raises:
-        OptionError: it does not.
+        OptionError: the size is not a multiple of the generator's stride.
     """
     if size % spec.multiple:
         raise OptionError(f"--size {size}: a {spec.netG} takes multiples of {spec.multiple}")

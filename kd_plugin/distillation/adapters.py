@@ -11,8 +11,6 @@ from torch import nn
 from ..errors import ArgumentError, first_line
 from ..networks.taps import Recorder, Tap, unwrap
 
-__all__ = ["make_adapters"]
-
 # Of the images that find the channels, on the meta device, where nothing is computed: deep U-Nets need large ones.
 _SIDES = (256, 512, 1024, 2048, 4096)
 

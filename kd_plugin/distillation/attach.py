@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["Attachment", "attach"]
-
 
 class Attachment:
     """Counts the backward passes that have reached an attached loss."""

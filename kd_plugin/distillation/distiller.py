@@ -29,8 +29,6 @@ from .precision import HalfPrecision
 from .teacher_cache import TeacherCache
 from .teacher_pass import TeacherPass
 
-__all__ = ["Distillation", "Distiller"]
-
 Taps = str | Tap | Sequence[str | Tap]
 
 

@@ -19,8 +19,6 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import ArgumentError, first_line
 
-__all__ = ["DTYPES", "HalfPrecision", "PrecisionName", "autocast_dtype", "run_in"]
-
 PrecisionName = Literal["bf16", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

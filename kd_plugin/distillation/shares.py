@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
-__all__ = ["GradientShares"]
-
 Gradients = Sequence[torch.Tensor | None]
 
 

@@ -18,8 +18,6 @@ from torch import nn
 from ..errors import ArgumentError, first_line
 from ..files import write_atomically
 
-__all__ = ["TeacherCache"]
-
 _FORMAT = "1"
 _RECOUNT = 50  # the folder is measured again after writing 1/50 of the limit: other processes write to it too
 

@@ -15,8 +15,6 @@ from ..networks.taps import find_modules, unwrap
 from .precision import autocast_dtype
 from .teacher_cache import TeacherCache
 
-__all__ = ["TeacherPass"]
-
 _OUTPUT = ""  # the name of the images among the features, which are named by module
 
 

@@ -1,1 +1,1 @@
-"""Everything that knows a host repository: its contract, its options, its model classes, its scripts."""
+"""Integration with host repositories: their files, options, model classes and scripts."""

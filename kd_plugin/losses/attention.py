@@ -17,8 +17,6 @@ import torch
 from .registry import Term, register
 from .validate import check_features, common_dtype, safe_normalize
 
-__all__ = ["AttentionLoss", "attention_loss"]
-
 
 def attention_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Return the squared distance of two normalised attention maps (equation in the module's docstring).

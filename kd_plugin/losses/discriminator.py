@@ -21,8 +21,6 @@ from ..networks.discriminator import Discriminator, find_discriminator, load_dis
 from .registry import Term, TermOption, register
 from .validate import check_images, common_dtype, fit, without_autocast
 
-__all__ = ["DiscriminatorLoss", "discriminator_loss"]
-
 
 def discriminator_loss(
     student: torch.Tensor, teacher: torch.Tensor, source: torch.Tensor, discriminator: Discriminator

@@ -16,8 +16,6 @@ import torch
 from .registry import Term, register
 from .validate import check_features, common_dtype
 
-__all__ = ["FeatureLoss", "feature_loss"]
-
 
 def feature_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Return the mean squared difference of two feature maps (B, C, H, W) of the same shape, a scalar.

@@ -20,8 +20,6 @@ from ..errors import ArgumentError
 from .registry import Term, TermOption, register
 from .validate import check_images, common_dtype
 
-__all__ = ["FrequencyLoss", "frequency_loss"]
-
 
 def frequency_loss(
     student: torch.Tensor, teacher: torch.Tensor, alpha: float = 1.0, cutoff: float = 0.0

@@ -17,8 +17,6 @@ import torch
 from .registry import Term, register
 from .validate import check_features, common_dtype, without_autocast
 
-__all__ = ["GramLoss", "gram_loss"]
-
 
 def gram_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Return the squared distance of two Gram matrices (equation in the module's docstring).

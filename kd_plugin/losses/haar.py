@@ -13,8 +13,6 @@ import torch
 
 from .wavelet_transform import phases_of, wavelet_filters
 
-__all__ = ["haar_value_and_gradient", "is_haar"]
-
 
 def is_haar(shape: Sequence[int], levels: int, wavelet: str) -> bool:
     """Return whether the wavelet is Haar (also db1, bior1.1, rbio1.1) and the sides need no extension."""

@@ -20,8 +20,6 @@ import torch
 from .registry import Term, register
 from .validate import check_features, common_dtype, without_autocast
 
-__all__ = ["KernelAlignmentLoss", "kernel_alignment_loss"]
-
 
 def kernel_alignment_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Return one minus the kernel alignment of two encodings (equation in the module's docstring).

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["keep_layout"]
-
 
 class _KeepLayout(torch.autograd.Function):
     @staticmethod

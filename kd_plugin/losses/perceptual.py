@@ -28,8 +28,6 @@ from ..networks.teacher import load_teacher
 from .registry import Term, TermOption, register, split_names
 from .validate import check_images, common_dtype, fit, without_autocast
 
-__all__ = ["PerceptualInput", "PerceptualLoss", "perceptual_loss"]
-
 PerceptualInput = Literal["imagenet", "image"]
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

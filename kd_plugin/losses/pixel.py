@@ -27,8 +27,6 @@ from ..errors import ArgumentError, unknown_name
 from .registry import Term, TermOption, register
 from .validate import check_images, common_dtype
 
-__all__ = ["PixelLoss", "PixelNorm", "pixel_loss"]
-
 PixelNorm = Literal["l1", "l2", "smooth_l1", "charbonnier"]
 
 

@@ -7,6 +7,7 @@ table defines the command line flags, the settings in the student's record and t
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,6 @@ from torch import nn
 from ..errors import ArgumentError, unknown_name
 from ..networks.taps import Place
 from .schedule import Schedule
-
-__all__ = [
-    "NO_TERMS",
-    "Term",
-    "TermOption",
-    "WeightedTerm",
-    "build_terms",
-    "get_term",
-    "register",
-    "split_names",
-    "term_names",
-]
 
 NO_TERMS = "none"  # the value of --distill for training without a teacher
 Reads = Literal["output", "features", "translation"]
@@ -183,9 +172,18 @@ def build_terms(
     for name, cls in classes.items():
         given = weights[name]
         weight = Schedule.parse(cls.default_weight if given is None else given, f"lambda_{name}")
-        arguments = {o.argument: values[o.flag] for o in cls.options if o.flag in values}
+        arguments = {o.argument: _checked(o, values[o.flag]) for o in cls.options if o.flag in values}
         built[name] = WeightedTerm(cls(**arguments), weight)
     return built
+
+
+def _checked(option: TermOption, value: Any) -> Any:
+    """Return the value of an option, a path as text; what is no text is refused here, all else by the term."""
+    if option.type is not str or value == option.default:
+        return value
+    if not isinstance(value, (str, os.PathLike)):
+        raise ArgumentError(f"{option.flag} is {value!r}: give text")
+    return os.fspath(value)
 
 
 def split_names(text: str) -> list[str]:

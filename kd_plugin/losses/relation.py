@@ -18,8 +18,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-__all__ = ["relation_distance"]
-
 _ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 # Side in pixels. On a CPU a tile is 1 MB in float32, so the few in use fit the cache; on a GPU launches dominate.
 _TILE, _LARGE_TILE = 512, 2048

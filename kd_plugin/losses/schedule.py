@@ -8,8 +8,6 @@ from itertools import pairwise
 
 from ..errors import ArgumentError
 
-__all__ = ["Schedule"]
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -71,5 +69,10 @@ class Schedule:
 
     def __str__(self) -> str:
         if len(self.points) == 1:
-            return f"{self.points[0][1]:.12g}"
-        return ",".join(f"{weight:.12g}@{epoch:.12g}" for epoch, weight in self.points)
+            return _digits(self.points[0][1])
+        return ",".join(f"{_digits(weight)}@{_digits(epoch)}" for epoch, weight in self.points)
+
+
+def _digits(number: float) -> str:
+    """Return the shortest text that :func:`float` reads as the same number."""
+    return repr(float(number)).removesuffix(".0")

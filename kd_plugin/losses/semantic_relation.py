@@ -31,8 +31,6 @@ from .registry import Term, TermOption, register
 from .relation import relation_distance
 from .validate import check_features, common_dtype, without_autocast
 
-__all__ = ["SemanticRelationLoss", "semantic_relation_loss"]
-
 
 class _Relation(torch.autograd.Function):
     """The loss of a batch of pixels (B, N, C), without a graph: the gradients are computed with the value."""

@@ -20,8 +20,6 @@ from ..errors import ArgumentError
 from .registry import Term, TermOption, register
 from .validate import check_features, common_dtype, safe_normalize, without_autocast
 
-__all__ = ["SimilarityLoss", "similarity_loss"]
-
 
 def similarity_loss(student: torch.Tensor, teacher: torch.Tensor, grid: int = 4) -> torch.Tensor:
     """Return the squared distance of two similarity matrices (equation in the module's docstring).

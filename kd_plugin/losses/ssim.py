@@ -21,8 +21,6 @@ from ..errors import ArgumentError
 from .registry import Term, register
 from .validate import check_images, common_dtype
 
-__all__ = ["SsimLoss", "ssim_loss"]
-
 _SIDE, _SIGMA = 11, 1.5
 _RANGE = 2.0
 _GAUSS = [math.exp(-0.5 * ((i - _SIDE // 2) / _SIGMA) ** 2) for i in range(_SIDE)]

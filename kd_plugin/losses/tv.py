@@ -14,8 +14,6 @@ import torch
 from .registry import Term, register
 from .validate import check_images, common_dtype
 
-__all__ = ["TotalVariationLoss", "total_variation_loss"]
-
 
 def total_variation_loss(images: torch.Tensor) -> torch.Tensor:
     """Return the mean absolute difference of neighbours along the width plus that along the height, a scalar.

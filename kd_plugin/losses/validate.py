@@ -11,8 +11,6 @@ from torch import nn
 from ..errors import ArgumentError
 from .layout import keep_layout
 
-__all__ = ["check_features", "check_images", "common_dtype", "fit", "safe_normalize", "without_autocast"]
-
 
 def check_images(*tensors: torch.Tensor) -> None:
     """Check that the tensors (B, C, H, W) are floating point, not empty and of the same shape.

@@ -12,16 +12,6 @@ import torch.nn.functional as F
 from ..errors import ArgumentError, unknown_name
 from .validate import check_images, common_dtype
 
-__all__ = [
-    "Mode",
-    "analyse",
-    "analyse_adjoint",
-    "check_settings",
-    "phases_of",
-    "wavelet_decompose",
-    "wavelet_filters",
-]
-
 Mode = Literal["zero", "symmetric", "reflect", "constant", "periodic", "periodization"]
 
 

@@ -12,8 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..networks.generator import GeneratorSpec, build_generator
 
-__all__ = ["Cost", "count_parameters", "generator_cost"]
-
 
 @dataclass(frozen=True)
 class Cost:

@@ -11,8 +11,6 @@ from torch import nn
 
 from ..networks.generator import GeneratorSpec, build_generator
 
-__all__ = ["generator_latencies", "measure_latencies"]
-
 
 def measure_latencies(
     networks: Sequence[nn.Module],

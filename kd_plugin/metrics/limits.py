@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import ArgumentError, unknown_name
-
-__all__ = ["MEASURES", "Budget", "Limit", "amount", "parse_budget", "parse_limit"]
 
 MEASURES = ("params", "macs", "file_size", "latency")
 _UNITS = {
@@ -59,11 +58,12 @@ def parse_limit(measure: str, text: str, name: str = "") -> Limit:
     name = name or measure
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.strip().lower())
     units = {**_UNITS[measure], "x": 1.0}
-    if found and not found[2] and float(found[1]):
+    value = float(found[1]) * units.get(found[2], 1.0) if found else 0.0
+    if found and not found[2] and 0 < value < math.inf:
         raise ArgumentError(f"{name} {text}: a number needs a unit: did you mean {_with_unit(measure, found[1])}?")
-    if not found or found[2] not in units or float(found[1]) == 0:
+    if not found or found[2] not in units or not 0 < value < math.inf:
         raise ArgumentError(f"{name} {text}: give an amount such as {_EXAMPLES[measure]}")
-    return Limit(float(found[1]) * units[found[2]], found[2] == "x", text.strip())
+    return Limit(value, found[2] == "x", text.strip())
 
 
 def _with_unit(measure: str, number: str) -> str:
@@ -93,17 +93,24 @@ def parse_budget(text: str) -> dict[str, Limit]:
     return budget
 
 
-def amount(measure: str, value: float) -> str:
-    """Return a formatted amount of a measure.
+def amount(measure: str, value: float, round_up: bool = False) -> str:
+    """Return a formatted amount of a measure, rounded to the nearest or, as a limit that allows the value, up.
 
     >>> amount("params", 1605699), amount("macs", 7.26e9), amount("file_size", 6.44e6), amount("latency", 0.0421)
     ('1.606 M', '7.26 G', '6.44 MB', '42.1 ms')
+    >>> amount("params", 1605001, round_up=True)
+    '1.606 M'
     """
-    if measure in ("file_size", "latency"):
-        return (
-            f"{value / 1e6:.2f} MB" if measure == "file_size" else f"{value * 1e3:.{1 if value >= 1e-3 else 4}f} ms"
-        )
-    unit, digits = (1e6, 3) if measure == "params" else (1e9, 2)
-    while value < unit / 100 and unit > 1e3:  # small amounts in a smaller unit
-        unit /= 1e3
-    return f"{value / unit:.{digits}f} { {1e9: 'G', 1e6: 'M', 1e3: 'K'}[unit] }"
+    if measure == "latency":
+        unit, name, digits = 1e-3, "ms", 1 if value >= 1e-3 else 4
+    elif measure == "file_size":
+        unit, name, digits = 1e6, "MB", 2
+    else:
+        unit, digits = (1e6, 3) if measure == "params" else (1e9, 2)
+        while value < unit / 100 and unit > 1e3:  # small amounts in a smaller unit
+            unit /= 1e3
+        name = {1e9: "G", 1e6: "M", 1e3: "K"}[unit]
+    number = value / unit
+    if round_up:
+        number = math.ceil(number * 10**digits) / 10**digits
+    return f"{number:.{digits}f} {name}"

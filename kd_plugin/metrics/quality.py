@@ -24,8 +24,6 @@ from ..errors import ArgumentError, KDError
 from ..losses.validate import check_images
 from ..losses.wavelet_transform import wavelet_decompose
 
-__all__ = ["BandErrors", "Quality", "band_errors", "l1_error", "measure_quality", "psnr", "ssim"]
-
 _SSIM_WINDOW = 11  # side of the Gaussian window of sigma 1.5, truncated at 3.5 sigma
 
 

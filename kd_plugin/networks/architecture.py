@@ -100,7 +100,7 @@ class GeneratorSpec:
 
     @property
     def netG(self) -> str:
-        """Its name: ``resnet_9blocks``, ``unet_256``."""
+        """Its name, such as ``resnet_9blocks`` or ``unet_256``."""
         return get_architecture(self.architecture).netG(self.depth)
 
     @property
@@ -141,10 +141,10 @@ class Layer:
     Attributes:
         place: its role in any generator of the architecture: ``down1``, ``block0.first``.
         conv, norm: names of the modules; ``norm`` is "" if there is none.
-        reads: the groups it reads, concatenated in this order; :data:`INPUT` is that of the image.
-        writes: the group it writes; :data:`OUTPUT` is that of the image.
+        reads: the groups it reads, concatenated in this order; ``INPUT`` is that of the image.
+        writes: the group it writes; ``OUTPUT`` is that of the image.
         transposed: whether it is a transposed convolution, whose weight has input channels first.
-        separable: whether it is a :class:`~kd_plugin.networks.layers.SeparableConv`.
+        separable: whether it is a ``SeparableConv``.
     """
 
     place: str
@@ -170,7 +170,7 @@ class Architecture(ABC):
     """A family of generators that differ in width and depth.
 
     Attributes:
-        name: its name in :attr:`GeneratorSpec.architecture`.
+        name: its name in ``GeneratorSpec.architecture``.
         title: its name in messages: ``"U-Net"``.
         names: the names of its generators, described for an error message.
         example: one of these names.

@@ -19,15 +19,6 @@ from ..errors import ArgumentError, CheckpointError, KDError, UnknownNetworkErro
 from .checkpoint_files import is_safetensors
 from .generator import GeneratorSpec, architectures, build_generator
 
-__all__ = [
-    "fill_network",
-    "find_stray",
-    "inspect_checkpoint",
-    "inspect_state_dict",
-    "is_statistic",
-    "read_state_dict",
-]
-
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
 
@@ -133,7 +124,7 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
     with torch.device("meta"):
         expected = build_generator(spec).state_dict()
     for key, tensor in expected.items():
-        if key.endswith("num_batches_tracked"):  # absent before PyTorch 0.4.1
+        if key.endswith("num_batches_tracked") and key not in state:  # as in files from before PyTorch 0.4.1
             continue
         if key not in state:
             raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is missing")
@@ -141,6 +132,12 @@ def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
             raise CheckpointError(
                 f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has the shape {tuple(state[key].shape)}, "
                 f"expected {tuple(tensor.shape)}"
+            )
+        found = state[key]
+        if found.layout != torch.strided or (tensor.is_floating_point() and not found.is_floating_point()):
+            raise CheckpointError(
+                f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is a {found.layout} tensor of {found.dtype}, "
+                f"expected a dense one of floating-point values"
             )
     if stray := find_stray(state, expected):
         raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{stray}' is unexpected")

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 
-__all__ = ["generator_files", "is_safetensors"]
-
 _MAGIC = (b"PK", b"\x80")  # a zip archive (PyTorch 1.6 and later), and a pickle (before)
 _LISTED = 6  # maximum number of files in a message
 

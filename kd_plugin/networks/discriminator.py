@@ -16,8 +16,6 @@ from torch import nn
 from ..errors import CheckpointError, in_one_line
 from .checkpoint import fill_network, find_stray, read_state_dict
 
-__all__ = ["Discriminator", "find_discriminator", "load_discriminator"]
-
 
 def find_discriminator(generator: Path) -> Path | None:
     """Return the path of a generator's discriminator: ``latest_net_D_A.pth`` for ``latest_net_G_A.pth``.

@@ -10,8 +10,6 @@ from torch import nn
 from ..errors import CheckpointError
 from .architecture import Norm
 
-__all__ = ["NormLayer", "SeparableConv", "norm_layer", "read_norm", "read_shape"]
-
 NormLayer = Callable[[int], nn.Module]
 
 
@@ -48,8 +46,8 @@ def read_shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int, i
     if key not in state:
         raise CheckpointError(f"'{key}' is missing, so this is not a generator of the family")
     shape = tuple(state[key].shape)
-    if len(shape) != 4:
-        raise CheckpointError(f"'{key}' has the shape {shape}, expected a convolution's four dimensions")
+    if len(shape) != 4 or 0 in shape:
+        raise CheckpointError(f"'{key}' has the shape {shape}, expected the four dimensions of a convolution")
     return shape
 
 

@@ -25,8 +25,6 @@ from .architecture import (
 )
 from .layers import NormLayer, SeparableConv, norm_layer, read_norm, read_shape
 
-__all__ = ["Resnet", "ResnetGenerator"]
-
 _FIRST = 10  # index of the first residual block
 _STREAM = "stream"  # the channels that the residual blocks add to
 _LISTED_DEPTHS = (9, 6, 4)  # for students: the family's two, and two thirds of the smaller

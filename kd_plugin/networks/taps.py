@@ -260,7 +260,8 @@ def _matches(network: nn.Module, pattern: str, role: str) -> list[str]:
     found = [
         name
         for name, _ in network.named_modules()
-        if name.count(".") == len(parts) - 1
+        if name
+        and name.count(".") == len(parts) - 1
         and all(fnmatch.fnmatchcase(part, wanted) for part, wanted in zip(name.split("."), parts, strict=True))
     ]
     if not found:

@@ -13,8 +13,6 @@ from ..errors import ArgumentError, unknown_name
 from .checkpoint import fill_network, inspect_state_dict, read_state_dict
 from .generator import Generator, GeneratorSpec, build_generator
 
-__all__ = ["TeacherMode", "freeze", "load_teacher"]
-
 TeacherMode = Literal["eval", "train"]
 
 
@@ -38,7 +36,7 @@ def load_teacher(
 
     Returns:
         The generator, (B, C, H, W) images in [-1, 1] in and out, in float32; its attribute ``spec`` is the
-        :class:`~kd_plugin.networks.generator.GeneratorSpec`.
+        :class:`~kd_plugin.GeneratorSpec`.
 
     Raises:
         CheckpointError: If the file is not a generator of the family.

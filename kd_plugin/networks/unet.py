@@ -23,8 +23,6 @@ from .architecture import (
 )
 from .layers import NormLayer, norm_layer, read_norm, read_shape
 
-__all__ = ["Unet"]
-
 _LEAST = 5  # minimum depth of the family
 _FEWER = 2  # the listed students are at most this much shallower
 _SECOND = "model.model.1.model"  # the second level from the outside; .2 is its norm down, .6 its norm up

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from decimal import ROUND_FLOOR, Context
 
 from ..errors import ArgumentError
 from ..metrics.cost import Cost, generator_cost
 from ..metrics.limits import Budget, amount
 from ..networks.generator import GeneratorSpec, get_architecture
 
-__all__ = ["exceeded", "most_width", "narrowest", "nothing_fits", "student_within", "widest"]
-
 _LEAST_WIDTH = 4  # minimum width in the search: narrower generators are not useful
+_ROUND_DOWN = Context(prec=3, rounding=ROUND_FLOOR)  # so that a budget of the ratio printed allows it
 
 
 def most_width(teacher: GeneratorSpec) -> int:
@@ -91,6 +91,7 @@ def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Cost], teacher
         name = f"{spec.netG} of ngf {spec.ngf}{', separable,' if spec.conv == 'separable' else ''}"
         parts.append(
             f"{measure} {limit.text} allows {amount(measure, allowed)}, a {name} takes "
-            f"{amount(measure, least)} ({reference / least:.3g}x less than the teacher)"
+            f"{amount(measure, least, round_up=True)} ({_ROUND_DOWN.create_decimal(reference / least):f}x less than "
+            f"the teacher)"
         )
     return f"no student is small enough: {'; '.join(parts)}; increase the budget"

@@ -26,8 +26,6 @@ from ..imports import build_network, is_function, place_of
 from ..networks.architecture import Conv, Norm
 from ..networks.generator import GeneratorSpec, build_generator, parse_netG
 
-__all__ = ["StudentRequest", "build_student", "factory_of", "is_registered", "register", "student_spec"]
-
 
 @dataclass(frozen=True)
 class StudentRequest:

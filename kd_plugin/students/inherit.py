@@ -24,8 +24,6 @@ from ..networks.checkpoint import inspect_state_dict
 from ..networks.generator import GeneratorSpec, get_architecture
 from ..networks.taps import unwrap
 
-__all__ = ["Keep", "inherit_weights"]
-
 Keep = Literal["l1", "first"]
 State = dict[str, torch.Tensor]
 Kept = dict[str, torch.Tensor]  # by group of the teacher: the kept channels, ascending

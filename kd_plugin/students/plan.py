@@ -15,8 +15,6 @@ from ..metrics.limits import Budget
 from ..networks.generator import GeneratorSpec, get_architecture
 from .budget import exceeded, most_width, narrowest, nothing_fits, widest
 
-__all__ = ["Plan", "Student", "make_plan", "measure_papers"]
-
 # The listed widths, as fractions of the teacher's: 64, 48, 32, 24 and 16 for a teacher of 64.
 _FRACTIONS = (1.0, 0.75, 0.5, 0.375, 0.25)
 _LEAST_FRACTION, _LEAST_LISTED = 0.25, 6  # narrower students are listed only if no others keep within the budget

@@ -26,11 +26,10 @@ from ..networks.checkpoint import inspect_checkpoint, inspect_state_dict, read_s
 from ..networks.taps import unwrap
 from .builders import StudentRequest
 
-__all__ = ["RECORD_NAME", "StudentRecord", "describe"]
-
 RECORD_NAME = "student.json"
 _FORMAT = 1
-_READABLE = ("netG", "ngf", "widths", "conv", "input_nc", "output_nc", "norm")  # from a checkpoint
+_CHANNELS = ("input_nc", "output_nc")
+_READABLE = ("netG", "ngf", "widths", "conv", *_CHANNELS, "norm")  # from a checkpoint
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,8 @@ class StudentRecord:
                 raise TypeError(f"{name} is {value!r}")
         if self.direction not in ("AtoB", "BtoA", None):
             raise TypeError(f"direction is {self.direction!r}")
-        for name, value in self.host_options.items():
+        channels = [(name, s[name]) for s in self.students.values() for name in _CHANNELS if name in s]
+        for name, value in (*self.host_options.items(), *channels):
             plain = not isinstance(value, str) or re.fullmatch(r"[\w.+-]+", value)
             counts = type(value) is not int or value > 0
             if not (plain and counts and type(value) is options.get(name)):
@@ -139,7 +139,7 @@ class StudentRecord:
         ``--model test`` has one generator, which may be the second of a CycleGAN, with input and output swapped.
         """
         student = self.students.get(f"G{getattr(opt, 'model_suffix', '')}", {})
-        channels = ("input_nc", "output_nc") if getattr(opt, "model", "") == "test" else ()
+        channels = _CHANNELS if getattr(opt, "model", "") == "test" else ()
         return {**self.host_options, **{name: student[name] for name in channels if name in student}}
 
     def is_of(self, folder: Path, epoch: str) -> bool:

@@ -14,8 +14,6 @@ from ..files import write_atomically
 from ..networks.checkpoint import read_state_dict
 from ..processes import is_distributed, say
 
-__all__ = ["load_adapters", "save_adapters", "train_adapters"]
-
 
 def train_adapters(distiller: Distiller, optimizers: Iterable[torch.optim.Optimizer], net: str) -> None:
     """Add the adapters to the optimizer that trains their student, at the same learning rate.

@@ -16,8 +16,6 @@ from ..distillation.precision import HalfPrecision
 from ..errors import KDError
 from ..processes import is_distributed, say
 
-__all__ = ["Guard", "TrainingError"]
-
 _EVERY = 50  # steps between two checks of the terms' gradients, each a backward pass of the terms
 _CHECKS = 4  # consecutive checks without a gradient before the warning
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from ..processes import is_distributed
 
-__all__ = ["Interruption"]
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -12,8 +12,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Replay", "fold"]
-
 
 class Replay:
     """The batches that are still to skip.

@@ -19,8 +19,6 @@ from .saving import clear_save_errors, finish_save, saving_whole_files
 from .state import RunState, capture, capture_process, is_of, restore, restore_pools
 from .steps import Moment, Steps
 
-__all__ = ["Checkpointer"]
-
 
 class Checkpointer:
     """Saves the state of a training whenever its loop saves ``latest``, and restores it in a resumed run.

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["get_rng_state", "set_rng_state"]
-
 
 def get_rng_state() -> dict[str, Any]:
     """Return the RNG states of Python, NumPy and PyTorch."""

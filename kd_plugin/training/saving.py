@@ -15,8 +15,6 @@ from ..errors import HostError, first_line
 from ..files import sha256, write_text_atomically
 from .state import state_file
 
-__all__ = ["clear_save_errors", "finish_save", "is_cut_short", "saving_whole_files"]
-
 _ELSEWHERE = ".saving_"
 
 

@@ -11,8 +11,6 @@ import torch
 from ..distillation.precision import autocast_dtype
 from ..errors import HostError
 
-__all__ = ["find_loss_scale", "scalers_of"]
-
 # torch.amp.GradScaler is new in PyTorch 2.3 and is the base class of torch.cuda's.
 _GradScaler: type = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)
 _GENERATOR = re.compile(r"(^|_)(netg|g|gen|generator)(_|$)", re.IGNORECASE)

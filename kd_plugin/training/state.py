@@ -23,8 +23,6 @@ from ..processes import say
 from .rng import get_rng_state
 from .scaler import scalers_of
 
-__all__ = ["RunState", "capture", "capture_process", "is_of", "restore", "restore_pools", "state_file"]
-
 _FORMAT = 1
 _RATES = ("lr", "initial_lr")
 # The counters of schedulers; their settings are those of the new run, which may have a larger --n_epochs.

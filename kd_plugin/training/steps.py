@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["Moment", "Steps"]
-
 
 class Moment(Enum):
     """The state of a training between two calls of its loop."""

@@ -19,12 +19,12 @@ def find_dataset_using_name(dataset_name: str) -> type[BaseDataset]:
 
 
 def get_option_setter(dataset_name: str) -> Callable[[ArgumentParser, bool], ArgumentParser]:
-    """Return the function with which the named data set adds its options."""
+    """Return the function that adds the options of a data set."""
     return find_dataset_using_name(dataset_name).modify_commandline_options
 
 
 class HostDataLoader:
-    """Iterates over batches: dicts of tensors (B, C, H, W) in [-1, 1] and lists of paths."""
+    """Iterate over batches: dicts of tensors (B, C, H, W) in [-1, 1] and lists of paths."""
 
     def __init__(self, opt: Namespace) -> None:
         self.opt = opt
@@ -45,7 +45,7 @@ class HostDataLoader:
             print(f"data set {type(self.dataset).__name__}: {len(self)} images")
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle anew where several processes share the images."""
+        """Set the epoch of the distributed sampler, which reshuffles the images."""
         if self.sampler is not None:
             self.sampler.set_epoch(epoch)
 

@@ -1,4 +1,4 @@
-"""Pairs, each in one file with A on the left and B on the right: ``<dataroot>/<phase>/``."""
+"""Paired images in ``<dataroot>/<phase>/``, each file with A on the left and B on the right."""
 
 import os
 from argparse import Namespace
@@ -9,7 +9,7 @@ from data.image_folder import make_dataset
 
 
 class AlignedDataset(BaseDataset):
-    """Both halves of an image, cropped and mirrored alike."""
+    """The two halves of each image, with the same crop and flip."""
 
     def __init__(self, opt: Namespace) -> None:
         BaseDataset.__init__(self, opt)

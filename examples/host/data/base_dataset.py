@@ -1,4 +1,4 @@
-"""What data sets share: reading an image, and bringing it to the size and range that networks take."""
+"""Base class of data sets: read, resize, crop and normalise images."""
 
 import random
 from abc import ABC, abstractmethod
@@ -14,12 +14,12 @@ Size = tuple[int, int]  # width, height
 
 
 def data_error(message: str) -> BaseException:
-    """Return what to raise: one line and the end in the main process, an ordinary error in a worker."""
+    """Return the exception to raise: SystemExit in the main process, RuntimeError in a worker."""
     return SystemExit(message) if get_worker_info() is None else RuntimeError(message)
 
 
 class BaseDataset(Dataset[dict[str, Any]], ABC):
-    """A data set made from the options alone."""
+    """A data set defined by the options."""
 
     def __init__(self, opt: Namespace) -> None:
         self.opt = opt
@@ -45,13 +45,13 @@ class BaseDataset(Dataset[dict[str, Any]], ABC):
         """Return the tensors (C, H, W) in [-1, 1] and the paths of one item."""
 
     def channels(self) -> tuple[int, int]:
-        """Return the channels of A and of B, which --direction BtoA swaps."""
+        """Return the channels of A and B, which --direction BtoA swaps."""
         nc = (self.opt.input_nc, self.opt.output_nc)
         return nc if self.opt.direction == "AtoB" else nc[::-1]
 
 
 class Params(NamedTuple):
-    """What chance decides about an item, so that two images of a pair can share it."""
+    """Random parameters of an item, shared by the two images of a pair."""
 
     left: int
     top: int
@@ -68,19 +68,19 @@ def open_image(path: str) -> Image.Image:
 
 
 def resized(opt: Namespace, size: Size) -> Size:
-    """Return the size that an image of this size is resized to before it is cropped."""
+    """Return the size of an image after resizing, before cropping."""
     width, height = size
     if opt.preprocess == "resize_and_crop":
         return opt.load_size, opt.load_size
     if opt.preprocess.startswith("scale_width"):
         return opt.load_size, max(round(opt.load_size * height / width), opt.crop_size)
-    if opt.preprocess == "none":  # generators halve an image twice at least
+    if opt.preprocess == "none":  # generators downsample by at least 4
         return max(4, round(width / 4) * 4), max(4, round(height / 4) * 4)
     return size
 
 
 def get_params(opt: Namespace, size: Size) -> Params:
-    """Draw the position of the crop and whether to mirror, for an image of this (original) size."""
+    """Draw the crop position and the flip for an image of this original size."""
     width, height = resized(opt, size)
     left = random.randint(0, max(0, width - opt.crop_size))
     top = random.randint(0, max(0, height - opt.crop_size))
@@ -88,7 +88,7 @@ def get_params(opt: Namespace, size: Size) -> Params:
 
 
 def to_tensor(image: Image.Image, opt: Namespace, params: Params, grayscale: bool, path: str) -> torch.Tensor:
-    """Resize, crop and mirror an image; returns float32 (C, H, W) in [-1, 1], C = 1 if grayscale else 3."""
+    """Resize, crop and flip an image; return float32 (C, H, W) in [-1, 1], C = 1 if grayscale else 3."""
     if grayscale:
         image = image.convert("L")
     size = resized(opt, image.size)

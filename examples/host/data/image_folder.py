@@ -1,4 +1,4 @@
-"""The images below a folder."""
+"""List the images below a folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def make_dataset(folder: str | os.PathLike[str], max_dataset_size: float = float("inf")) -> list[str]:
-    """Return the image files below ``folder``, sorted, at most ``max_dataset_size`` of them."""
+    """Return the first ``max_dataset_size`` image files below ``folder``, sorted."""
     if not Path(folder).is_dir():
         raise SystemExit(f"no folder {folder}: check --dataroot, --dataset_mode and --phase")
     found = (
@@ -20,5 +20,5 @@ def make_dataset(folder: str | os.PathLike[str], max_dataset_size: float = float
     )
     paths = sorted(found)
     if not paths:
-        raise SystemExit(f"no images in {folder}: looked for files that end in {' '.join(EXTENSIONS)}")
+        raise SystemExit(f"no images in {folder}: supported extensions are {' '.join(EXTENSIONS)}")
     return paths[: int(min(len(paths), max_dataset_size))]

@@ -1,4 +1,4 @@
-"""One folder of images, without any other side: ``<dataroot>/``."""
+"""A single folder of images: ``<dataroot>/``."""
 
 from argparse import Namespace
 from typing import Any
@@ -8,7 +8,7 @@ from data.image_folder import make_dataset
 
 
 class SingleDataset(BaseDataset):
-    """The images below --dataroot, as input."""
+    """The images below --dataroot as input."""
 
     def __init__(self, opt: Namespace) -> None:
         BaseDataset.__init__(self, opt)

@@ -1,4 +1,4 @@
-"""Two sets without pairs: ``<dataroot>/<phase>A/`` and ``<dataroot>/<phase>B/``."""
+"""Two unpaired sets of images: ``<dataroot>/<phase>A/`` and ``<dataroot>/<phase>B/``."""
 
 import os
 import random
@@ -10,7 +10,7 @@ from data.image_folder import make_dataset
 
 
 class UnalignedDataset(BaseDataset):
-    """An image of A with a random one of B, or with --serial_batches the one of the same index."""
+    """An image of A with a random image of B, or the one of the same index with --serial_batches."""
 
     def __init__(self, opt: Namespace) -> None:
         BaseDataset.__init__(self, opt)

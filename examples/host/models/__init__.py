@@ -13,12 +13,12 @@ def find_model_using_name(model_name: str) -> type[BaseModel]:
 
 
 def get_option_setter(model_name: str) -> Callable[[ArgumentParser, bool], ArgumentParser]:
-    """Return the function with which the named model adds its options."""
+    """Return the function that adds the options of a model."""
     return find_model_using_name(model_name).modify_commandline_options
 
 
 def create_model(opt: Namespace) -> BaseModel:
-    """Make the model that the options name."""
+    """Create the model given by ``opt.model``."""
     model = find_model_using_name(opt.model)(opt)
     if process_rank() == 0:
         print(f"model {type(model).__name__} created")

@@ -1,4 +1,4 @@
-"""What every model shares: devices, checkpoints, learning rates, and what is shown of it."""
+"""Base class of models: devices, checkpoints, learning rates, visuals and losses."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def unwrap(net: nn.Module) -> nn.Module:
 
 
 class BaseModel(ABC):
-    """A set of networks, and one way to train and test them.
+    """Base class for models.
 
     A subclass calls ``BaseModel.__init__(self, opt)`` and fills four lists: ``model_names`` (networks are
-    ``self.net<NAME>``), ``loss_names`` (``self.loss_<NAME>``), ``visual_names`` (images to show) and
+    ``self.net<NAME>``), ``loss_names`` (``self.loss_<NAME>``), ``visual_names`` (images to display) and
     ``optimizers``.
     """
 
@@ -48,7 +48,7 @@ class BaseModel(ABC):
         self.optimizers: list[torch.optim.Optimizer] = []
         self.schedulers: list[Any] = []
         self.image_paths: list[str] = []
-        self.metric: float = 0  # what the policy plateau watches
+        self.metric: float = 0  # monitored by the policy plateau
 
     @staticmethod
     def modify_commandline_options(parser: ArgumentParser, is_train: bool) -> ArgumentParser:
@@ -57,7 +57,7 @@ class BaseModel(ABC):
 
     @abstractmethod
     def set_input(self, input: dict[str, Any]) -> None:
-        """Take a batch from the loader."""
+        """Unpack a batch of the data loader."""
 
     @abstractmethod
     def forward(self) -> None:
@@ -65,24 +65,24 @@ class BaseModel(ABC):
 
     @abstractmethod
     def optimize_parameters(self) -> None:
-        """Make one training step on the current batch."""
+        """Perform a training step on the current batch."""
 
     def build_generator(self, input_nc: int, output_nc: int) -> nn.Module:
-        """Return the generator that the options describe, in the way of this form."""
+        """Return the generator given by the options."""
         opt = self.opt
         form = {"gpu_ids": self.gpu_ids} if FORM == "2020" else {}
         more = (opt.ngf, opt.netG, opt.norm, not opt.no_dropout, opt.init_type, opt.init_gain)
         return networks.define_G(input_nc, output_nc, *more, **form)
 
     def build_discriminator(self, input_nc: int) -> nn.Module:
-        """Return the discriminator that the options describe, in the way of this form."""
+        """Return the discriminator given by the options."""
         opt = self.opt
         form = {"gpu_ids": self.gpu_ids} if FORM == "2020" else {}
         more = (opt.ndf, opt.netD, opt.n_layers_D, opt.norm, opt.init_type, opt.init_gain)
         return networks.define_D(input_nc, *more, **form)
 
     def setup(self, opt: Namespace) -> None:
-        """Make the networks ready: initialised (form 2025), loaded if asked, on their device, printed."""
+        """Initialise (form 2025), load if requested, move and print the networks, and create the schedulers."""
         if FORM == "2025":
             for name in self.model_names:
                 networks.init_net(getattr(self, "net" + name), opt.init_type, opt.init_gain)
@@ -101,27 +101,27 @@ class BaseModel(ABC):
         if not dist.is_initialized() or not trainable:
             return net
         ids = [self.device.index] if self.device.type == "cuda" else None
-        # A network runs several times before its backward pass, so its buffers must not be overwritten then.
+        # A network runs several times before its backward pass; buffers must not be overwritten in between.
         newer = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
         keep: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
         return DistributedDataParallel(net, device_ids=ids, **keep)
 
     def eval(self) -> None:
-        """Put every network into eval mode."""
+        """Set all networks to eval mode."""
         for name in self.model_names:
             getattr(self, "net" + name).eval()
 
     def test(self) -> None:
-        """Run forward without gradients and compute what is shown."""
+        """Run forward without gradients and compute the visuals."""
         with torch.no_grad():
             self.forward()
             self.compute_visuals()
 
     def compute_visuals(self) -> None:  # noqa: B027
-        """Compute more images to show; a model may have none."""
+        """Compute additional images to display."""
 
     def get_image_paths(self) -> list[str]:
-        """Return the files that the current batch came from."""
+        """Return the paths of the current batch."""
         return self.image_paths
 
     def update_learning_rate(self) -> None:
@@ -137,7 +137,7 @@ class BaseModel(ABC):
             print(f"learning rate {before:.7f} -> {after:.7f}")
 
     def get_current_visuals(self) -> OrderedDict[str, torch.Tensor]:
-        """Return the images to show, by name."""
+        """Return the images to display, by name."""
         return OrderedDict((name, getattr(self, name)) for name in self.visual_names)
 
     def get_current_losses(self) -> OrderedDict[str, float]:
@@ -146,7 +146,7 @@ class BaseModel(ABC):
         return OrderedDict((name, torch.as_tensor(loss).item()) for name, loss in losses.items())
 
     def save_networks(self, epoch: int | str) -> None:
-        """Write each network's state dict, on the CPU, to ``<epoch>_net_<NAME>.pth``."""
+        """Save the state dict of each network, on the CPU, to ``<epoch>_net_<NAME>.pth``."""
         if process_rank() != 0:
             return
         Path(self.save_dir).mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class BaseModel(ABC):
             torch.save(state, Path(self.save_dir) / f"{epoch}_net_{name}.pth")
 
     def load_networks(self, epoch: int | str) -> None:
-        """Load each network from ``<epoch>_net_<NAME>.pth``, less any statistics of instance norm."""
+        """Load each network from ``<epoch>_net_<NAME>.pth``, ignoring statistics of instance norm."""
         for name in self.model_names:
             path = Path(self.save_dir) / f"{epoch}_net_{name}.pth"
             if not path.is_file():
@@ -173,11 +173,11 @@ class BaseModel(ABC):
                 net.load_state_dict(state)
             except RuntimeError as exc:
                 reason = str(exc).splitlines()[-1].strip()[:200]
-                hint = "give the options it was trained with (--netG, --ngf, --norm, --no_dropout, ...)"
+                hint = "use the options of its training (--netG, --ngf, --norm, --no_dropout, ...)"
                 raise SystemExit(f"{path} does not fit net{name}: {hint}. {reason}") from None
 
     def print_networks(self, verbose: bool) -> None:
-        """Print how many parameters each network has, and with ``verbose`` its layers."""
+        """Print the number of parameters of each network, and its layers if ``verbose``."""
         if process_rank() != 0:
             return
         for name in self.model_names:
@@ -187,7 +187,7 @@ class BaseModel(ABC):
             print(f"net{name}: {sum(p.numel() for p in net.parameters()) / 1e6:.3f} M parameters")
 
     def set_requires_grad(self, nets: nn.Module | Sequence[nn.Module], requires_grad: bool = False) -> None:
-        """Freeze or free the parameters of one or several networks."""
+        """Set ``requires_grad`` for the parameters of one or several networks."""
         for net in [nets] if isinstance(nets, nn.Module) else nets:
             for parameter in net.parameters():
                 parameter.requires_grad_(requires_grad)

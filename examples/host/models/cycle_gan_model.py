@@ -1,4 +1,4 @@
-"""CycleGAN: translation both ways between two unaligned sets of images (Zhu et al., 2017)."""
+"""CycleGAN: translation in both directions between two unpaired sets of images (Zhu et al., 2017)."""
 
 import itertools
 from argparse import ArgumentParser, Namespace
@@ -14,17 +14,17 @@ from util.image_pool import ImagePool
 
 
 class CycleGANModel(BaseModel):
-    """``netG_A`` maps A to B and ``netD_A`` judges B; ``netG_B`` maps B to A and ``netD_B`` judges A."""
+    """``netG_A`` maps A to B and ``netD_A`` scores B; ``netG_B`` maps B to A and ``netD_B`` scores A."""
 
     @staticmethod
     def modify_commandline_options(parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
-        """Leave dropout out and add the weights of the losses."""
+        """Disable dropout and add the weights of the losses."""
         parser.set_defaults(no_dropout=True)
         if is_train:
             add = parser.add_argument
             add("--lambda_A", type=float, default=10.0, help="weight of the cycle A -> B -> A")
             add("--lambda_B", type=float, default=10.0, help="weight of the cycle B -> A -> B")
-            help_identity = "weight of the identity losses relative to the cycle losses; 0 leaves them out"
+            help_identity = "weight of the identity losses relative to the cycle losses; 0 disables them"
             add("--lambda_identity", type=float, default=0.5, help=help_identity)
         return parser
 
@@ -58,24 +58,24 @@ class CycleGANModel(BaseModel):
             self.optimizers = [self.optimizer_G, self.optimizer_D]
 
     def set_input(self, input: dict[str, Any]) -> None:
-        """Take a batch; --direction says which set is called A."""
+        """Unpack a batch; --direction determines which set is A."""
         source, target = ("A", "B") if self.opt.direction == "AtoB" else ("B", "A")
         self.real_A = input[source].to(self.device)
         self.real_B = input[target].to(self.device)
         self.image_paths = input[source + "_paths"]
 
     def forward(self) -> None:
-        """Translate both ways and back again."""
+        """Translate in both directions and back."""
         self.fake_B = self.netG_A(self.real_A)
         self.rec_A = self.netG_B(self.fake_B)
         self.fake_A = self.netG_B(self.real_B)
         self.rec_B = self.netG_A(self.fake_A)
 
     def backward_G(self) -> None:
-        """Compute the gradients of both generators in one pass."""
+        """Compute the gradients of both generators in one backward pass."""
         opt = self.opt
         self.loss_idt_A = self.loss_idt_B = torch.zeros((), device=self.device)
-        if opt.lambda_identity > 0:  # a generator should leave an image of its target set as it is
+        if opt.lambda_identity > 0:  # a generator should not change an image of its target set
             self.idt_A = self.netG_A(self.real_B)
             self.loss_idt_A = self.criterionIdt(self.idt_A, self.real_B) * opt.lambda_B * opt.lambda_identity
             self.idt_B = self.netG_B(self.real_A)

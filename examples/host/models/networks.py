@@ -1,6 +1,6 @@
 """Generators, discriminators, the adversarial loss, initialisation and learning-rate schedules.
 
-The order of layers is the family's, so that checkpoints can be exchanged with it.
+The order of layers is that of the family, so checkpoints are interchangeable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NormLayer = Callable[[int], nn.Module]
 
 
 def get_norm_layer(norm_type: str = "instance") -> NormLayer:
-    """Return what makes a normalisation layer from a number of channels."""
+    """Return a function that creates a normalisation layer for a number of channels."""
     if norm_type == "batch":
         return functools.partial(nn.BatchNorm2d, affine=True, track_running_stats=True)
     if norm_type == "instance":
@@ -32,12 +32,12 @@ def get_norm_layer(norm_type: str = "instance") -> NormLayer:
 
 
 def _needs_bias(norm_layer: NormLayer) -> bool:
-    """Tell whether convolutions carry a bias: if an instance norm follows."""
+    """Return whether convolutions have a bias, as they do before instance norm."""
     return getattr(norm_layer, "func", norm_layer) is nn.InstanceNorm2d
 
 
 class ResnetBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut: (B, dim, H, W) to the same shape."""
+    """Two 3x3 convolutions with a skip connection: (B, dim, H, W) to the same shape."""
 
     def __init__(self, dim: int, norm_layer: NormLayer, use_dropout: bool, use_bias: bool) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class ResnetBlock(nn.Module):
         self.conv_block = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` plus what the block computes from it."""
+        """Return the sum of ``x`` and the output of the block."""
         return x + self.conv_block(x)
 
 
 class ResnetGenerator(nn.Module):
-    """Two halvings, residual blocks, two doublings (Johnson et al., 2016)."""
+    """Two downsampling layers, residual blocks, two upsampling layers (Johnson et al., 2016)."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class ResnetGenerator(nn.Module):
 
 
 class UnetBlock(nn.Module):
-    """One level of a U-Net: down, the levels below, up; all but the outermost hand their input on."""
+    """One level of a U-Net: down, the inner levels, up; with a skip connection unless outermost."""
 
     def __init__(
         self,
@@ -101,9 +101,9 @@ class UnetBlock(nn.Module):
         self.outermost = outermost
         bias = _needs_bias(norm_layer)
         down = nn.Conv2d(input_nc or outer_nc, inner_nc, 4, stride=2, padding=1, bias=bias)
-        from_below = 2 * inner_nc if submodule is not None else inner_nc  # (skip, result) or the bottom alone
+        up_nc = 2 * inner_nc if submodule is not None else inner_nc  # (skip, result), or the innermost result
         up_bias = bias or outermost
-        up = nn.ConvTranspose2d(from_below, outer_nc, 4, stride=2, padding=1, bias=up_bias)
+        up = nn.ConvTranspose2d(up_nc, outer_nc, 4, stride=2, padding=1, bias=up_bias)
         layers: list[nn.Module] = [down] if outermost else [nn.LeakyReLU(0.2, True), down]
         if submodule is not None:
             layers += [submodule] if outermost else [norm_layer(inner_nc), submodule]
@@ -118,7 +118,7 @@ class UnetBlock(nn.Module):
 
 
 class UnetGenerator(nn.Module):
-    """An encoder and a decoder with skip connections, ``num_downs`` halvings deep (Isola et al., 2017)."""
+    """Encoder and decoder with skip connections and ``num_downs`` downsampling layers (Isola et al., 2017)."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class UnetGenerator(nn.Module):
         use_dropout: bool = False,
     ) -> None:
         super().__init__()
-        block = UnetBlock(8 * ngf, 8 * ngf, norm_layer=norm_layer)  # the innermost one; we build outwards
+        block = UnetBlock(8 * ngf, 8 * ngf, norm_layer=norm_layer)  # innermost; built outwards
         for _ in range(num_downs - 5):
             block = UnetBlock(8 * ngf, 8 * ngf, None, block, False, norm_layer, use_dropout)
         for width in (4 * ngf, 2 * ngf, ngf):
@@ -143,7 +143,7 @@ class UnetGenerator(nn.Module):
 
 
 class NLayerDiscriminator(nn.Module):
-    """PatchGAN: (B, input_nc, H, W) to a map of scores (B, 1, H', W'), one a patch."""
+    """PatchGAN: (B, input_nc, H, W) to a map of patch scores (B, 1, H', W')."""
 
     def __init__(
         self, input_nc: int, ndf: int = 64, n_layers: int = 3, norm_layer: NormLayer = nn.BatchNorm2d
@@ -160,12 +160,12 @@ class NLayerDiscriminator(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Score the patches."""
+        """Return the scores of the patches."""
         return self.model(input)
 
 
 class PixelDiscriminator(nn.Module):
-    """The same for patches of one pixel."""
+    """PatchGAN with patches of one pixel."""
 
     def __init__(self, input_nc: int, ndf: int = 64, norm_layer: NormLayer = nn.BatchNorm2d) -> None:
         super().__init__()
@@ -176,12 +176,12 @@ class PixelDiscriminator(nn.Module):
         self.net = nn.Sequential(*layers)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Score the pixels."""
+        """Return the scores of the pixels."""
         return self.net(input)
 
 
 def init_weights(net: nn.Module, init_type: str = "normal", init_gain: float = 0.02) -> None:
-    """Draw the weights of a network anew, in place."""
+    """Initialise the weights of a network in place."""
 
     def draw(weight: torch.Tensor) -> None:
         if init_type == "normal":
@@ -206,7 +206,7 @@ def init_weights(net: nn.Module, init_type: str = "normal", init_gain: float = 0
             nn.init.zeros_(module.bias)
 
 
-# The three functions that differ with the form. The signature is what tells a caller which form this is.
+# The three functions that differ between the forms. Callers identify the form by the signature.
 
 
 def _init_net_2025(net: nn.Module, init_type: str = "normal", init_gain: float = 0.02) -> nn.Module:
@@ -225,7 +225,7 @@ def _define_G_2025(
     init_type: str = "normal",
     init_gain: float = 0.02,
 ) -> nn.Module:
-    """Return a bare generator: the two options of initialisation are for ``BaseModel.setup``."""
+    """Return an uninitialised generator; ``BaseModel.setup`` uses the two options of initialisation."""
     layer = get_norm_layer(norm)
     if netG in ("resnet_9blocks", "resnet_6blocks"):
         n_blocks = 9 if netG == "resnet_9blocks" else 6
@@ -245,7 +245,7 @@ def _define_D_2025(
     init_type: str = "normal",
     init_gain: float = 0.02,
 ) -> nn.Module:
-    """Return a bare discriminator: the two options of initialisation are for ``BaseModel.setup``."""
+    """Return an uninitialised discriminator; ``BaseModel.setup`` uses the two options of initialisation."""
     layer = get_norm_layer(norm)
     if netD in ("basic", "n_layers"):
         return NLayerDiscriminator(input_nc, ndf, 3 if netD == "basic" else n_layers_D, layer)
@@ -257,7 +257,7 @@ def _define_D_2025(
 def _init_net_2020(
     net: nn.Module, init_type: str = "normal", init_gain: float = 0.02, gpu_ids: Sequence[int] = ()
 ) -> nn.Module:
-    """Move a network to its GPUs, if any, and initialise it; returns it, wrapped when on a GPU."""
+    """Move a network to its GPUs, if any, and initialise it; return it, wrapped if on a GPU."""
     if gpu_ids:
         net = nn.DataParallel(net.to(torch.device("cuda", gpu_ids[0])), list(gpu_ids))
     init_weights(net, init_type, init_gain)
@@ -275,7 +275,7 @@ def _define_G_2020(
     init_gain: float = 0.02,
     gpu_ids: Sequence[int] = (),
 ) -> nn.Module:
-    """Return a generator, initialised and on its GPUs."""
+    """Return an initialised generator on its GPUs."""
     net = _define_G_2025(input_nc, output_nc, ngf, netG, norm, use_dropout)
     return _init_net_2020(net, init_type, init_gain, gpu_ids)
 
@@ -290,7 +290,7 @@ def _define_D_2020(
     init_gain: float = 0.02,
     gpu_ids: Sequence[int] = (),
 ) -> nn.Module:
-    """Return a discriminator, initialised and on its GPUs."""
+    """Return an initialised discriminator on its GPUs."""
     net = _define_D_2025(input_nc, ndf, netD, n_layers_D, norm)
     return _init_net_2020(net, init_type, init_gain, gpu_ids)
 
@@ -301,7 +301,7 @@ define_D: Callable[..., nn.Module] = _define_D_2020 if FORM == "2020" else _defi
 
 
 class GANLoss(nn.Module):
-    """The adversarial loss of a map of scores, which should all say real or all say fake."""
+    """Adversarial loss of a map of scores whose target is all real or all fake."""
 
     def __init__(self, gan_mode: str) -> None:
         super().__init__()
@@ -310,7 +310,7 @@ class GANLoss(nn.Module):
         self.gan_mode = gan_mode
 
     def forward(self, prediction: torch.Tensor, target_is_real: bool) -> torch.Tensor:
-        """Return the mean loss, a scalar, of scores of any shape (logits where the mode is vanilla)."""
+        """Return the mean loss, a scalar, of scores of any shape (logits in the mode vanilla)."""
         if self.gan_mode == "wgangp":
             return -prediction.mean() if target_is_real else prediction.mean()
         target = torch.full_like(prediction, float(target_is_real))
@@ -320,7 +320,7 @@ class GANLoss(nn.Module):
 
 
 def get_scheduler(optimizer: Optimizer, opt: Namespace) -> Any:
-    """Return the learning-rate schedule that ``opt.lr_policy`` names, to be stepped once an epoch."""
+    """Return the learning-rate scheduler given by ``opt.lr_policy``, to be stepped once per epoch."""
     if opt.lr_policy == "linear":
 
         def factor(epoch: int) -> float:

@@ -11,11 +11,11 @@ from models.base_model import BaseModel
 
 
 class Pix2PixModel(BaseModel):
-    """``netG`` maps real_A to fake_B; ``netD`` judges A and B stacked on the channel axis."""
+    """``netG`` maps real_A to fake_B; ``netD`` scores A and B concatenated along the channels."""
 
     @staticmethod
     def modify_commandline_options(parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
-        """Set the defaults of the paper and add the weight of the L1 loss."""
+        """Set the paper's defaults and add the weight of the L1 loss."""
         parser.set_defaults(norm="batch", netG="unet_256", dataset_mode="aligned")
         if is_train:
             parser.set_defaults(pool_size=0, gan_mode="vanilla")
@@ -38,7 +38,7 @@ class Pix2PixModel(BaseModel):
             self.optimizers = [self.optimizer_G, self.optimizer_D]
 
     def set_input(self, input: dict[str, Any]) -> None:
-        """Take a batch; --direction says which side is the input."""
+        """Unpack a batch; --direction determines which side is the input."""
         source, target = ("A", "B") if self.opt.direction == "AtoB" else ("B", "A")
         self.real_A = input[source].to(self.device)
         self.real_B = input[target].to(self.device)
@@ -66,7 +66,7 @@ class Pix2PixModel(BaseModel):
         self.loss_G.backward()
 
     def optimize_parameters(self) -> None:
-        """Step the discriminator, then the generator against it."""
+        """Step the discriminator, then the generator."""
         self.forward()
         self.set_requires_grad(self.netD, True)
         self.optimizer_D.zero_grad()

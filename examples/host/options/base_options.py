@@ -1,4 +1,4 @@
-"""Options that training and testing share, and how they are gathered."""
+"""Options shared by training and testing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from util.util import die, process_rank
 
 
 class BaseOptions:
-    """Builds the parser in stages: the base options, then the chosen model's, then the chosen data set's."""
+    """Build the parser in stages: base options, then those of the model, then those of the data set."""
 
     def __init__(self) -> None:
         self.initialized = False
@@ -22,13 +22,13 @@ class BaseOptions:
         self.parser: ArgumentParser | None = None
 
     def initialize(self, parser: ArgumentParser) -> ArgumentParser:
-        """Add the options of training and testing alike."""
+        """Add the options shared by training and testing."""
         add = parser.add_argument
         # the experiment
         add("--dataroot", required=True, help="folder of the images")
         add("--name", default="experiment_name", help="name of the experiment and of its folder")
         add("--checkpoints_dir", default="./checkpoints", help="experiments are saved below this folder")
-        add("--suffix", default="", help="appended to the name; may quote options: {model}_{netG}")
+        add("--suffix", default="", help="suffix of the name; may refer to options: {model}_{netG}")
         add("--verbose", action="store_true", help="print the layers of the networks")
         if FORM == "2020":
             gpu_ids = "0" if torch.cuda.is_available() else "-1"
@@ -37,7 +37,7 @@ class BaseOptions:
         add("--model", default="cycle_gan", help="file of the model: models/<model>_model.py")
         add("--input_nc", type=int, default=3, help="channels of the input: 3 for RGB, 1 for grey")
         add("--output_nc", type=int, default=3, help="channels of the output: 3 for RGB, 1 for grey")
-        add("--ngf", type=int, default=64, help="channels of the generator's widest image-sized layer")
+        add("--ngf", type=int, default=64, help="channels of the generator's first convolution")
         add("--ndf", type=int, default=64, help="channels of the discriminator's first layer")
         add("--netD", default="basic", choices=["basic", "n_layers", "pixel"], help="discriminator")
         net_g = ["resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128"]
@@ -50,16 +50,16 @@ class BaseOptions:
         add("--no_dropout", action="store_true", help="build the generator without dropout")
         # the images
         add("--dataset_mode", default="unaligned", help="file of the data set: data/<mode>_dataset.py")
-        add("--direction", default="AtoB", choices=["AtoB", "BtoA"], help="which way to translate")
-        add("--serial_batches", action="store_true", help="take the images in order, not at random")
+        add("--direction", default="AtoB", choices=["AtoB", "BtoA"], help="direction of the translation")
+        add("--serial_batches", action="store_true", help="load the images in order, not at random")
         add("--num_threads", type=int, default=4, help="worker processes that load images")
-        add("--batch_size", type=int, default=1, help="images a batch")
+        add("--batch_size", type=int, default=1, help="images per batch")
         add("--load_size", type=int, default=286, help="size that images are resized to")
-        add("--crop_size", type=int, default=256, help="size that is then cut out")
+        add("--crop_size", type=int, default=256, help="size of the crop after resizing")
         add("--max_dataset_size", type=int, default=float("inf"), help="use at most this many images")
         steps = ["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
-        add("--preprocess", default="resize_and_crop", choices=steps, help="what is done to loaded images")
-        add("--no_flip", action="store_true", help="do not mirror images at random")
+        add("--preprocess", default="resize_and_crop", choices=steps, help="how images are resized and cropped")
+        add("--no_flip", action="store_true", help="do not flip images at random")
         add("--display_winsize", type=int, default=256, help="width of images on web pages")
         # the checkpoint
         add("--epoch", default="latest", help="which checkpoint to load")
@@ -67,18 +67,18 @@ class BaseOptions:
             "--load_iter",
             type=int,
             default=0,
-            help="if above 0, load the checkpoint iter_<load_iter> instead",
+            help="if positive, load the checkpoint iter_<load_iter> instead",
         )
         self.initialized = True
         return parser
 
     def gather_options(self) -> Namespace:
-        """Parse the command line; the values of --model and --dataset_mode decide which options exist."""
+        """Parse the command line; --model and --dataset_mode determine which options exist."""
         parser = ArgumentParser(formatter_class=ArgumentDefaultsHelpFormatter)
         parser = self.initialize(parser)
         opt, _ = parser.parse_known_args()
         parser = models.get_option_setter(opt.model)(parser, self.isTrain)
-        opt, _ = parser.parse_known_args()  # again: the model may have changed defaults
+        opt, _ = parser.parse_known_args()  # again, as the model may change defaults
         parser = data.get_option_setter(opt.dataset_mode)(parser, self.isTrain)
         self.parser = parser
         return parser.parse_args()
@@ -98,7 +98,7 @@ class BaseOptions:
         (folder / f"{opt.phase}_opt.txt").write_text(text + "\n", encoding="utf-8")
 
     def parse(self) -> Namespace:
-        """Return the finished options, printed and saved."""
+        """Parse, print and save the options, and return them."""
         opt = self.gather_options()
         opt.isTrain = self.isTrain
         if opt.suffix:
@@ -112,11 +112,11 @@ class BaseOptions:
 
 
 def parse_gpu_ids(text: str) -> list[int]:
-    """Turn ``"0,1"`` into ``[0, 1]`` and ``"-1"`` into ``[]``, and make the first GPU the current one."""
+    """Parse ``"0,1"`` as ``[0, 1]`` and ``"-1"`` as ``[]``, and set the first GPU as the current device."""
     try:
         ids = [int(part) for part in text.split(",") if int(part) >= 0]
     except ValueError:
-        die(f"--gpu_ids {text} is not a list of numbers: give for example 0 or 0,1, or -1 for the CPU")
+        die(f"--gpu_ids {text} is not a list of numbers: give e.g. 0 or 0,1, or -1 for the CPU")
     if ids:
         if max(ids) >= torch.cuda.device_count():
             die(f"--gpu_ids {text}: PyTorch sees {torch.cuda.device_count()} GPUs; give -1 for the CPU")

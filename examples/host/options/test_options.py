@@ -6,9 +6,9 @@ from options.base_options import BaseOptions
 
 
 class TestOptions(BaseOptions):
-    """The base options and those that only testing has."""
+    """The base options and those of testing."""
 
-    __test__ = False  # not a test case, whatever pytest makes of the name
+    __test__ = False  # pytest must not collect this class
 
     def initialize(self, parser: ArgumentParser) -> ArgumentParser:
         """Add the options of testing."""
@@ -19,11 +19,11 @@ class TestOptions(BaseOptions):
             "--aspect_ratio",
             type=float,
             default=1.0,
-            help="width / height that saved images are stretched by",
+            help="factor applied to width / height of saved images",
         )
-        add("--phase", default="test", help="which part of the data set is used")
+        add("--phase", default="test", help="part of the data set to use")
         add("--eval", action="store_true", help="run the networks in eval mode (dropout, batch norm)")
-        add("--num_test", type=int, default=50, help="how many images to run")
+        add("--num_test", type=int, default=50, help="number of images to test")
         parser.set_defaults(model="test", load_size=parser.get_default("crop_size"))
         self.isTrain = False
         return parser

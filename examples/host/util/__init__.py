@@ -1,1 +1,1 @@
-"""Helpers of the embedded host."""
+"""Utilities of the embedded host."""

@@ -12,7 +12,7 @@ from dominate import tags
 
 
 class HTML:
-    """``<web_dir>/index.html`` with its pictures below ``<web_dir>/images/``."""
+    """The page ``<web_dir>/index.html`` with images in ``<web_dir>/images/``."""
 
     def __init__(self, web_dir: str | os.PathLike[str], title: str, refresh: int = 0) -> None:
         self.web_dir = Path(web_dir)
@@ -25,7 +25,7 @@ class HTML:
                 tags.meta(http_equiv="refresh", content=str(refresh))
 
     def get_image_dir(self) -> str:
-        """Return the folder that the images of this page belong in."""
+        """Return the image folder of this page."""
         return str(self.img_dir)
 
     def add_header(self, text: str) -> None:
@@ -33,7 +33,7 @@ class HTML:
         self.doc.add(tags.h3(text))
 
     def add_images(self, ims: Sequence[str], txts: Sequence[str], links: Sequence[str], width: int = 256) -> None:
-        """Append a row: file names in the image folder, their labels, and the files they link to."""
+        """Append a row of images, given their file names, labels and link targets in the image folder."""
         row = tags.tr()
         for image, text, link in zip(ims, txts, links, strict=True):
             picture = tags.img(src=quote(f"images/{image}"), style=f"width:{width}px", alt=text)

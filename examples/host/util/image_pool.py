@@ -1,4 +1,4 @@
-"""A buffer of earlier generated images for the discriminators of CycleGAN."""
+"""A buffer of previously generated images for the discriminators of CycleGAN."""
 
 import random
 
@@ -6,16 +6,16 @@ import torch
 
 
 class ImagePool:
-    """Show a discriminator an older generated image half of the time (Shrivastava et al., 2017)."""
+    """Return a previously generated image with probability 0.5 (Shrivastava et al., 2017)."""
 
     def __init__(self, pool_size: int) -> None:
         self.pool_size = pool_size
         self.images: list[torch.Tensor] = []
 
     def query(self, images: torch.Tensor) -> torch.Tensor:
-        """Take a batch (B, C, H, W) and return one of equal shape, new and stored images mixed.
+        """Return a batch of the shape of ``images``, (B, C, H, W), with new and stored images.
 
-        While the pool fills, and always at size 0, every image comes straight back.
+        Until the pool is full, and always at size 0, the new images are returned.
         """
         if self.pool_size == 0:
             return images

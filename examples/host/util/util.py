@@ -1,4 +1,4 @@
-"""Small helpers: errors, seeds, processes, and images as arrays."""
+"""Utilities for errors, seeds, processes and image conversion."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from PIL import Image
 
 
 def die(message: str) -> NoReturn:
-    """Print one line to stderr and leave with status 2, as argparse does for a wrong option."""
+    """Print a message to stderr and exit with status 2, as argparse does for an invalid option."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def find_class(package: str, kind: str, name: str, base: type, option: str) -> Any:
-    """Return the subclass of ``base`` called ``<name><kind>``, in any case, in <package>/<name>_<kind>.py."""
+    """Return the subclass of ``base`` named ``<name><kind>``, ignoring case, in <package>/<name>_<kind>.py."""
     module_name = f"{package}.{name}_{kind}"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
-        if not module_name.startswith(exc.name or "?"):  # the file exists; something that it imports does not
+        if not module_name.startswith(exc.name or "?"):  # an import in the file failed
             raise
         die(f"{option} {name}: there is no file {package}/{name}_{kind}.py")
     wanted = name.replace("_", "") + kind
     for key, value in vars(module).items():
         if key.lower() == wanted.lower() and isinstance(value, type) and base in value.__mro__[1:]:
             return value
-    die(f"{option} {name}: {package}/{name}_{kind}.py has no {base.__name__} called {wanted} in any case")
+    die(f"{option} {name}: {package}/{name}_{kind}.py has no {base.__name__} named {wanted} (ignoring case)")
 
 
 def seed_everything(seed: int) -> None:
@@ -45,12 +45,12 @@ def seed_everything(seed: int) -> None:
 
 
 def process_rank() -> int:
-    """This process's rank; before the process group exists, the one torchrun announced."""
+    """Return the rank of this process, from the environment of torchrun before the process group exists."""
     return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
 
 
 def init_ddp() -> torch.device:
-    """Return this process's device, and join the process group when there are several processes."""
+    """Return the device of this process, and initialise the process group if there are several processes."""
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
     if cuda:
@@ -61,13 +61,13 @@ def init_ddp() -> torch.device:
 
 
 def cleanup_ddp() -> None:
-    """Leave the process group, if this process joined one."""
+    """Destroy the process group if it is initialised."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def tensor2im(images: torch.Tensor) -> np.ndarray:
-    """Turn the first image of a batch (B, C, H, W) in [-1, 1] into a uint8 array (H, W, 3)."""
+    """Convert the first image of a batch (B, C, H, W) in [-1, 1] to a uint8 array (H, W, 3)."""
     first = images[0].detach().float().cpu().clamp(-1, 1)
     if first.shape[0] == 1:
         first = first.expand(3, -1, -1)
@@ -75,7 +75,7 @@ def tensor2im(images: torch.Tensor) -> np.ndarray:
 
 
 def save_image(array: np.ndarray, path: str | os.PathLike[str], aspect_ratio: float = 1.0) -> None:
-    """Write a uint8 array (H, W, 3) to a file, stretched so that width / height grows by ``aspect_ratio``."""
+    """Write a uint8 array (H, W, 3) to a file, with width / height multiplied by ``aspect_ratio``."""
     image = Image.fromarray(array)
     width, height = image.size
     if aspect_ratio > 1:

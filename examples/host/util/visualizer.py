@@ -1,4 +1,4 @@
-"""Where a run can be watched: terminal, loss log, web page and, when asked for, a visdom server."""
+"""Display a run on the terminal, in a log, on a web page and optionally on a visdom server."""
 
 import time
 from argparse import Namespace
@@ -19,7 +19,7 @@ def save_images(
     aspect_ratio: float = 1.0,
     width: int = 256,
 ) -> None:
-    """Save each visual as ``<name of the input image>_<label>.png`` and add them to the page as one row."""
+    """Save each visual as ``<name of the input image>_<label>.png`` and add a row to the page."""
     name = Path(image_path[0]).stem
     files = [f"{name}_{label}.png" for label in visuals]
     for file, images in zip(files, visuals.values(), strict=True):
@@ -29,7 +29,7 @@ def save_images(
 
 
 class Visualizer:
-    """Shows the losses and images of a training run; with several processes only the first one shows."""
+    """Display the losses and images of a training run, in the process of rank 0."""
 
     def __init__(self, opt: Namespace) -> None:
         self.opt = opt
@@ -48,7 +48,7 @@ class Visualizer:
         try:
             import visdom
         except ImportError:
-            die('--display_id needs visdom: pip install "kd_plugin[visdom]", or leave --display_id at 0')
+            die('--display_id requires visdom: pip install "kd_plugin[visdom]", or use --display_id 0')
         server, port = self.opt.display_server, self.opt.display_port
         vis = visdom.Visdom(server=server, port=port, env=self.opt.display_env, raise_exceptions=False)
         if not vis.check_connection(timeout_seconds=3):
@@ -60,11 +60,11 @@ class Visualizer:
             log.write(line + "\n")
 
     def reset(self) -> None:
-        """Begin an epoch: its first visuals are saved whatever the frequency."""
+        """Begin an epoch, whose first visuals are always saved."""
         self.saved = False
 
     def display_current_results(self, visuals: Mapping[str, torch.Tensor], epoch: int, save_result: bool) -> None:
-        """Show the visuals; write them to the web page if asked to, or if the epoch has none there yet."""
+        """Display the visuals; write them to the web page if requested, or if the epoch has none yet."""
         if not self.active:
             return
         if self.vis is not None:
@@ -79,7 +79,7 @@ class Visualizer:
         page = HTML(self.web_dir, f"{self.opt.name}: training", refresh=10)
         for label, images in visuals.items():
             save_image(tensor2im(images), page.img_dir / f"epoch{epoch:03d}_{label}.png")
-        for past in range(epoch, 0, -1):  # the newest epoch first; epochs without images are left out
+        for past in range(epoch, 0, -1):  # newest epoch first, without epochs that have no images
             labels = [label for label in visuals if (page.img_dir / f"epoch{past:03d}_{label}.png").is_file()]
             if labels:
                 files = [f"epoch{past:03d}_{label}.png" for label in labels]
@@ -88,7 +88,7 @@ class Visualizer:
         page.save()
 
     def plot_current_losses(self, epoch: int, counter_ratio: float, losses: Mapping[str, float]) -> None:
-        """Draw the loss curves on the visdom server, if there is one."""
+        """Plot the loss curves on the visdom server, if connected."""
         if self.vis is None:
             return
         self.curves.append((epoch + counter_ratio, dict(losses)))
@@ -105,7 +105,7 @@ class Visualizer:
     def print_current_losses(
         self, epoch: int, iters: int, losses: Mapping[str, float], t_comp: float, t_data: float
     ) -> None:
-        """Print the losses and append them to the log; times are seconds per image and per loaded batch."""
+        """Print and log the losses; times are in seconds per image and per loaded batch."""
         if not self.active:
             return
         head = f"(epoch: {epoch}, iters: {iters}, time: {t_comp:.3f}, data: {t_data:.3f})"

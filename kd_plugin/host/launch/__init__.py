@@ -1,1 +1,1 @@
-"""Run a host's script under the plugin."""
+"""Run a host's script with the plugin."""

@@ -1,11 +1,11 @@
-"""Two functions of a host, replaced as the host's own script imports them; the other patch is in :mod:`.building`.
+"""Patch two functions of a host when its script imports them; the other patch is in :mod:`.building`.
 
-* ``models.find_model_using_name``: the one place where hosts look a model class up. With ``--distill`` the
-  class found is joined with the mixin, without it the host gets its own.
-* ``options.train_options``: for ``--help``, which hosts answer in their first parse, the plugin's options join before
-  it. Otherwise they join after all of the host's own, with the model's.
+* ``models.find_model_using_name``, with which hosts look up model classes: with ``--distill`` it returns the class
+  combined with the mixin, otherwise the host's class.
+* ``options.train_options``: for ``--help``, which hosts print on their first parse, the plugin's options are added
+  before it. Otherwise they are added last, with those of the model.
 
-Both may be inside a package (``package.models``).
+Both modules may be inside a package (``package.models``).
 """
 
 from __future__ import annotations
@@ -29,18 +29,16 @@ from ..model.mixin import DistillMixin
 from ..options.distill import add_options
 from ..options.record import recorded_student
 
-__all__ = ["install"]
-
 Patch = Callable[[ModuleType], None]
 
 
 def install() -> None:
-    """Arrange for the host's modules to be patched when they are imported."""
+    """Install the import hook that patches the host's modules."""
     sys.meta_path.insert(0, _PatchingFinder({"models": _patch_models, "options.train_options": _patch_options}))
 
 
 class _PatchingFinder(importlib.abc.MetaPathFinder):
-    """Finds the modules to be patched where Python would, and patches them once they have run."""
+    """Meta path finder that patches modules after they are executed."""
 
     def __init__(self, patches: dict[str, Patch]) -> None:
         self._patches = patches
@@ -70,7 +68,7 @@ def _patch_models(module: ModuleType) -> None:
     if original is None:
         raise HostError(f"{module.__file__} has no find_model_using_name: this repository is not of the host family")
 
-    switches: dict[type, type] = {}  # so that the same name gives the same class
+    switches: dict[type, type] = {}  # the same name always returns the same class
 
     @functools.wraps(original)
     def find_model_using_name(*args: Any, **kwargs: Any) -> type:
@@ -78,15 +76,15 @@ def _patch_models(module: ModuleType) -> None:
         if issubclass(found, DistillMixin):
             return found
         if found not in switches:
-            _tell_others(found)
+            _note_ambiguous(found)
             switches[found] = _switch(found)
         return switches[found]
 
     module.find_model_using_name = find_model_using_name  # type: ignore[attr-defined]
 
 
-def _tell_others(found: type) -> None:
-    """Tell of other classes that a host could have meant: it compares names in lower case, and takes one of them."""
+def _note_ambiguous(found: type) -> None:
+    """Print a note if other classes match the name, which hosts compare in lower case."""
     module = sys.modules[found.__module__]
     others = {
         name
@@ -94,11 +92,11 @@ def _tell_others(found: type) -> None:
         if isinstance(value, type) and value is not found and name.lower() == found.__name__.lower()
     }
     if others:
-        say(f"note: {module.__file__} also has {', '.join(sorted(others))}; the host takes {found.__name__}")
+        say(f"note: {module.__file__} also has {', '.join(sorted(others))}; the host uses {found.__name__}")
 
 
 def _switch(host_class: type) -> type:
-    """Return a class that constructs the host's own, or with ``--distill`` the one with the mixin."""
+    """Return a class that constructs the host's model or, with ``--distill``, that model with the mixin."""
     distilled = type(
         f"Distill{host_class.__name__}",
         (DistillMixin, host_class),
@@ -109,10 +107,10 @@ def _switch(host_class: type) -> type:
         if getattr(opt, "distill", ""):
             return distilled(opt)
         student = recorded_student(opt)
-        if student is None:  # nothing of ours is loaded, and nothing is touched
+        if student is None:  # run the host unchanged
             model = host_class(opt)
             if opt.isTrain and not getattr(opt, "continue_train", False):
-                _outdate_record(model, Path(opt.checkpoints_dir, opt.name))
+                _retire_record(model, Path(opt.checkpoints_dir, opt.name))
             return model
         with building_students(host_class, student):
             return host_class(opt)
@@ -126,8 +124,8 @@ def _switch(host_class: type) -> type:
     return type(host_class.__name__, (host_class,), members)
 
 
-def _outdate_record(model: Any, folder: Path) -> None:
-    """Put what belongs to a distilled student aside when a new training, without the plugin, saves over it."""
+def _retire_record(model: Any, folder: Path) -> None:
+    """Rename the record and state of a distilled student when a training without the plugin overwrites it."""
     files = [file for file in (folder / RECORD_NAME, state_file(folder)) if file.is_file()]
     if not files or not hasattr(model, "save_networks"):
         return
@@ -137,7 +135,7 @@ def _outdate_record(model: Any, folder: Path) -> None:
         for file in files:
             if file.is_file():
                 file.replace(file.with_name(f"{file.name}.old"))
-                say(f"note: {file} was of another training of this name; it is now {file.name}.old")
+                say(f"note: {file} belongs to an earlier training of this name; renamed to {file.name}.old")
         files.clear()
         return original(*arguments, **named)
 

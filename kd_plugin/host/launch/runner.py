@@ -1,9 +1,6 @@
-"""``kd run script.py ...`` is ``python script.py ...`` with the plugin's options.
+"""Run ``python script.py ...`` or ``python -m module ...`` with the plugin's options.
 
-So is ``kd run -m module ...`` with ``python -m module ...``.
-
-The script sees the ``__main__``, ``sys.argv`` and ``sys.path[0]`` it would see under plain ``python``, and its
-exit status and traceback are what they would be.
+``__main__``, ``sys.argv``, ``sys.path[0]``, the exit status and tracebacks are the same as under plain ``python``.
 """
 
 from __future__ import annotations
@@ -22,22 +19,20 @@ from ...errors import HostError
 from ..repository.folder import find_host
 from .import_hooks import install
 
-__all__ = ["run_script"]
-
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
 
 
 def run_script(arguments: Sequence[str]) -> int:
-    """Run a host's script under the plugin.
+    """Run a host's script with the plugin.
 
     Args:
-        arguments: the script's path, or ``-m`` and a module's name; then its own arguments.
+        arguments: path of the script, or ``-m`` and the name of a module, followed by its arguments.
 
     Returns:
-        The exit status 0. Whatever the script raises passes through; uncaught, it is reported as under ``python``.
+        The exit status 0. Exceptions of the script propagate, and are reported as under ``python``.
 
     Raises:
-        HostError: there is no such script, or its folder is not a host.
+        HostError: the script does not exist, or its folder is not a host.
     """
     if arguments[0] == "-m":
         _run_module(arguments[1:])
@@ -47,7 +42,7 @@ def run_script(arguments: Sequence[str]) -> int:
         raise HostError(f"no script '{script}' in {Path.cwd()}: run this in the folder of the host repository")
     if find_host(script.parent) is None:
         raise HostError(
-            f"there is no models/ package beside {script}: is {script.resolve().parent} a host repository?"
+            f"there is no models/ package next to {script}: is {script.resolve().parent} a host repository?"
         )
     sys.argv = list(arguments)
     sys.path[0] = str(script.resolve().parent)
@@ -60,7 +55,7 @@ def run_script(arguments: Sequence[str]) -> int:
     sys.modules["__main__"] = main
     install()
     sys.excepthook = _report
-    exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - what a runner is for
+    exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - purpose of the runner
     return 0
 
 
@@ -69,15 +64,15 @@ def _run_module(arguments: Sequence[str]) -> None:
     sys.path[0] = str(Path.cwd())
     if find_host(Path.cwd()) is None:
         raise HostError(f"there is no models/ package in {Path.cwd()}: is it a host repository?")
-    if name.endswith(".py"):  # to look for it would run the file
-        raise HostError(f"kd run -m {name}: a module has a name such as package.train; kd run {name} runs a file")
+    if name.endswith(".py"):  # find_spec would run the file
+        raise HostError(f"kd run -m {name}: give a module such as package.train, or run the file with kd run {name}")
     sys.argv = list(arguments)
-    install()  # now, as to look for a module imports the packages it is in
+    install()  # before find_spec, which imports the parent packages
     sys.excepthook = _report
     try:
         found = importlib.util.find_spec(name) if name else None
     except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):  # what is missing is something that its package imports
+        if not f"{name}.".startswith(f"{error.name}."):  # an import of its package failed
             raise
         found = None
     if found is None:
@@ -86,11 +81,11 @@ def _run_module(arguments: Sequence[str]) -> None:
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print an uncaught exception as plain Python would: from the script's first frame on, without ours."""
+    """Print an uncaught exception as plain Python does, without the frames of the plugin."""
     frames = _frames(traceback)
     ours = [i for i, frame in enumerate(frames) if frame.tb_frame.f_code is run_script.__code__]
     inside = [f for f in frames[ours[-1] + 1 :] if not _in_runpy(f)] if ours else frames
-    if not inside or not _in_package(inside[-1]):  # a fault of the plugin itself keeps all of them
+    if not inside or not _in_package(inside[-1]):  # errors of the plugin keep all frames
         traceback = _linked(inside)
         chained = error.__cause__ or error.__context__
         while chained is not None:
@@ -116,7 +111,7 @@ def _in_runpy(frame: TracebackType) -> bool:
 
 
 def _linked(frames: list[TracebackType]) -> TracebackType | None:
-    """Return a traceback of the frames that are not the plugin's."""
+    """Return a traceback without the frames of the plugin."""
     kept: TracebackType | None = None
     for frame in reversed(frames):
         if not _in_package(frame):

@@ -1,8 +1,8 @@
-"""Have a host build generators it does not know: other widths, depths, convolutions, or the user's own.
+"""Build generators that a host does not provide: other widths, depths and convolutions, and custom ones.
 
-Hosts build every generator through ``networks.define_G``. While a model is constructed, that function is replaced by
-one that builds what was asked for, and leaves to the host whatever it can build itself. The host's optimizers,
-checkpoints and initialisation then work on the result as on their own.
+Hosts build every generator with ``networks.define_G``. While a model is constructed, that function is replaced by
+one that builds the requested student, and calls the host's function for generators that the host provides. The host's
+optimizers, checkpoints and initialisation work unchanged.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ from ...errors import HostError
 from ...networks.generator import parse_netG
 from ...students import StudentRequest, build_student, is_registered
 
-__all__ = ["BuildCall", "building_students"]
-
 
 @dataclass(frozen=True)
 class BuildCall:
     """A call of a host's ``define_G``.
 
     Attributes:
-        define_G: the function.
-        arguments: its arguments by name.
-        network: the generator that came of it.
-        by_host: whether the host has built it, and not the plugin.
+        define_G: function of the host.
+        arguments: arguments by name.
+        network: generator that was built.
+        by_host: whether the host, and not the plugin, built it.
     """
 
     define_G: Callable[..., nn.Module]
@@ -43,14 +41,14 @@ class BuildCall:
 
 @contextmanager
 def building_students(host_class: type, student: StudentRequest) -> Iterator[list[BuildCall]]:
-    """Within the context, models of a host's class build their generators as asked for; it yields the calls.
+    """Context manager in which models of a class build the requested student; yields the list of calls.
 
     Args:
-        host_class: class of the model; the modules of its bases are where ``define_G`` is looked for.
-        student: what the generators are, beyond what the host gives its ``define_G``.
+        host_class: class of the model; ``define_G`` is looked up in the modules of its bases.
+        student: settings of the generators beyond the arguments of ``define_G``.
 
     Raises:
-        HostError: at the end of the context, if the host built no generator through ``define_G`` and should have.
+        HostError: on exit, if the settings require ``define_G`` and the host did not call it.
     """
     modules = [module for module in _modules(host_class) if callable(getattr(module, "define_G", None))]
     calls: list[BuildCall] = []
@@ -64,17 +62,17 @@ def building_students(host_class: type, student: StudentRequest) -> Iterator[lis
             module.define_G = original  # type: ignore[attr-defined]
     if not calls and not student.is_plain:
         raise HostError(
-            f"{host_class.__name__} builds no generator through networks.define_G, which is where students of other "
-            f"widths, convolutions or factories are put in: build yours in the model's class"
+            f"{host_class.__name__} does not build generators with networks.define_G, which students of other "
+            f"widths, convolutions or factories require: build the student in the model's class"
         )
 
 
 def _modules(host_class: type) -> list[ModuleType]:
-    """Return the modules that may hold the ``define_G`` a model's class calls, each once."""
+    """Return the distinct modules that may hold the ``define_G`` called by a model's class."""
     found: list[ModuleType] = []
     for cls in host_class.__mro__:
-        own = sys.modules.get(cls.__module__)
-        for module in (own, getattr(own, "networks", None)):
+        defining = sys.modules.get(cls.__module__)
+        for module in (defining, getattr(defining, "networks", None)):
             if isinstance(module, ModuleType) and module not in found:
                 found.append(module)
     return found
@@ -95,7 +93,7 @@ def _replacement(
             try:
                 network = original(*arguments, **named)
             except (NotImplementedError, ValueError, KeyError) as error:
-                if not isinstance(netG, str) or netG not in str(error):  # it is not the name that the host refuses
+                if not isinstance(netG, str) or netG not in str(error):  # the error is not about netG
                     raise
                 parse_netG(netG)
         by_host = network is not None
@@ -112,11 +110,11 @@ def _request(asked: dict[str, Any], student: StudentRequest) -> StudentRequest:
         given = {name: asked[name] for name in ("input_nc", "output_nc", "ngf", "netG", "norm")}
         return replace(student, **given, dropout=asked["use_dropout"])
     except KeyError as error:
-        raise HostError(f"define_G of this host has no argument {error}, which students are built from") from None
+        raise HostError(f"define_G of this host has no argument {error}, which building a student requires") from None
 
 
 def _initialised(network: nn.Module, define_G: Callable[..., nn.Module], asked: dict[str, Any]) -> nn.Module:
-    """Do with a network what the host's ``define_G`` does after building one: nothing, since 2025."""
+    """Initialise a network as the host's ``define_G`` does; hosts since 2025 do it in ``setup``."""
     if "gpu_ids" not in asked:
         return network
     init_net = vars(sys.modules[define_G.__module__]).get("init_net")

@@ -1,4 +1,4 @@
-"""A generator that is distilled in a host: its teacher, its terms, and what is recorded of it."""
+"""A distilled generator of a host: its teacher, its terms, and its record."""
 
 from __future__ import annotations
 
@@ -29,18 +29,16 @@ from .student import Built
 from .teacher_network import load_teacher_of
 from .teachers import check_channels
 
-__all__ = ["DistilledPair", "prepare_pair", "record_of", "refuse_replicas"]
-
 
 @dataclass
 class DistilledPair:
-    """A pair in training: its teacher, where that came from, and the distiller that compares the two.
+    """A pair in training, with its teacher and distiller.
 
     Attributes:
-        pair: the generator and what it makes.
-        file: the teacher's checkpoint.
-        teacher: the network as it was loaded; the distiller may run it in another precision, or compiled.
-        distiller: for the host's network.
+        pair: the generator and its output.
+        file: checkpoint of the teacher.
+        teacher: the loaded network; the distiller may run it in another precision, or compiled.
+        distiller: compares the host's network with the teacher.
     """
 
     pair: Pair
@@ -49,17 +47,17 @@ class DistilledPair:
     distiller: Distiller
 
     def follow(self, student: nn.Module) -> None:
-        """Take the student as the host now holds it: some wrap their networks for several GPUs after ``setup``.
+        """Update the student if the host has wrapped it since, as some do after ``setup`` for several GPUs.
 
         Raises:
-            OptionError: it is split over GPUs, and terms read its layers.
+            OptionError: DataParallel replicates the student, and terms read its layers.
         """
         if student is not self.distiller.student:
             self.distiller.follow(student)
             refuse_replicas(self.distiller)
 
     def __str__(self) -> str:
-        """Return in a line what is distilled, from what, and with which terms."""
+        """Return a one-line description: teacher, student and terms."""
         distiller = self.distiller
         spec = getattr(self.teacher, "spec", None)
         kind = f"{spec.netG}, ngf {spec.ngf}" if spec else type(self.teacher).__name__
@@ -82,19 +80,19 @@ def prepare_pair(
     half: HalfPrecision | None,
     cache: TeacherCache | None,
 ) -> DistilledPair:
-    """Load the teacher of a pair, and prepare all that is needed to compare the student with it.
+    """Load the teacher of a pair and create its distiller.
 
     Args:
-        model: the host's, with its networks set up: it may have wrapped them for several GPUs.
-        config: the plugin's options.
+        model: model of the host after ``setup``, possibly wrapped for several GPUs.
+        config: options of the plugin.
         pair: the generator.
-        file: the teacher's checkpoint.
+        file: checkpoint of the teacher.
         built: how the model's generators were built.
-        half: the precision the networks run in.
-        cache: where the teacher's images are kept.
+        half: mixed precision of the networks.
+        cache: cache of the teacher's outputs.
 
     Raises:
-        KDError: the teacher does not fit, or a term cannot read the two.
+        KDError: the teacher does not fit the student, or a term cannot read them.
     """
     opt, student = model.opt, network_of(model, pair)
     teacher = load_teacher_of(student, file, config.teacher_mode, opt, built.netG, built.calls)
@@ -114,22 +112,22 @@ def prepare_pair(
 
 
 def refuse_replicas(distiller: Distiller) -> None:
-    """Check that the layers that terms read are layers of one network.
+    """Check that no term reads layers of a network that is replicated.
 
     Raises:
-        OptionError: DataParallel makes several of it.
+        OptionError: DataParallel replicates the student.
     """
     student = distiller.student
     if distiller.taps and isinstance(student, nn.DataParallel) and len(student.device_ids) > 1:
         names = ", ".join(distiller.taps)
         raise OptionError(
-            f"--distill {names} cannot read the layers of a generator that DataParallel splits over "
-            f"{len(student.device_ids)} GPUs: give one of --gpu_ids, or leave {names} out"
+            f"--distill {names} cannot read the layers of a generator that DataParallel replicates on "
+            f"{len(student.device_ids)} GPUs: give a single GPU in --gpu_ids, or remove {names}"
         )
 
 
 def _places(taps: dict[str, list[Tap]]) -> list[str]:
-    """Say what terms on features read, those that read the same together."""
+    """Describe the taps of terms on features, grouped by equal taps."""
     readers: dict[tuple[Tap, ...], list[str]] = {}
     for name, read in taps.items():
         readers.setdefault(tuple(read), []).append(name)
@@ -139,7 +137,7 @@ def _places(taps: dict[str, list[Tap]]) -> list[str]:
 def record_of(
     model: Any, config: DistillConfig, student: StudentRequest, distilled: Sequence[DistilledPair]
 ) -> StudentRecord:
-    """Return the record of the students of a model that is set up."""
+    """Return the record of the students of a model after ``setup``."""
     opt = model.opt
     return StudentRecord(
         kd_plugin=__version__,

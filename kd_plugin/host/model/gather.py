@@ -1,4 +1,4 @@
-"""The model's part when a host gathers its options: the plugin's options, a student's record, and their checks."""
+"""Add, restore and check the plugin's options when a host gathers the options of a model."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ from ..options.resume import check_not_distilled, check_saved, continue_epochs, 
 from .how_to_test import defaults_of
 from .teachers import check_not_overwritten, check_teacher_paths, peek_teacher
 
-__all__ = ["gather_options"]
-
 
 def gather_options(
     cls: Any, parser: ArgumentParser, is_train: bool, host: Callable[[ArgumentParser, bool], ArgumentParser]
 ) -> ArgumentParser:
-    """Add the plugin's options to a host's parser, or at test time fill in the student's from its record.
+    """Add the plugin's options to a host's parser or, in a test, restore the student's from its record.
 
-    What is wrong with them ends the program in one line.
+    Errors end the program with a one-line message.
 
     Args:
         cls: class of the model, with the mixin.
-        parser: the host's, with its basic options.
+        parser: parser of the host, with its basic options.
         is_train: whether the run is a training.
-        host: adds the options of the host's own model.
+        host: adds the options of the host's model.
 
     Returns:
         The parser.
@@ -82,4 +80,4 @@ def _add_options(cls: Any, line: CommandLine, is_train: bool) -> None:
             keep_from_teacher(line, teacher)
         complete_student(line, teacher, continued, record is not None)
     elif not cls.distill_optional:
-        raise OptionError("this model distils: add --distill wavelet,srp and --teacher checkpoints/NAME")
+        raise OptionError("this model requires a teacher: add --distill wavelet,srp and --teacher checkpoints/NAME")

@@ -1,8 +1,8 @@
-"""Distillation inside a host's own model class.
+"""Mixin that distils the generators of a host's model class.
 
-``class DistillPix2PixModel(DistillMixin, Pix2PixModel)`` is all it takes. The mixin has the methods that a host
-calls. Each passes the host's own method to the :class:`~kd_plugin.host.model.run.DistillationRun`, which knows
-nothing of how the host computes its losses and steps its optimizers.
+Usage: ``class DistillPix2PixModel(DistillMixin, Pix2PixModel)``. The mixin overrides the methods that a host calls.
+Each passes the host's method to the :class:`~kd_plugin.host.model.run.DistillationRun`, which does not depend on how
+the host computes its losses and steps its optimizers.
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ from .gather import gather_options
 from .run import DistillationRun
 from .student import building_student
 
-__all__ = ["DistillMixin"]
-
 
 class DistillMixin:
-    """Put before a host's model class to distil its generators from a teacher.
+    """Base class to put before a host's model class, to distil its generators from a teacher.
 
-    The class may declare ``distill_pairs``, a list of (network, attribute that holds its images); without it,
-    the pairs of pix2pix (``G`` -> ``fake_B``) and CycleGAN (``G_A`` -> ``fake_B``, ``G_B`` -> ``fake_A``) are
-    found.
+    The class may declare ``distill_pairs``, a list of (network, attribute that holds its output). The default is
+    the pairs of pix2pix (``G`` -> ``fake_B``) or CycleGAN (``G_A`` -> ``fake_B``, ``G_B`` -> ``fake_A``).
     """
 
-    distill_optional: ClassVar[bool] = False  # the runner's classes also serve runs without --distill
+    distill_optional: ClassVar[bool] = False  # true for the runner, which also runs without --distill
     _host_defaults: ClassVar[dict[str, Any]] = {}
-    _run: DistillationRun | None = None  # of a training that distils, once the host has built its networks
+    _run: DistillationRun | None = None  # set in a distillation once the host has built its networks
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -43,11 +40,11 @@ class DistillMixin:
 
     @classmethod
     def modify_commandline_options(cls, parser: ArgumentParser, is_train: bool = True) -> ArgumentParser:
-        """Add the plugin's options, or at test time take the student's from its record, and check them."""
+        """Add and check the plugin's options or, in a test, restore the student's from its record."""
         return gather_options(cls, parser, is_train, super().modify_commandline_options)  # type: ignore[misc]
 
     def __init__(self, opt: Any) -> None:
-        """Let the host build its networks, the student among them."""
+        """Let the host build its networks, including the student."""
         config = DistillConfig.from_namespace(opt) if opt.isTrain else None
         with building_student(type(self), opt, config) as built:
             super().__init__(opt)  # type: ignore[call-arg]
@@ -56,23 +53,23 @@ class DistillMixin:
             self._run = DistillationRun(self, host_class, config, built)
 
     def setup(self, *arguments: Any, **named: Any) -> Any:
-        """Let the host set up its networks, then load the teachers and describe the student in a record."""
+        """Let the host set up its networks, then load the teachers and create the student's record."""
         host = partial(super().setup, *arguments, **named)  # type: ignore[misc]
         return self._run.setup(host, super().update_learning_rate) if self._run else host()  # type: ignore[misc]
 
     def data_dependent_initialize(self, *arguments: Any, **named: Any) -> Any:
-        """Let a host that has this (CUT) make networks that depend on a first batch, in a pass that is no step."""
+        """Let a host with this method (CUT) create networks from a first batch, which is not a training step."""
         host = partial(super().data_dependent_initialize, *arguments, **named)  # type: ignore[misc]
         return self._run.initialize(host) if self._run else host()
 
     def set_input(self, *arguments: Any, **named: Any) -> Any:
-        """Let the host take a batch."""
+        """Let the host receive a batch."""
         if self._run:
             self._run.take_batch(next(iter((*arguments, *named.values())), None))
         return super().set_input(*arguments, **named)  # type: ignore[misc]
 
     def optimize_parameters(self, *arguments: Any, **named: Any) -> Any:
-        """Let the host train on its batch; in a continued run not on those that were trained before the save."""
+        """Let the host train on its batch; a continued run skips batches that were trained before the save."""
         host = partial(super().optimize_parameters, *arguments, **named)  # type: ignore[misc]
         return self._run.optimize(host) if self._run else host()
 
@@ -82,21 +79,21 @@ class DistillMixin:
         return self._run.forward(host) if self._run else host()
 
     def get_current_losses(self, *arguments: Any, **named: Any) -> Any:
-        """Return the host's losses; none for a batch that was passed over."""
+        """Return the host's losses; empty for a skipped batch."""
         host = partial(super().get_current_losses, *arguments, **named)  # type: ignore[misc]
         return self._run.show(host) if self._run else host()
 
     def get_current_visuals(self, *arguments: Any, **named: Any) -> Any:
-        """Return the images that the host shows; none for a batch that was passed over."""
+        """Return the images that the host displays; empty for a skipped batch."""
         host = partial(super().get_current_visuals, *arguments, **named)  # type: ignore[misc]
         return self._run.show(host) if self._run else host()
 
     def update_learning_rate(self, *arguments: Any, **named: Any) -> Any:
-        """Let the host end (or, in some years, begin) an epoch, and the schedules of the weights with it."""
+        """Let the host end (in hosts of some years, begin) an epoch, and update the weight schedules."""
         host = partial(super().update_learning_rate, *arguments, **named)  # type: ignore[misc]
         return self._run.set_learning_rate(host) if self._run else host()
 
     def save_networks(self, epoch: int | str, *arguments: Any, **named: Any) -> Any:
-        """Let the host save its networks, with the student's record, the adapters and the state of the run."""
+        """Let the host save its networks, and save the record, the adapters and the state of the run."""
         host = partial(super().save_networks, epoch, *arguments, **named)  # type: ignore[misc]
         return self._run.save(epoch, host) if self._run else host()

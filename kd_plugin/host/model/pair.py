@@ -1,4 +1,4 @@
-"""Which generators of a host's model are distilled, and where their images are."""
+"""Find the generators of a host's model to distil, and the attributes that hold their outputs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Pair", "find_pairs", "network_of"]
 
 
 def find_pairs(model: Any) -> tuple[Pair, ...]:
-    """Return the pairs of a host model: its class's ``distill_pairs``, or those of a known kind of host.
+    """Return the pairs of a host's model: ``distill_pairs`` of its class, or those of a known family.
 
     ``distill_pairs`` is a list of (network name, attribute of its output), for instance
     ``[("G_A", "fake_B")]``.
 
     Raises:
-        HostError: none declared, and the networks are those of no known model.
+        HostError: no pairs are declared, and the networks match no known model.
     """
     declared: Sequence[Sequence[str]] | None = getattr(model, "distill_pairs", None)
     if declared is not None:
@@ -30,18 +30,18 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
         if all(pair.net in names for pair in pairs):
             return pairs
     raise HostError(
-        f"{type(model).__name__} has the networks {', '.join(map(str, names)) or 'none'}, and no "
-        f'{generator_names()}: declare what to distil in the class, e.g. distill_pairs = [("G", "fake_B")]'
+        f"{type(model).__name__} has the networks {', '.join(map(str, names)) or 'none'}, but no "
+        f'{generator_names()}: declare the pairs in the class, e.g. distill_pairs = [("G", "fake_B")]'
     )
 
 
 def network_of(model: Any, pair: Pair) -> nn.Module:
-    """Return the generator of a pair, as the host holds it (wrapped or not).
+    """Return the generator of a pair as stored in the model, wrapped or not.
 
     Raises:
         HostError: the model has no such network.
     """
     network = getattr(model, f"net{pair.net}", None)
     if not isinstance(network, nn.Module):
-        raise HostError(f"{type(model).__name__} has no network 'net{pair.net}', which distill_pairs names")
+        raise HostError(f"{type(model).__name__} has no network 'net{pair.net}', which distill_pairs lists")
     return network

@@ -1,4 +1,4 @@
-"""A distillation inside a host's training, from the set-up of its networks to the last save."""
+"""A distillation in a host's training, from ``setup`` to the last save."""
 
 from __future__ import annotations
 
@@ -36,23 +36,21 @@ from .student import Built
 from .summary import Summary, is_script
 from .teachers import check_not_overwritten, find_teachers
 
-__all__ = ["DistillationRun"]
-
-Host = Callable[[], Any]  # a method of the host's own model, with its arguments
+Host = Callable[[], Any]  # method of the host's model with its arguments bound
 
 
 class DistillationRun:
-    """Holds what a distilled training has besides the host's model; the mixin calls a method in each of the host's.
+    """The state of a distilled training; the mixin calls its methods from those of the host's model.
 
     Args:
-        model: the host's, with its networks built.
-        host_class: the host's own class of it.
-        config: the plugin's options.
+        model: model of the host, with its networks built.
+        host_class: class of the model without the mixin.
+        config: options of the plugin.
         built: how its generators were built.
 
     Attributes:
-        pairs: the generators with a teacher, once the networks are set up.
-        guard: keeps what is not finite out of the student; None until the networks are set up.
+        pairs: the generators with a teacher; empty before ``setup``.
+        guard: skips steps that are not finite; None before ``setup``.
 
     Raises:
         OptionError: the teachers do not fit the model's generators.
@@ -81,9 +79,9 @@ class DistillationRun:
         config.check_files([pair.net for pair in self._teachers])
         for pair in self._teachers:
             model.loss_names = [*model.loss_names, *(f"{name}{pair.suffix}" for name in config.names_for(pair.net))]
-            if pair.output in model.visual_names:  # colorization shows another form of its output
+            if pair.output in model.visual_names:  # colorization displays a converted output
                 model.visual_names = [*model.visual_names, f"teacher_{pair.output}"]
-        if hasattr(host_class, "data_dependent_initialize"):  # it draws a batch before it sets its networks up
+        if hasattr(host_class, "data_dependent_initialize"):  # it draws a batch before setup
             self.checkpointer.before_data()
 
     def setup(self, host: Host, update_learning_rate: Host) -> Any:
@@ -92,7 +90,7 @@ class DistillationRun:
         checkpointer.before_setup()
         returned = host()
         for flag in config.idle():
-            say(f"note: --{flag} has no effect, its term is not in --distill {config.distill}")
+            say(f"note: --{flag} has no effect: its term is not in --distill {config.distill}")
         for note in (*config.student.notes(), *config.cost.notes()):
             say(f"note: {note}")
         half, cache = config.cost.half(model.device), config.cost.cache()
@@ -102,7 +100,7 @@ class DistillationRun:
         students = {pair: network_of(model, pair) for pair in find_pairs(model)}
         for pair in (pair for pair in students if pair not in self._teachers):
             start = ", from random weights" if config.student.student_init == "teacher" else ""
-            say(f"note: {pair.net} has no teacher, or no term, and trains on the host's losses alone{start}")
+            say(f"note: {pair.net} has no teacher or no term, and trains on the host's losses only{start}")
         for distilled in self.pairs:
             self._distillers[distilled.pair.net] = distilled.distiller
             train_adapters(distilled.distiller, model.optimizers, distilled.pair.net)
@@ -129,18 +127,18 @@ class DistillationRun:
         return HowToTest(training_script(), opt, self._model._host_defaults, plain)
 
     def initialize(self, host: Host) -> Any:
-        """Let the host make networks that depend on a first batch; its passes are no steps."""
+        """Let the host create networks that depend on a first batch; its passes are not training steps."""
         with self.checkpointer.initialising():
             return host()
 
     def take_batch(self, batch: Any) -> None:
-        """Take note of the batch that the host trains next."""
+        """Register the batch that the host trains on next."""
         self.checkpointer.drew(batch)
 
     def optimize(self, host: Host) -> Any:
-        """Let the host train on its batch, unless that was trained before the save that the run continues."""
+        """Let the host train on its batch, unless it was trained before the save that the run continues."""
         checkpointer = self.checkpointer
-        if checkpointer.steps.moment is Moment.NOT_STARTED:  # there is nothing to save
+        if checkpointer.steps.moment is Moment.NOT_STARTED:  # nothing to save
             self._stop_if_asked()
         if checkpointer.replaying:
             if checkpointer.skip_batch():
@@ -151,20 +149,20 @@ class DistillationRun:
             returned = host()
         self._in_step = False
         checkpointer.trained()
-        self._stop_if_asked()  # here, since the host then draws the next batch, and random numbers for it
+        self._stop_if_asked()  # before the host draws the next batch and random numbers for it
         return returned
 
     def show(self, host: Host) -> Any:
-        """Return what the host shows of a batch; nothing of one that was passed over."""
+        """Return what the host displays of a batch; empty for a skipped batch."""
         return OrderedDict() if self.checkpointer.has_trained_nothing else host()
 
     def forward(self, host: Host) -> Any:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs.
 
         Raises:
-            HostError: a generator's output is not where the model says.
+            HostError: the output of a generator is not in the declared attribute.
         """
-        training = torch.is_grad_enabled()  # not in a validation, which some hosts run between epochs
+        training = torch.is_grad_enabled()  # false in validation, which some hosts run between epochs
         if training and self.guard is None:
             self._passed_early = True
         elif training:
@@ -174,25 +172,25 @@ class DistillationRun:
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self.pairs]
             returned = host()
-        carrying: dict[int, torch.Tensor] = {}  # by the images without terms
+        attached: dict[int, torch.Tensor] = {}  # images with terms by id of the images without
         for distilled, recorder in zip(self.pairs, recorders, strict=True):
             pair = distilled.pair
             output = getattr(self._model, pair.output, None)
             call = recorder.find(output) if isinstance(output, torch.Tensor) else None
             if call is None:
                 raise HostError(
-                    f"forward() of {type(self._model).__name__} leaves no output of net{pair.net} in "
+                    f"forward() of {type(self._model).__name__} stores no output of net{pair.net} in "
                     f"'{pair.output}': declare the attribute that holds its output, "
                     f'distill_pairs = [("{pair.net}", "...")]'
                 )
             with naming_options():
                 if training:
-                    carrying[id(output)] = self._distill(distilled, call)
+                    attached[id(output)] = self._distill(distilled, call)
                 else:
                     setattr(self._model, f"teacher_{pair.output}", distilled.distiller.teach(call))
-        if not carrying:
+        if not attached:
             return returned
-        return tree_map(lambda value: carrying.get(id(value), value), returned)  # hosts may compute losses from it
+        return tree_map(lambda value: attached.get(id(value), value), returned)  # hosts may compute losses from it
 
     def _distill(self, distilled: DistilledPair, call: Call) -> torch.Tensor:
         """Compute the terms of a generator, and return its images with the terms attached."""
@@ -212,12 +210,12 @@ class DistillationRun:
 
     def _begin_step(self) -> None:
         assert self.guard is not None
-        if not self._in_step:  # a host that trains elsewhere than in optimize_parameters
+        if not self._in_step:  # the host does not train in optimize_parameters
             self._stop_if_asked()
         if any(attachment.passes == 0 for attachment in self._attached):
             warnings.warn(
-                "the distillation terms of the last step got no gradient: the images they are attached to "
-                f"({', '.join(d.pair.output for d in self.pairs)}) take no part in the generator's loss",
+                "the distillation terms of the last step received no gradient: the images they are attached to "
+                f"({', '.join(d.pair.output for d in self.pairs)}) do not contribute to the generator's loss",
                 stacklevel=3,
             )
         self._attached.clear()
@@ -229,35 +227,35 @@ class DistillationRun:
             distilled.distiller.epoch = steps.epoch
 
     def set_learning_rate(self, host: Host) -> Any:
-        """Let the host end (or, in some years, begin) an epoch, unless a continued run has made this call already."""
+        """Let the host end (in some years, begin) an epoch, unless a continued run has already made this call."""
         returned = None if self._skip_learning_rate else host()
         self._skip_learning_rate = False
         self.checkpointer.set_learning_rate()
         return returned
 
     def save(self, epoch: int | str, host: Host) -> Any:
-        """Let the host save its networks, with the student's record, the adapters and the state of the run."""
+        """Let the host save its networks, and save the record, the adapters and the state of the run."""
         replaying = self.checkpointer.replaying
-        returned = self.checkpointer.save(epoch, host, functools.partial(self._save_beside, epoch))
+        returned = self.checkpointer.save(epoch, host, functools.partial(self._save_extras, epoch))
         if epoch == "latest" and not replaying:
             self.summary.saved()
         return returned
 
-    def _save_beside(self, epoch: int | str, folder: Path) -> None:
-        """Save what belongs to the networks of an epoch."""
+    def _save_extras(self, epoch: int | str, folder: Path) -> None:
+        """Save the adapters and the record of an epoch."""
         save_adapters(self.checkpointer.adapters, folder, epoch)
         if self._record is not None:
             self._record.write(folder)
 
     def _stop_if_asked(self) -> None:
-        """Save and end, between two steps, if somebody has pressed Ctrl-C."""
+        """Save and exit if the run was interrupted by Ctrl-C."""
         number, steps = self._interruption.asked, self.checkpointer.steps
         if number is None:
             return
         self.summary.drop()
         if steps.moment is not Moment.NOT_STARTED:
             self._model.save_networks("latest")
-            say(f"stopped in epoch {steps.epoch} after {steps.iteration} steps, all saved: --continue_train goes on")
+            say(f"stopped in epoch {steps.epoch} after {steps.iteration} steps and saved: --continue_train resumes")
         else:
-            say("stopped before the first step; what was saved before is as it was")
+            say("stopped before the first step; earlier checkpoints are unchanged")
         sys.exit(128 + number)

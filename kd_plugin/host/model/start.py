@@ -1,4 +1,4 @@
-"""Where the weights of a distillation start from: the teacher's generator, and its discriminator."""
+"""Initialise the student and its discriminator from the teacher's networks."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ from ...students import inherit_weights
 from ..options.student import StudentOptions
 from .pair import Pair
 
-__all__ = ["note_large_discriminator", "start_from_teacher"]
-
 _FULL_NDF = 64  # the family's default: 2.77 M parameters
 
 
 def start_from_teacher(
     model: Any, pair: Pair, student: nn.Module, teacher: nn.Module, file: Path, options: StudentOptions
 ) -> None:
-    """Give a student, and its discriminator, the weights that the options say they start from.
+    """Copy the teacher's weights to a student and its discriminator, as requested by the options.
 
-    To be called when the host has initialised its networks, which some do when they are built and some in ``setup``,
-    and only in a run that does not continue another.
+    Call this after the host has initialised its networks, at construction or in ``setup``, and not in a continued
+    run.
 
     Args:
-        model: the host's model.
+        model: model of the host.
         pair: the generator.
         student, teacher: the networks; the student may be wrapped.
-        file: the teacher's checkpoint.
-        options: which of them start from the teacher.
+        file: checkpoint of the teacher.
+        options: which networks start from the teacher.
 
     Raises:
         OptionError: the weights do not fit.
@@ -52,40 +50,40 @@ def start_from_teacher(
 
 
 def note_large_discriminator(model: Any, pair: Pair, student: nn.Module) -> None:
-    """Say so if a discriminator of full size judges a student that is smaller than itself."""
-    judge = getattr(model, f"netD{pair.suffix}", None)
-    if not isinstance(judge, nn.Module) or getattr(model.opt, "ndf", 0) < _FULL_NDF:
+    """Print a note if a discriminator of full width is larger than the student."""
+    discriminator = getattr(model, f"netD{pair.suffix}", None)
+    if not isinstance(discriminator, nn.Module) or getattr(model.opt, "ndf", 0) < _FULL_NDF:
         return
-    if count_parameters(judge) <= count_parameters(student):
+    small, large = (count_parameters(network) / 1e6 for network in (student, discriminator))
+    if large <= small:
         return
-    own, large = (count_parameters(network) / 1e6 for network in (student, judge))
     say(
-        f"note: netD{pair.suffix} has {large:.2f} M parameters, the student it judges {own:.2f} M; the wavelet paper "
-        f"did best with a discriminator of 0.69 M: --student_ndf 32"
+        f"note: netD{pair.suffix} has {large:.2f} M parameters, its generator {small:.2f} M; a discriminator of "
+        f"0.69 M gave the best results in the wavelet paper: --student_ndf 32"
     )
 
 
 def _start_discriminator(model: Any, pair: Pair, teacher: Path) -> None:
     name = f"netD{pair.suffix}"
-    judge = getattr(model, name, None)
-    if not isinstance(judge, nn.Module):
+    discriminator = getattr(model, name, None)
+    if not isinstance(discriminator, nn.Module):
         raise OptionError(f"--discriminator_init teacher: this model has no {name}")
     file = find_discriminator(teacher)
     if file is None or not file.is_file():
         raise OptionError(
-            f"--discriminator_init teacher: there is no {file.name if file else '*_net_D*.pth'} beside "
-            f"{teacher}: put the teacher's discriminator there, or leave the option out"
+            f"--discriminator_init teacher: there is no {file.name if file else '*_net_D*.pth'} next to "
+            f"{teacher}: put the teacher's discriminator there, or remove the option"
         )
-    own, state = unwrap(judge).state_dict(), read_state_dict(file)
-    agreeing = [key for key, tensor in own.items() if key in state and state[key].shape == tensor.shape]
-    if not any(own[key].ndim > 1 for key in agreeing):
-        key = next(iter(own))
+    target, state = unwrap(discriminator).state_dict(), read_state_dict(file)
+    matching = [key for key, tensor in target.items() if key in state and state[key].shape == tensor.shape]
+    if not any(target[key].ndim > 1 for key in matching):
+        key = next(iter(target))
         found = f"{tuple(state[key].shape)} there" if key in state else "missing there"
         raise OptionError(
-            f"--discriminator_init teacher: no convolution of {name} fits {file} ({key} is {tuple(own[key].shape)} "
-            f"here and {found}): give --student_ndf and --student_netD as the teacher's"
+            f"--discriminator_init teacher: no convolution of {name} matches {file} ({key} is "
+            f"{tuple(target[key].shape)} here and {found}): set --student_ndf and --student_netD as the teacher's"
         )
     with torch.no_grad():
-        for key in agreeing:
-            own[key].copy_(state[key])
-    say(f"{name} starts from {len(agreeing)} of {len(own)} tensors of {file}")
+        for key in matching:
+            target[key].copy_(state[key])
+    say(f"{name} starts from {len(matching)} of {len(target)} tensors of {file}")

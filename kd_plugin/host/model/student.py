@@ -1,4 +1,4 @@
-"""Have a host build the student while it constructs its model."""
+"""Build the student while a host constructs its model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ from .building import BuildCall, building_students
 from .teachers import peek_teacher
 from .unreadable import explain_unreadable
 
-__all__ = ["Built", "building_student"]
-
 
 @dataclass(frozen=True)
 class Built:
     """How the generators of a model were built.
 
     Attributes:
-        student: what they are, beyond what the host gives its ``define_G``.
+        student: settings beyond the arguments of ``define_G``.
         calls: the calls of ``define_G``.
-        netG: the host's ``--netG``, before ``--student_netG``.
+        netG: ``--netG`` of the host, before ``--student_netG`` is applied.
     """
 
     student: StudentRequest
@@ -36,12 +34,12 @@ class Built:
 
 @contextmanager
 def building_student(host_class: type, opt: Any, config: DistillConfig | None) -> Iterator[Built]:
-    """Within the context, a model of a host's class builds the student that the options or its record describe.
+    """Context manager in which a model builds the student described by the options or its record.
 
     Args:
         host_class: class of the model.
-        opt: the host's options; given what the student is, under the host's own names.
-        config: the plugin's; None if nothing is distilled, so that only a recorded student is built.
+        opt: options of the host; the student's settings are applied to them in place.
+        config: options of the plugin; None without distillation, when only a recorded student is built.
 
     Raises:
         OptionError: the options contradict each other or the record, or the host cannot build its networks.
@@ -64,5 +62,5 @@ def building_student(host_class: type, opt: Any, config: DistillConfig | None) -
     try:
         with building_students(host_class, student) as calls:
             yield Built(student, calls, netG)
-    except NotImplementedError as error:  # what the family raises for a name it does not know
+    except NotImplementedError as error:  # raised by hosts of the family for an unknown name
         raise OptionError(f"the host cannot build its networks: {error}") from error

@@ -1,7 +1,7 @@
-"""What a training ends with: sizes, what each term did, where the files are, and the commands that test the student.
+"""Summary at the end of a training: sizes, shares of the terms, files, and the commands that test the student.
 
-Hosts call nothing when they are done, and some years' last call comes before the last save. So the summary is printed
-when the program ends, if its last epoch was in training and no error ended it.
+Hosts have no hook at the end of a training. The summary is therefore printed when the program exits, if the last
+epoch was reached and no error occurred.
 """
 
 from __future__ import annotations
@@ -23,19 +23,17 @@ from ..repository.folder import find_host
 from .distilled_pair import DistilledPair
 from .how_to_test import HowToTest
 
-__all__ = ["Summary", "is_script"]
-
-_EVERY = 50  # steps of the last epoch, of which one is looked at, after the first few
+_EVERY = 50  # interval, in steps of the last epoch, at which gradients are measured
 
 
 class Summary:
-    """Watches the last epoch of a training, and prints what came of it.
+    """Measures the terms in the last epoch of a training and prints a summary.
 
     Args:
-        opt: the host's options.
-        folder: of the experiment.
+        opt: options of the host.
+        folder: folder of the experiment.
         distilled: the students with their teachers.
-        nets: the names of all generators that were trained.
+        nets: names of all trained generators.
         commands: the commands that test them.
     """
 
@@ -54,7 +52,7 @@ class Summary:
         self._looks = False
 
     def print_at_exit(self) -> None:
-        """Print the summary when the program ends, and no other one before it."""
+        """Print the summary when the program exits, in place of any registered before."""
         global _pending
         if _pending is None:
             atexit.register(_print_pending)
@@ -62,11 +60,11 @@ class Summary:
         self._prints = True
 
     def drop(self) -> None:
-        """Print nothing: the training was stopped."""
+        """Discard the summary, as the training was stopped."""
         self._epoch = 0
 
     def step(self, epoch: int, iteration: int) -> None:
-        """Take note of a training step, before its forward pass; ``iteration`` counts those of the epoch from 1."""
+        """Register a training step before its forward pass; ``iteration`` counts from 1 in each epoch."""
         for shares in self._shares.values():
             shares.end()
         self._epoch = epoch
@@ -75,11 +73,11 @@ class Summary:
         self._looks = self._prints and epoch >= self._last_epoch and (early or not iteration % _EVERY)
 
     def resume(self, epoch: int) -> None:
-        """Take note that a continued run has come to where it was saved."""
+        """Register that a continued run has reached the point of its last save."""
         self._epoch = self._saved_epoch = epoch
 
     def saved(self) -> None:
-        """Take note that the networks have been saved as ``latest``."""
+        """Register that the networks were saved as ``latest``."""
         self._saved_epoch, self._unsaved = self._epoch, 0
 
     def look(
@@ -89,7 +87,7 @@ class Summary:
         losses: Mapping[str, torch.Tensor],
         scale: Callable[[], float] | None,
     ) -> None:
-        """Look at the terms of a student, between the forward and the backward passes, if it is time for it."""
+        """Measure the terms of a student, between forward and backward pass, in the selected steps."""
         if self._looks:
             self._shares[net].begin(student, losses, scale)
 
@@ -97,22 +95,22 @@ class Summary:
         """Return the summary; empty if the last epoch was not reached."""
         if self._epoch < max(1, self._last_epoch):
             return []
-        lines = [f"the training has ended after epoch {self._epoch}"]
-        for net, (own, large) in self._sizes.items():
+        lines = [f"training finished after epoch {self._epoch}"]
+        for net, (small, large) in self._sizes.items():
             shares = self._shares[net]
             shares.end()
             lines.append(
-                f"{net}: student {own / 1e6:.3f} M parameters, teacher {large / 1e6:.3f} M, "
-                f"{large / own:.2f} times as many"
+                f"{net}: student {small / 1e6:.3f} M parameters, teacher {large / 1e6:.3f} M, "
+                f"{large / small:.2f} times as many"
             )
             if shares.steps:
                 parts = [_part(name, share, shares.values.get(name)) for name, share in shares.shares.items()]
                 where = f"{_steps(shares.steps)} of epoch {self._epoch}"
-                lines.append(f"{net}: shares of its gradient, mean of {where}: {', '.join(parts)}")
+                lines.append(f"{net}: shares of its gradient, mean over {where}: {', '.join(parts)}")
         if not self._saved_epoch:
-            return [*lines, "note: nothing was saved as latest: --save_epoch_freq 1 saves every epoch"]
+            return [*lines, "note: nothing was saved as latest: use --save_epoch_freq 1 to save every epoch"]
         if self._unsaved:
-            lines.append(f"note: latest is of epoch {self._saved_epoch}, {_steps(self._unsaved)} before the end")
+            lines.append(f"note: latest is from epoch {self._saved_epoch}, {_steps(self._unsaved)} before the end")
         files = [*(f"latest_net_{net}.pth" for net in self._nets), RECORD_NAME]
         return [*lines, f"files: {', '.join(files)} in {self._folder}", *self._commands.lines()]
 
@@ -122,7 +120,7 @@ class Summary:
 
 
 def is_script() -> bool:
-    """Return whether the program is a script of a host, and no test or notebook."""
+    """Return whether the program is a script of a host, not a test or notebook."""
     file = getattr(sys.modules["__main__"], "__file__", None)
     return file is not None and find_host(Path(file).resolve().parent) is not None
 

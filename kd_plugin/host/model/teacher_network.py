@@ -1,4 +1,4 @@
-"""Load the teacher of a host's generator: one of the family, or whatever else the host itself can build."""
+"""Load the teacher of a host's generator: a network of the family, or one that the host builds."""
 
 from __future__ import annotations
 
@@ -17,27 +17,25 @@ from ...networks.taps import unwrap
 from ...networks.teacher import TeacherMode, freeze, load_teacher
 from .building import BuildCall
 
-__all__ = ["load_teacher_of"]
-
 
 def load_teacher_of(
     student: nn.Module, file: Path, mode: TeacherMode, opt: Any, netG: str, calls: Sequence[BuildCall]
 ) -> nn.Module:
-    """Load a teacher; one outside the family as the host builds its student's kind, with the file's width and norm.
+    """Load a teacher; the host's ``define_G`` builds those outside the family, at the width and norm of the file.
 
-    That serves hosts with generators of their own, such as the antialiased ones of contrastive-unpaired-translation:
-    what its options say of them (``--no_antialias``) has to be what the teacher was trained with.
+    This supports hosts with custom generators, such as the antialiased ones of contrastive-unpaired-translation,
+    whose options (``--no_antialias``) must be the same as in the training of the teacher.
 
     Args:
-        student: the generator that is distilled; may be wrapped.
-        file: the teacher's checkpoint.
+        student: the distilled generator; may be wrapped.
+        file: checkpoint of the teacher.
         mode: ``"eval"`` or ``"train"``.
-        opt: the host's options.
-        netG: the host's ``--netG``, before ``--student_netG``.
+        opt: options of the host.
+        netG: ``--netG`` of the host, before ``--student_netG`` is applied.
         calls: how the host built its generators.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds neither.
+        CheckpointError: the file cannot be read, or holds neither kind of network.
     """
     try:
         return load_teacher(file, mode, dropout=not getattr(opt, "no_dropout", False))
@@ -49,22 +47,22 @@ def load_teacher_of(
     state = read_state_dict(file)
     ngf = next((len(t) for key, t in state.items() if t.ndim == 4 and key.endswith(".weight")), 0)
     network = _build(call, {"ngf": ngf, "netG": netG, "gpu_ids": [], **_norm_of(state, call)})
-    wanted = network.state_dict()
-    state = {key: tensor for key, tensor in state.items() if key in wanted or not is_statistic(key)}
+    expected = network.state_dict()
+    state = {key: tensor for key, tensor in state.items() if key in expected or not is_statistic(key)}
     try:
-        if stray := find_stray(state, wanted):
-            raise RuntimeError(f"'{stray}' has no place in one")
+        if stray := find_stray(state, expected):
+            raise RuntimeError(f"unexpected key '{stray}'")
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UnknownNetworkError(
-            f"{reason}; nor is it what this host builds as --netG {netG} at ngf {ngf}: {in_one_line(error)}"
+            f"{reason}; it does not match --netG {netG} of this host at ngf {ngf} either: {in_one_line(error)}"
         ) from None
     freeze(network, mode)
     return network
 
 
 def _norm_of(state: Mapping[str, torch.Tensor], call: BuildCall) -> dict[str, str]:
-    """Return the norm of a file as far as it tells: a batch norm has weights beside its statistics."""
+    """Return the norm inferred from a file: batch norm has weights in addition to statistics."""
     if any(f"{key.removesuffix('running_mean')}weight" in state for key in state if key.endswith(".running_mean")):
         return {"norm": "batch"}
     return {"norm": "instance"} if call.arguments.get("norm") == "batch" else {}
@@ -72,6 +70,6 @@ def _norm_of(state: Mapping[str, torch.Tensor], call: BuildCall) -> dict[str, st
 
 def _build(call: BuildCall, changes: dict[str, Any]) -> nn.Module:
     arguments = {**call.arguments, **{name: value for name, value in changes.items() if name in call.arguments}}
-    # Hosts of some years initialise here, with random numbers, and say so.
+    # Hosts of some years initialise here, which draws random numbers and prints.
     with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()):
         return unwrap(call.define_G(**arguments))

@@ -1,4 +1,4 @@
-"""Find the teacher's checkpoint of each pair, and refuse one that translates the other way."""
+"""Find the teacher's checkpoint of each pair and check its direction."""
 
 from __future__ import annotations
 
@@ -17,77 +17,77 @@ from ...students import describe
 from ..options.distill import DistillConfig
 from ..repository.family import Pair, known_pairs
 
-__all__ = ["check_channels", "check_not_overwritten", "check_teacher_paths", "find_teachers", "peek_teacher"]
-
 _NAME = re.compile(r"_net_(G\w*)\.pth$")
 _DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
 
 
 def check_not_overwritten(config: DistillConfig, folder: Path) -> None:
-    """Check that the run does not write its checkpoints over its teacher.
+    """Check that the run does not overwrite its teacher.
 
     Raises:
-        OptionError: a teacher is in the experiment's own folder.
+        OptionError: a teacher is in the folder of the experiment.
     """
     for option, path in _given(config).items():
         if folder.resolve() in (path.resolve(), path.resolve().parent):
             raise OptionError(
-                f"--{option} {path} is where this run would save its student, over the teacher: "
-                f"give the student another --name than {folder.name}"
+                f"--{option} {path} is in the folder of this run, which would overwrite the teacher: "
+                f"give a --name other than {folder.name}"
             )
 
 
-def check_teacher_paths(config: DistillConfig, beside: Path) -> None:
-    """Check that the teachers named are there, before it is known which generators they are for.
+def check_teacher_paths(config: DistillConfig, checkpoints: Path) -> None:
+    """Check that the specified teachers exist, before their generators are known.
 
     Args:
-        config: the options.
-        beside: the host's ``--checkpoints_dir``, where a mistyped teacher may be.
+        config: options of the plugin.
+        checkpoints: the host's ``--checkpoints_dir``, searched for suggestions.
 
     Raises:
-        OptionError: no such file or folder, or no generator of the epoch in it; the message names the nearest.
+        OptionError: a file or folder does not exist, or holds no generator of the epoch.
     """
     for option, path in _given(config).items():
         if option != "teacher" and path.is_dir():
-            raise OptionError(f"--{option} {path} is a folder: give one file of it, such as {path}/latest_net_G.pth")
-        _check_exists(option, path, beside)
+            raise OptionError(f"--{option} {path} is a folder: give a file in it, such as {path}/latest_net_G.pth")
+        _check_exists(option, path, checkpoints)
         if path.is_dir() and not _files_in(path, config.teacher_epoch):
             raise _none_in(path, f"{config.teacher_epoch}_net_G*.pth")
 
 
-def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, beside: Path) -> dict[Pair, Path]:
-    """Return the checkpoint file of each pair that has a teacher; a CycleGAN may have one for one pair only.
+def find_teachers(
+    config: DistillConfig, pairs: Sequence[Pair], direction: str, checkpoints: Path
+) -> dict[Pair, Path]:
+    """Return the teacher's checkpoint by pair; a CycleGAN may have a teacher for one pair only.
 
     Args:
-        config: the options.
-        pairs: the pairs of the model.
+        config: options of the plugin.
+        pairs: pairs of the model.
         direction: the host's ``--direction``, "AtoB" or "BtoA".
-        beside: the host's ``--checkpoints_dir``, where a mistyped teacher may be.
+        checkpoints: the host's ``--checkpoints_dir``, searched for suggestions.
 
     Raises:
-        OptionError: no file is found, an option does not fit the model, or the teacher of a pair was trained
-            to translate the other way.
+        OptionError: no file is found, an option does not fit the model, or a teacher was trained in the opposite
+            direction.
     """
     single = {"G_A": config.teacher_G_A, "G_B": config.teacher_G_B}
     nets = [pair.net for pair in pairs]
     for net, given in single.items():
         if given and net not in nets:
             raise OptionError(
-                f"--teacher_{net} {given}: no generator {net} is distilled here, but {' and '.join(nets)}"
+                f"--teacher_{net} {given}: this model has no generator {net} to distil, only {' and '.join(nets)}"
             )
     found = {pair: _path(single[pair.net]) for pair in pairs if single.get(pair.net)}
     if found and not config.teacher and config.teacher_epoch != "latest":
         pair, file = next(iter(found.items()))
         named = file.with_name(f"{config.teacher_epoch}_net_{pair.net}.pth")
         raise OptionError(
-            f"--teacher_epoch {config.teacher_epoch} has no effect on a file: give that epoch's, "
+            f"--teacher_epoch {config.teacher_epoch} has no effect on a file: give the file of that epoch, "
             f"--teacher_{pair.net} {named}"
         )
     if config.teacher:
         rest = [pair for pair in pairs if pair not in found]
         if not rest:
-            raise OptionError(f"--teacher {config.teacher} has no effect, every generator has a teacher of its own")
-        found |= _from_teacher(_path(config.teacher), config.teacher_epoch, rest, beside)
+            raise OptionError(f"--teacher {config.teacher} has no effect: every generator has another teacher")
+        found |= _from_teacher(_path(config.teacher), config.teacher_epoch, rest, checkpoints)
     for pair, file in found.items():
         if not file.is_file():
             raise OptionError(f"no teacher for {pair.net}: {file} is not a file")
@@ -96,7 +96,7 @@ def find_teachers(config: DistillConfig, pairs: Sequence[Pair], direction: str, 
 
 
 def peek_teacher(config: DistillConfig) -> GeneratorSpec | None:
-    """Return what the first teacher named is, before the model is built; None if no file tells.
+    """Return the spec of the first specified teacher, before the model is built; None if unknown.
 
     Raises:
         CheckpointError: a file cannot be read.
@@ -109,12 +109,12 @@ def peek_teacher(config: DistillConfig) -> GeneratorSpec | None:
             continue
         try:
             specs.append(inspect_checkpoint(file))
-        except UnknownNetworkError:  # perhaps the host knows how to build it
+        except UnknownNetworkError:  # the host may be able to build it
             if _is_discriminator(file):
                 generator = file.with_name(file.name.replace("_net_D", "_net_G"))
                 there = generator != file and generator.is_file()
                 raise OptionError(
-                    f"--{option} {file} is a discriminator, and a teacher is a generator: "
+                    f"--{option} {file} is a discriminator, but a teacher is a generator: "
                     f"give {generator if there else 'a file such as latest_net_G.pth'}"
                 ) from None
             specs.append(None)
@@ -122,17 +122,16 @@ def peek_teacher(config: DistillConfig) -> GeneratorSpec | None:
 
 
 def check_channels(pair: Pair, file: Path, teacher: nn.Module, student: nn.Module) -> None:
-    """Check that teacher and student take and give images of the same channels.
+    """Check that teacher and student have the same input and output channels.
 
     Raises:
-        OptionError: naming the channels of both.
+        OptionError: they differ.
     """
-    own, other = ((d.get("input_nc"), d.get("output_nc")) for d in (describe(student), describe(teacher)))
-    if None not in (*own, *other) and own != other:
+    small, large = ((d.get("input_nc"), d.get("output_nc")) for d in (describe(student), describe(teacher)))
+    if None not in (*small, *large) and small != large:
         raise OptionError(
-            f"the teacher {file} translates {other[0]} to {other[1]} channels, but {pair.net} "
-            f"translates {own[0]} to {own[1]}: check --input_nc and --output_nc, or is it the teacher of the "
-            f"other direction?"
+            f"the teacher {file} translates {large[0]} to {large[1]} channels, but {pair.net} "
+            f"translates {small[0]} to {small[1]}: check --input_nc, --output_nc and the teacher's direction"
         )
 
 
@@ -141,7 +140,7 @@ def _path(text: str) -> Path:
 
 
 def _given(config: DistillConfig) -> dict[str, Path]:
-    """The teachers named, by their options; those of one generator first."""
+    """Return the specified teachers by option, those of a single generator first."""
     named = {"teacher_G_A": config.teacher_G_A, "teacher_G_B": config.teacher_G_B, "teacher": config.teacher}
     return {option: _path(text) for option, text in named.items() if text}
 
@@ -161,13 +160,11 @@ def _is_discriminator(file: Path) -> bool:
     return True
 
 
-def _check_exists(option: str, path: Path, beside: Path) -> None:
+def _check_exists(option: str, path: Path, checkpoints: Path) -> None:
     if path.exists():
         return
-    nearest = next(
-        (place for place in (beside / path, *_similar(path.parent, path), *_similar(beside, path)) if place.exists()),
-        None,
-    )
+    places = (checkpoints / path, *_similar(path.parent, path), *_similar(checkpoints, path))
+    nearest = next((place for place in places if place.exists()), None)
     hint = f", did you mean {nearest}?" if nearest else ""
     kind = "file or folder" if option == "teacher" else "file"
     raise OptionError(f"--{option} {path}: no such {kind}{hint}")
@@ -183,11 +180,11 @@ def _none_in(folder: Path, wanted: str) -> OptionError:
     listed = ", ".join(there[:6]) + (", ..." if len(there) > 6 else "")
     return OptionError(
         f"--teacher {folder}: there is no {wanted}; it holds {listed or 'no .pth file'} "
-        f"(--teacher_epoch names another epoch; a .pth file can be given itself)"
+        f"(give --teacher_epoch for another epoch, or a .pth file)"
     )
 
 
-def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair], beside: Path) -> dict[Pair, Path]:
+def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair], checkpoints: Path) -> dict[Pair, Path]:
     if teacher.is_file():
         if epoch != "latest":
             raise OptionError(f"--teacher_epoch {epoch} has no effect on a file: give --teacher {teacher.parent}")
@@ -195,10 +192,10 @@ def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair], beside: Path
             nets = " and ".join(f"--teacher_{pair.net}" for pair in pairs)
             raise OptionError(
                 f"--teacher {teacher} is one file, but this model has {len(pairs)} generators: "
-                f"give the folder it is in, or {nets} (one of them is enough)"
+                f"give its folder, or {nets} (one of them is enough)"
             )
         return {pairs[0]: teacher}
-    _check_exists("teacher", teacher, beside)
+    _check_exists("teacher", teacher, checkpoints)
     found = {pair: teacher / f"{epoch}_net_{pair.net}.pth" for pair in pairs}
     found = {pair: file for pair, file in found.items() if file.is_file()}
     if not found:
@@ -207,8 +204,8 @@ def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair], beside: Path
 
 
 def _check_direction(pair: Pair, file: Path, direction: str) -> None:
-    """Compare what the teacher's file name and its ``train_opt.txt`` say with what the pair does."""
-    named = _NAME.search(file.name)  # a file of another name is taken for what it is given as
+    """Compare the direction given by the teacher's file name and ``train_opt.txt`` with that of the pair."""
+    named = _NAME.search(file.name)  # a file of another name is taken as given
     net = named[1] if named else pair.net
     options = file.parent / "train_opt.txt"
     recorded = _DIRECTION.search(options.read_text(errors="replace")) if options.is_file() else None
@@ -219,7 +216,7 @@ def _check_direction(pair: Pair, file: Path, direction: str) -> None:
         source = f" (trained with --direction {trained})" if recorded else ""
         raise OptionError(
             f"the teacher {file}{source} translates {teacher_way}, but {pair.net} with --direction {direction} "
-            f"translates {student_way}: give the teacher of the other direction, or change --direction"
+            f"translates {student_way}: give the teacher of that direction, or change --direction"
         )
 
 

@@ -1,4 +1,4 @@
-"""Name the picture that ended a run: hosts end with what Pillow says, which often leaves out the file."""
+"""Report unreadable images: a host ends with Pillow's error, which often does not name the file."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from PIL import Image
 
 from ...errors import first_line
 
-__all__ = ["explain_unreadable", "find_unreadable"]
-
 _LISTED = 5
-# What the hosts take for pictures.
+# Extensions of images in the hosts.
 _EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
-_LEAST = 2  # pixels; hosts scale pictures to a multiple of four, which leaves nothing of one
+_LEAST = 2  # pixels; hosts round the size to a multiple of four, which makes 1 zero
 
 
 def explain_unreadable(dataroot: str | os.PathLike[str]) -> None:
-    """If the program ends with an error from reading pictures, add a line for each of those that cannot be used.
+    """Install an exception hook that lists unusable images after an error from reading images.
 
     Args:
-        dataroot: the host's, searched through then.
+        dataroot: the host's ``--dataroot``, which the hook searches.
     """
     previous = sys.excepthook
 
@@ -33,18 +31,18 @@ def explain_unreadable(dataroot: str | os.PathLike[str]) -> None:
         previous(kind, error, traceback)
         if not _is_of_pillow(error, traceback):
             return
-        print(f"looking through {dataroot} for pictures that cannot be used ...", file=sys.stderr)
+        print(f"searching {dataroot} for unusable images ...", file=sys.stderr)
         found = list(islice(find_unreadable(Path(dataroot)), _LISTED))
         for file, reason in found:
-            print(f"error: {file}: {reason}; repair it or take it out", file=sys.stderr)
+            print(f"error: {file}: {reason}; repair or remove it", file=sys.stderr)
         if not found:
-            print("every picture there can be read, so it was none of them", file=sys.stderr)
+            print("all images can be read: the error has another cause", file=sys.stderr)
 
     sys.excepthook = hook
 
 
 def find_unreadable(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Return the pictures below a folder that cannot be read, or are too small for a host, each with the reason."""
+    """Yield the images below a folder that cannot be read or are too small for a host, with the reason."""
     files = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in sorted(names))
     for file in files:
         if file.suffix.lower() not in _EXTENSIONS:
@@ -53,7 +51,7 @@ def find_unreadable(folder: Path) -> Iterator[tuple[Path, str]]:
             with Image.open(file) as picture:
                 picture.load()
                 width, height = picture.size
-        except Exception as error:  # damaged bytes fail in any way
+        except Exception as error:  # damaged files may raise anything
             yield file, f"it cannot be read ({first_line(error, 120)})"
             continue
         if min(width, height) < _LEAST:
@@ -61,7 +59,7 @@ def find_unreadable(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _is_of_pillow(error: BaseException, traceback: TracebackType | None) -> bool:
-    """Return whether an error came out of Pillow, in this process or in one that loads data, and not in saving."""
+    """Return whether an error was raised by Pillow, in this process or a data worker, and not while saving."""
     called = set()
     while traceback is not None:
         if traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "PIL":

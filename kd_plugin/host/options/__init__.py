@@ -1,1 +1,1 @@
-"""The command line of a host: the plugin's options, and those a record fills in."""
+"""Command-line options of a host: those of the plugin, and those read from a record."""

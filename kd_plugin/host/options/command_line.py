@@ -1,6 +1,6 @@
-"""A host's parser, as all hosts use it: ``parse_known_args`` while options are gathered, then ``parse_args``.
+"""Extend a host's parser, which calls ``parse_known_args`` while gathering options and then ``parse_args``.
 
-What is changed is changed on the one parser of the run, and only where the command line has an option of the plugin.
+Only the parser of the current run is modified, and only if the command line has an option of the plugin.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from typing import Any, NoReturn
 from ...errors import KDError, OptionError
 from .distill import add_options, are_in, flags
 
-__all__ = ["CommandLine", "check_commas", "complete_options", "end", "explain_errors", "misspelt"]
-
 
 class CommandLine:
-    """A host's parser while options are gathered: what they are so far, and which were given.
+    """The options of a host's parser while they are gathered.
 
     Args:
-        parser: the host's.
+        parser: parser of the host.
     """
 
     def __init__(self, parser: ArgumentParser) -> None:
@@ -33,39 +31,39 @@ class CommandLine:
 
     @property
     def opt(self) -> Namespace:
-        """The options as they are now, defaults filled in."""
+        """The current options, including defaults."""
         if self._opt is None:
             self._opt = self.parser.parse_known_args()[0]
         return self._opt
 
     @property
     def given(self) -> dict[str, Any]:
-        """The options that are on the command line, by the rules of argparse."""
+        """The options given on the command line."""
         if self._given is None:
             self._given = _given_options(self.parser)
         return self._given
 
     def set_defaults(self, **defaults: Any) -> None:
-        """Change the values of options that were not given."""
+        """Set the defaults of options that are not on the command line."""
         self.parser.set_defaults(**defaults)
         self._opt = None
 
     def add_options(self) -> None:
-        """Add the plugin's options."""
+        """Add the options of the plugin."""
         add_options(self.parser)
         self._opt = self._given = None
 
 
 def end(parser: ArgumentParser, message: object) -> NoReturn:
-    """End the program as argparse does on a bad option, less the usage text: the host's runs over many screens."""
+    """Exit as argparse does for an invalid option, but without the usage text, which fills many screens."""
     parser.exit(2, f"{parser.prog}: error: {message}\n")
     raise SystemExit(2)  # for parsers whose exit returns
 
 
 def explain_errors(parser: ArgumentParser, is_train: bool, resuming: bool = False) -> None:
-    """Answer a wrong command line in one line, with what was probably meant.
+    """Report an invalid command line in one line, with a suggestion.
 
-    Where it has no option of the plugin, it is the host's to answer, unless the run is ``resuming`` a distillation.
+    Without options of the plugin the host reports it, unless the run is ``resuming`` a distillation.
     """
     ours = {f"--{flag.name}" for flag in flags()}
     if is_train and (resuming or are_in(sys.argv[1:])):
@@ -83,17 +81,17 @@ def explain_errors(parser: ArgumentParser, is_train: bool, resuming: bool = Fals
             if nearest:
                 end(parser, f"unrecognized arguments: {' '.join(unknown)}: did you mean {', '.join(nearest)}?")
         elif training := [name for name in names if name in ours]:
-            are = "are training options: leave them" if len(training) > 1 else "is a training option: leave it"
-            end(parser, f"{', '.join(training)} {are} out of {parser.prog}")
+            are = "are training options: remove them" if len(training) > 1 else "is a training option: remove it"
+            end(parser, f"{', '.join(training)} {are} from {parser.prog}")
         return original(args, namespace)
 
     parser.parse_args = parse_args  # type: ignore[method-assign,assignment]
 
 
 def misspelt(parser: ArgumentParser) -> str:
-    """Return the line for an option that is nearly one of the plugin's and is no option of the host's; "" if none is.
+    """Return the error for an unknown option that resembles one of the plugin's; "" if there is none.
 
-    For a command line that lacks something: what is missing may be there, under another name.
+    An option that seems to be missing may be a misspelt one.
     """
     ours = [f"--{flag.name}" for flag in flags()]
     for argument in parser.parse_known_args()[1]:
@@ -104,12 +102,12 @@ def misspelt(parser: ArgumentParser) -> str:
 
 
 def check_commas(parser: ArgumentParser) -> None:
-    """Check that the terms of ``--distill`` are one word of the command line.
+    """Check that the terms of ``--distill`` are a single argument.
 
     Raises:
-        OptionError: there are more words after it, which are no option's.
+        OptionError: further words follow that belong to no option.
     """
-    if any(not action.option_strings for action in parser._actions):  # they may be positional arguments
+    if any(not action.option_strings for action in parser._actions):  # may be positional arguments
         return
     arguments = sys.argv[1:]
     for place, argument in enumerate(arguments):
@@ -122,7 +120,7 @@ def check_commas(parser: ArgumentParser) -> None:
 
 
 def _given_options(parser: ArgumentParser) -> dict[str, Any]:
-    """Return the options that are on the command line, by the rules of argparse."""
+    """Return the options given on the command line, parsed without defaults."""
     defaults, of_parser = [(action, action.default) for action in parser._actions], parser._defaults
     try:
         parser._defaults = {}
@@ -136,11 +134,11 @@ def _given_options(parser: ArgumentParser) -> dict[str, Any]:
 
 
 def complete_options(parser: ArgumentParser, complete: Callable[[Namespace], None]) -> None:
-    """Have options completed when all are known, before the host prints them and writes them to ``train_opt.txt``.
+    """Register a function that completes the options before the host prints them and writes ``train_opt.txt``.
 
     Args:
-        parser: the host's; the data set's options are still to come.
-        complete: given the options, changes them in place. A :class:`KDError` that it raises ends the program.
+        parser: parser of the host; the options of the data set may be added later.
+        complete: modifies the options in place. The program exits with the message of a :class:`KDError` it raises.
     """
     original = parser.parse_args
 

@@ -1,4 +1,4 @@
-"""The options that make a training cheaper and leave what it computes as it is, up to rounding."""
+"""Options that reduce the cost of training without changing its results beyond rounding."""
 
 from __future__ import annotations
 
@@ -18,45 +18,43 @@ from ...flags import flags_of, option
 from ...networks.generator import GeneratorSpec, build_generator
 from ...processes import say
 
-__all__ = ["CostOptions"]
-
-# What a precision is tried on.
+# Generators that a precision is tested on.
 _SIDE = 32
 _SMALL = (
     GeneratorSpec("resnet", 1, 1, 1, 1, "instance", False, False),
     GeneratorSpec("unet", 1, 1, 1, 5, "batch", False, False),
 )
-_DRAWN = ("crop", "zoom", "patch", "trim")  # what hosts call ways to cut pictures at random
+_RANDOM_CROPS = ("crop", "zoom", "patch", "trim")  # in names of --preprocess modes
 
 
 @dataclass(frozen=True)
 class CostOptions:
-    """How networks are run; a field is an option of the same name."""
+    """How networks run; each field is an option of the same name."""
 
     amp: PrecisionName | None = option(
         None,
         "mixed precision of all networks; losses, weights and checkpoints stay float32",
         choices=get_args(PrecisionName),
-        yields=True,  # hosts that do it themselves call it so too
+        yields=True,  # some hosts have their own --amp
     )
     teacher_dtype: str | None = option(
-        None, "precision of all of the teacher; that of --amp if not named", choices=tuple(DTYPES)
+        None, "precision of the whole teacher; that of --amp by default", choices=tuple(DTYPES)
     )
     teacher_compile: bool = option(False, "run the teacher through torch.compile", type=bool)
     teacher_cache: str = option(
-        "", "folder that keeps what the teacher gives for a picture; for training without random crops"
+        "", "folder in which the teacher's outputs are cached by image; for training without random crops"
     )
-    teacher_cache_size: float = option(10.0, "how large --teacher_cache may become, in GB", type=float)
+    teacher_cache_size: float = option(10.0, "maximum size of --teacher_cache in GB", type=float)
 
     def check(self, opt: Namespace, teacher_mode: str) -> None:
-        """Check what can be checked before anything is built.
+        """Check the options before anything is built.
 
         Args:
-            opt: the host's options.
-            teacher_mode: the teacher's, "eval" or "train".
+            opt: options of the host.
+            teacher_mode: mode of the teacher, "eval" or "train".
 
         Raises:
-            OptionError: one line that says what is wrong and what to do instead.
+            OptionError: an option is invalid; the message gives the value and a remedy.
         """
         if not self.teacher_cache_size > 0:
             raise OptionError(f"--teacher_cache_size {self.teacher_cache_size:g}: give a size in GB above 0")
@@ -64,30 +62,30 @@ class CostOptions:
             return
         if teacher_mode != "eval":
             raise OptionError(
-                f"--teacher_cache {self.teacher_cache}: with --teacher_mode {teacher_mode} the teacher gives other "
-                f"pictures every time, or for other batches: leave one of the two out"
+                f"--teacher_cache {self.teacher_cache}: with --teacher_mode {teacher_mode} the teacher's output "
+                f"depends on dropout or on the batch and cannot be cached: remove one of the two options"
             )
         load, crop = getattr(opt, "load_size", 0), getattr(opt, "crop_size", 0)
         preprocess = getattr(opt, "preprocess", "")
-        drawn = any(word in preprocess for word in _DRAWN)
-        if drawn and not (preprocess == "resize_and_crop" and load == crop):
+        random_crop = any(word in preprocess for word in _RANDOM_CROPS)
+        if random_crop and not (preprocess == "resize_and_crop" and load == crop):
             whole = "scale_width" if preprocess == "scale_width_and_crop" else "none"
             remedy = f"--load_size {crop}" if preprocess == "resize_and_crop" else f"--preprocess {whole}"
             raise OptionError(
-                f"--teacher_cache {self.teacher_cache}: --preprocess {preprocess} makes another picture of every "
-                f"picture each time, so nothing would be found again: add {remedy}, or leave it out"
+                f"--teacher_cache {self.teacher_cache}: --preprocess {preprocess} crops at random, so the cache "
+                f"would never be hit: add {remedy}, or remove --teacher_cache"
             )
 
     def notes(self) -> list[str]:
-        """Return what a user should know about the options that were set."""
+        """Return notes on options that have no effect."""
         idle = self.teacher_cache_size != CostOptions.teacher_cache_size and not self.teacher_cache
         return ["--teacher_cache_size has no effect without --teacher_cache"] if idle else []
 
     def half(self, device: torch.device) -> HalfPrecision | None:
-        """Return the mixed precision asked for, if any.
+        """Return the requested mixed precision, or None.
 
         Raises:
-            OptionError: the device cannot compute in it.
+            OptionError: the device does not support it.
         """
         try:
             half = HalfPrecision(self.amp, device) if self.amp else None
@@ -96,14 +94,14 @@ class CostOptions:
         if half:
             _try("amp", half.name, device, half.run)
             if half.name == "fp16" and device.type == "cpu":
-                say("note: on CPUs, autocast keeps less in float32 than on GPUs, and fp16 is slow: try --amp bf16")
+                say("note: on CPUs, autocast keeps fewer operations in float32, and fp16 is slow: try --amp bf16")
         return half
 
     def prepare_teacher(self, teacher: nn.Module, half: HalfPrecision | None) -> nn.Module:
-        """Return a teacher, on its device, such that it runs as asked for.
+        """Return the teacher converted to the requested precision and compiled if requested.
 
         Raises:
-            OptionError: the device cannot compute in the precision.
+            OptionError: the device does not support the precision.
         """
         if self.teacher_dtype:
             name = self.teacher_dtype
@@ -116,10 +114,10 @@ class CostOptions:
         return prepared  # type: ignore[no-any-return]
 
     def cache(self) -> TeacherCache | None:
-        """Return the cache asked for, if any.
+        """Return the requested teacher cache, or None.
 
         Raises:
-            OptionError: its folder cannot be made.
+            OptionError: its folder cannot be created.
         """
         if not self.teacher_cache:
             return None
@@ -130,27 +128,27 @@ class CostOptions:
         except ArgumentError as error:
             raise OptionError(f"--teacher_cache {error}") from error
         except RuntimeError as error:
-            raise OptionError(f"--teacher_cache {self.teacher_cache}: no such home folder, give its path") from error
+            raise OptionError(f"--teacher_cache {self.teacher_cache}: no such home folder, give a path") from error
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Return the options that were set, for JSON."""
+        """Return the options as a dictionary for JSON."""
         return {flag.name: getattr(self, flag.name) for flag in flags_of(CostOptions)}
 
 
 def _try(flag: str, name: str, device: torch.device, convert: Callable[[nn.Module], None]) -> None:
-    """Check that generators work in a precision, with two small ones.
+    """Check that a precision works, with two small generators.
 
     Raises:
-        OptionError: they do not.
+        OptionError: PyTorch does not support it on the device.
     """
     try:
         for spec in _SMALL:
-            with torch.random.fork_rng(devices=[]):  # a run with another precision draws the same numbers
+            with torch.random.fork_rng(devices=[]):  # leave the RNG state of the run unchanged
                 network = build_generator(spec).requires_grad_(False).eval().to(device)
             convert(network)
             network(torch.zeros(1, 1, _SIDE, _SIDE, device=device))
     except RuntimeError as error:
         raise OptionError(
-            f"--{flag} {name}: PyTorch {torch.__version__} does not have it on {device.type} "
-            f"({first_line(error, 80)}): leave it out, or try another"
+            f"--{flag} {name}: PyTorch {torch.__version__} does not support it on {device.type} "
+            f"({first_line(error, 80)}): remove it, or try another"
         ) from error

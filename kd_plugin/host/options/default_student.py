@@ -1,4 +1,4 @@
-"""The student that the command line does not name: like its teacher, three eighths as wide."""
+"""The default student: the teacher's architecture at three eighths of its width."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from .command_line import CommandLine, complete_options
 from .distill import DistillConfig
 from .student import StudentOptions
 
-__all__ = ["check_smaller", "complete_student", "keep_from_teacher"]
-
-_MARK = "default_student"  # true among the options of a run whose student nobody has named
+_MARK = "default_student"  # option that is true if the student is not specified
 
 
 def keep_from_teacher(line: CommandLine, teacher: GeneratorSpec) -> None:
-    """Make what the teacher is the default of the host's own options: architecture, norm and dropout.
+    """Make the teacher's architecture, norm and dropout the defaults of the host's options.
 
-    What is named on the command line stays as it is.
+    Options on the command line take precedence.
     """
     opt = line.opt
     kept: dict[str, Any] = {"netG": teacher.netG, "norm": teacher.norm, "normG": teacher.norm}
@@ -34,24 +32,24 @@ def keep_from_teacher(line: CommandLine, teacher: GeneratorSpec) -> None:
 
 
 def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued: bool, recorded: bool) -> None:
-    """Have the student's options given to the host under its own names when all options are known.
+    """Apply the student's options to those of the host once all options are parsed.
 
     Args:
-        line: the options so far, those of the model among them.
-        teacher: what the first teacher is, if its file tells.
-        continued: whether the run goes on with a student, which then stays as it is.
+        line: options gathered so far, including those of the model.
+        teacher: spec of the first teacher, if known.
+        continued: whether the run continues the training of a student.
         recorded: whether that student has a record.
     """
     width = line.parser.get_default("ngf")
 
     def complete(opt: Namespace) -> None:
-        config = DistillConfig.from_namespace(opt)  # now, as a subclass may have set defaults since
+        config = DistillConfig.from_namespace(opt)  # read again: a subclass may have set defaults
         if config is None:
             return
-        if getattr(opt, "suffix", ""):  # the folder of the run keeps the name it is found by in a test
+        if getattr(opt, "suffix", ""):  # a test must resolve the same name of the folder
             opt.suffix = opt.suffix.format(**vars(opt))
         config.student.apply(opt, teacher, recorded)
-        named = "ngf" in line.given or line.parser.get_default("ngf") != width  # a subclass has named it since
+        named = "ngf" in line.given or line.parser.get_default("ngf") != width  # or set by a subclass
         if not continued and not named:
             _choose_width(opt, config.student, teacher)
 
@@ -59,36 +57,36 @@ def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued
 
 
 def _choose_width(opt: Namespace, student: StudentOptions, teacher: GeneratorSpec | None) -> None:
-    """Make a student that is not named three eighths as wide as its teacher: the 24 of 64 of the wavelet paper."""
+    """Set an unspecified width to three eighths of the teacher's: 24 of 64 in the wavelet paper."""
     named = (student.student_ngf, student.student_widths, student.student_factory, student.student_budget)
     if any(named) or is_registered(getattr(opt, "netG", "")):
         return
     setattr(opt, _MARK, not student.student_netG)
-    if teacher is not None:  # else it is as wide as the host says
+    if teacher is not None:  # otherwise the host's --ngf applies
         opt.ngf = _default_width(teacher)
         say(
-            f"the student has ngf {opt.ngf}, three eighths of the teacher's {teacher.ngf}: --student_ngf or "
-            f"--student_budget choose another"
+            f"the student has ngf {opt.ngf}, three eighths of the teacher's {teacher.ngf}: use --student_ngf or "
+            f"--student_budget to change it"
         )
 
 
 def check_smaller(opt: Namespace, net: str, student: nn.Module, teacher: nn.Module) -> bool:
-    """Return whether a student has fewer parameters than its teacher; say so if it has not.
+    """Return whether the student has fewer parameters than the teacher; print a note if not.
 
     Raises:
-        OptionError: it has not, and nobody has named its size.
+        OptionError: it has not, and its size is not specified.
     """
-    own, large = count_parameters(student), count_parameters(teacher)
-    if own < large:
+    small, large = count_parameters(student), count_parameters(teacher)
+    if small < large:
         return True
     if getattr(opt, _MARK, False):
         raise OptionError(
-            f"the student {net} has {own / 1e6:.3f} M parameters, and its teacher {large / 1e6:.3f} M: name a "
-            f"smaller one with --student_ngf, or this one with --ngf {opt.ngf}"
+            f"the student {net} has {small / 1e6:.3f} M parameters, its teacher {large / 1e6:.3f} M: choose a "
+            f"smaller width with --student_ngf, or confirm this one with --ngf {opt.ngf}"
         )
     spec = getattr(teacher, "spec", None)
     example = f", e.g. {_default_width(spec)}" if isinstance(spec, GeneratorSpec) else ""
-    say(f"note: the student {net} is not smaller than its teacher: give --student_ngf{example}")
+    say(f"note: the student {net} is not smaller than its teacher: use --student_ngf{example}")
     return False
 
 

@@ -1,6 +1,6 @@
-"""The plugin's command line options: the fields of two dataclasses give names, defaults, help and validation.
+"""Command-line options of the plugin, defined with defaults and help texts by the fields of dataclasses.
 
-The options that belong to a term come from the term itself (:mod:`kd_plugin.losses.registry`).
+Each term defines its own options (:mod:`kd_plugin.losses.registry`).
 """
 
 from __future__ import annotations
@@ -20,60 +20,50 @@ from ...networks.teacher import TeacherMode
 from .cost import CostOptions
 from .student import StudentOptions
 
-__all__ = [
-    "DistillConfig",
-    "add_options",
-    "are_in",
-    "early_folder",
-    "experiment_folder",
-    "flags",
-    "loaded_epoch",
-]
-
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """The settings of a distillation; a field is an option of the same name."""
+    """Settings of a distillation; each field is an option of the same name."""
 
     distill: str = option(
         "",
-        f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty; NAME:G_A is for one "
-        f"direction of a CycleGAN; {NO_TERMS}: the student alone",
+        f"terms to distil with, comma-separated: {', '.join(term_names())}; off if empty; NAME:G_A applies to one "
+        f"direction of a CycleGAN; {NO_TERMS}: train the student alone",
     )
     teacher: str = option("", "teacher: a folder with <epoch>_net_G*.pth, such as checkpoints/NAME, or one .pth file")
-    teacher_epoch: str = option("latest", "which epoch of a teacher folder to load")
-    teacher_G_A: str = option("", "CycleGAN: .pth file of the teacher of G_A alone (A to B)")
-    teacher_G_B: str = option("", "CycleGAN: .pth file of the teacher of G_B alone (B to A)")
+    teacher_epoch: str = option("latest", "epoch to load from a teacher folder")
+    teacher_G_A: str = option("", "CycleGAN: .pth file of the teacher of G_A only (A to B)")
+    teacher_G_B: str = option("", "CycleGAN: .pth file of the teacher of G_B only (B to A)")
     teacher_mode: TeacherMode = option(
         "eval",
-        "train: batch statistics and dropout, for teachers tested without --eval",
+        "train: use batch statistics and dropout, for teachers tested without --eval",
         choices=get_args(TeacherMode),
     )
     distill_taps: str = option(
         "",
-        "modules that terms on features read, comma-separated, NAME or STUDENT=TEACHER, with patterns such as "
-        "model.1?.conv_block; encoder, middle and decoder if empty",
+        "modules whose features the terms read, comma-separated, NAME or STUDENT=TEACHER, with patterns such as "
+        "model.1?.conv_block; encoder, middle and decoder by default",
     )
     srp_layers: str = option(
         "",
-        "modules srp reads, as --distill_taps; the middle, its paper's end of the encoder, if both are empty",
+        "modules that srp reads, as for --distill_taps; by default the middle, the end of the encoder in its paper",
         term="srp",
     )
     max_bad_steps: int = option(
         10,
-        "abort after this many consecutive steps were skipped because a value was not finite",
+        "abort after this many consecutive steps are skipped because a value is not finite",
         type=int,
     )
     student: StudentOptions = StudentOptions()
     cost: CostOptions = CostOptions()
-    of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of the terms, asked for or not
+    of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of all terms
 
     @classmethod
     def from_namespace(cls, opt: Namespace) -> DistillConfig | None:
-        """Read and check the options; None if nothing is to be distilled.
+        """Read and check the options; return None without ``--distill``.
 
         Raises:
-            OptionError: one line that says what is wrong and what to do instead.
+            OptionError: an option is invalid; the message gives the value and a remedy.
         """
         given = {flag: getattr(opt, flag.name) for flag in flags() if is_ours(flag, opt)}
         if not getattr(opt, "distill", ""):
@@ -83,63 +73,63 @@ class DistillConfig:
             return None
         for flag, value in given.items():
             check_value(flag, value)
-        own, student, cost = (
+        general, student, cost = (
             {flag.name: given[flag] for flag in flags_of(kind) if flag in given}
             for kind in (cls, StudentOptions, CostOptions)
         )
         of_terms = tuple((flag, value) for flag, value in given.items() if flag.term)
-        config = cls(**own, student=StudentOptions(**student), cost=CostOptions(**cost), of_terms=of_terms)
+        config = cls(**general, student=StudentOptions(**student), cost=CostOptions(**cost), of_terms=of_terms)
         config._check()
         config.cost.check(opt, config.teacher_mode)
         return config
 
     @property
     def names(self) -> list[str]:
-        """The terms asked for, in the order given."""
+        """The requested terms, in the order given."""
         return self.names_for(None)
 
     def names_for(self, net: str | None) -> list[str]:
-        """The terms asked for a generator: those for all, and those that name it; all terms if None."""
+        """The terms that apply to a generator; all terms if None."""
         return [name for name, only in self._nets().items() if net is None or only in ("", net)]
 
     def check_nets(self, nets: Sequence[str]) -> None:
-        """Check that the generators that terms are restricted to are among a model's.
+        """Check that the generators named in ``--distill`` exist in the model.
 
         Raises:
-            OptionError: naming the entry and the generators there are.
+            OptionError: one does not exist; the message lists those that do.
         """
         for name, net in self._nets().items():
             if net and net not in nets:
                 raise OptionError(
-                    f"--distill {name}:{net}: this model has the generators {', '.join(nets)}, no {net}"
+                    f"--distill {name}:{net}: this model has the generators {', '.join(nets)}, not {net}"
                 )
 
     def check_files(self, nets: Sequence[str]) -> None:
-        """Check that a file that belongs to one teacher is not given for the teachers of several generators.
+        """Check that a file of one teacher is not given for several generators.
 
         Raises:
-            OptionError: naming the option and the generators.
+            OptionError: it is; the message names the option and the generators.
         """
         for name in self.names:
             served = [net for net in nets if name in self.names_for(net)]
             for flag in get_term(name).implied_options(Path("latest_net_G.pth")):
                 if len(served) > 1 and self._value(flag):
                     raise OptionError(
-                        f"--{flag} is one file for {' and '.join(served)}: leave it out to take those beside the "
+                        f"--{flag} is one file for {' and '.join(served)}: remove it to use the files next to the "
                         f"teachers, or distil with {name}:{served[0]}"
                     )
 
     @functools.cached_property
     def terms(self) -> dict[str, WeightedTerm]:
-        """All terms with their weights and settings; the same for every generator, with the networks they hold.
+        """All terms with their weights and settings, shared by the generators.
 
         Raises:
-            OptionError: an unknown name, or a value a term refuses.
+            OptionError: a name is unknown, or a term rejects a value.
         """
         return self._build(self.names, {})
 
     def terms_for(self, net: str, teacher: Path) -> dict[str, WeightedTerm]:
-        """Return the terms of a generator; its own where its teacher's file implies a setting that was not given."""
+        """Return the terms of a generator, with the settings that its teacher's file implies unless given."""
         terms = {}
         for name in self.names_for(net):
             implied = get_term(name).implied_options(teacher)
@@ -148,14 +138,14 @@ class DistillConfig:
         return terms
 
     def taps(self, net: str | None = None) -> dict[str, list[Tap]]:
-        """Return the taps that were named, by the terms of a generator; of all terms if ``net`` is None."""
+        """Return the specified taps by term, for the terms of a generator or, if ``net`` is None, all terms."""
         given = dict.fromkeys(self._readers(net), self.distill_taps)
         if "srp" in given:
             given["srp"] = self.srp_layers or self.distill_taps
         return {name: parse_taps(text) for name, text in given.items() if text}
 
     def idle(self) -> list[str]:
-        """Return the options that were set, but have no effect with the terms asked for."""
+        """Return the options that are set but have no effect with the requested terms."""
         idle = [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
         readers = self._readers(None)
         if self.distill_taps and (not readers or (readers == ["srp"] and self.srp_layers)):
@@ -163,7 +153,7 @@ class DistillConfig:
         return idle
 
     def to_dict(self) -> dict[str, Any]:
-        """Return terms with their weights and settings, for JSON."""
+        """Return the terms with their weights and settings as a dictionary for JSON."""
         return {
             "distill": self.distill,
             "terms": {name: str(weighted.weight) for name, weighted in self.terms.items()},
@@ -181,20 +171,20 @@ class DistillConfig:
         return next((value for flag, value in self.of_terms if flag.name == name), None)
 
     def _nets(self) -> dict[str, str]:
-        """Read ``--distill``: the terms, each with the generator it is for, or "" for all."""
+        """Parse ``--distill``: each term with the generator it applies to, "" for all."""
         nets: dict[str, str] = {}
         entries = split_names(self.distill)
         if entries == [NO_TERMS]:
             return {}
         if NO_TERMS in entries:
             raise OptionError(
-                f"--distill {self.distill}: {NO_TERMS} is for no terms, so give it alone or leave it out"
+                f"--distill {self.distill}: {NO_TERMS} cannot be combined with terms: give it alone or remove it"
             )
         for entry in entries:
             name, colon, net = entry.partition(":")
             if name in nets:
                 raise OptionError(
-                    f"--distill {self.distill} names {name} twice: once is for all generators, {name}:G_A for one"
+                    f"--distill {self.distill} names {name} twice: give {name} for all generators, or {name}:G_A"
                 )
             if colon and not net:
                 raise OptionError(f"--distill {entry}: name a generator after the colon, such as {name}:G_A")
@@ -202,11 +192,11 @@ class DistillConfig:
         return nets
 
     def _readers(self, net: str | None) -> list[str]:
-        """The terms of a generator that read features."""
+        """Return the terms of a generator that read features."""
         return [name for name in self.names_for(net) if get_term(name).reads == "features"]
 
     def _settings(self, names: Sequence[str]) -> dict[str, Any]:
-        """The settings of terms, their weights aside."""
+        """Return the settings of terms, without the weights."""
         settings = {option.flag for name in names for option in get_term(name).options}
         return {flag.name: value for flag, value in self.of_terms if flag.name in settings}
 
@@ -223,7 +213,7 @@ class DistillConfig:
         teacher = self.teacher or self.teacher_G_A or self.teacher_G_B
         if not self.names and teacher:
             raise OptionError(
-                f"--distill {self.distill} trains the student alone, so a teacher, {teacher}, has no effect"
+                f"--distill {self.distill} trains without a teacher, so {teacher} has no effect: remove it"
             )
         if self.names and not teacher:
             raise OptionError(
@@ -235,13 +225,13 @@ class DistillConfig:
 
 
 def flags() -> list[Flag]:
-    """Return all options: those of the distillation and of the student, then weight and settings of each term.
+    """Return all options: those of the distillation and the student, then the weight and settings of each term.
 
-    A weight is text, as it may be a schedule.
+    A weight is a string, as it may be a schedule.
     """
-    own = flags_of(DistillConfig)
-    before = next(i for i, flag in enumerate(own) if flag.name == "distill_taps")
-    listed = [*own[:before], *flags_of(StudentOptions), *own[before:], *flags_of(CostOptions)]
+    general = flags_of(DistillConfig)
+    before = next(i for i, flag in enumerate(general) if flag.name == "distill_taps")
+    listed = [*general[:before], *flags_of(StudentOptions), *general[before:], *flags_of(CostOptions)]
     for name in term_names():
         term = get_term(name)
         listed.append(
@@ -253,33 +243,33 @@ def flags() -> list[Flag]:
 
 def are_in(arguments: Sequence[str]) -> bool:
     """Return whether a command line has an option of the plugin, or asks for help."""
-    ours = (flag for flag in flags() if not flag.yields)  # one that does may be the host's own
+    ours = (flag for flag in flags() if not flag.yields)  # others may be options of the host
     names = {"-h", "--help", *(f"--{flag.name}" for flag in ours)}
     return any(argument.partition("=")[0] in names for argument in arguments)
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the plugin's options to a host's training parser, in a group of their own; once only.
+    """Add the plugin's options to a host's training parser in a separate group, unless already added.
 
     Raises:
         HostError: the host has an option of the same name.
     """
     description = (
         "train a small student generator from a large teacher; a weight is a number, or "
-        "points WEIGHT@EPOCH with straight lines between them, such as 0@1,100@10"
+        "points WEIGHT@EPOCH that are interpolated linearly, such as 0@1,100@10"
     )
     add_flags(parser, "distillation (kd_plugin)", description, flags())
 
 
 def experiment_folder(opt: Namespace) -> Path:
-    """Return the folder of the run's checkpoints, ``--suffix`` included, before the host has resolved it."""
+    """Return the checkpoint folder of the run, including ``--suffix``, before the host resolves it."""
     suffix: str = getattr(opt, "suffix", "")
     name: str = opt.name + (f"_{suffix.format(**vars(opt))}" if suffix else "")
     return Path(opt.checkpoints_dir, name)
 
 
 def early_folder(opt: Namespace) -> Path | None:
-    """Return the same before the model's own options are known; None if ``--suffix`` is made of one of them."""
+    """Return the same before the model's options are added; None if ``--suffix`` refers to one of them."""
     try:
         return experiment_folder(opt)
     except KeyError:
@@ -287,5 +277,5 @@ def early_folder(opt: Namespace) -> Path | None:
 
 
 def loaded_epoch(opt: Namespace) -> str:
-    """Return what the checkpoints that a run loads are called by: an epoch, ``latest``, or ``iter_N``."""
+    """Return the prefix of the checkpoints that a run loads: an epoch, ``latest``, or ``iter_N``."""
     return f"iter_{opt.load_iter}" if getattr(opt, "load_iter", 0) > 0 else getattr(opt, "epoch", "latest")

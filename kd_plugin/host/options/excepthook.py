@@ -1,4 +1,4 @@
-"""One line for the plugin's own errors, also where a host's script runs without the runner."""
+"""Report the plugin's errors in one line, also when a host's script runs without the runner."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from ...errors import KDError
 from ...flags import clash
 from .distill import flags
 
-__all__ = ["report_in_one_line"]
-
 
 def report_in_one_line() -> None:
-    """Make an uncaught :class:`KDError` end the program with its message and exit status 2.
+    """Print only the message of an uncaught :class:`KDError` and exit with status 2.
 
-    So does an option of the host's that comes after the plugin's and has the name of one of them.
+    The same applies to an option of the host that is added later under the name of one of the plugin's.
     """
     if getattr(sys.excepthook, "_of_kd_plugin", False):
         return
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        line = str(error) if isinstance(error, KDError) else _told_clash(error)
+        line = str(error) if isinstance(error, KDError) else _clash_message(error)
         if line:
             print(f"error: {line}", file=sys.stderr)
             raise SystemExit(2)
@@ -34,8 +32,8 @@ def report_in_one_line() -> None:
     sys.excepthook = hook
 
 
-def _told_clash(error: BaseException) -> str:
-    """Return the line for an option of the host's that clashes with one of the plugin's; "" for other errors."""
+def _clash_message(error: BaseException) -> str:
+    """Return the message for an option of the host that clashes with one of the plugin's; "" for other errors."""
     if not isinstance(error, argparse.ArgumentError) or "conflicting option" not in str(error):
         return ""
     words = re.findall(r"--(\w+)", str(error))

@@ -1,4 +1,4 @@
-"""Name the command line option in errors of the layers below, which know arguments alone."""
+"""Add the command-line option to errors of the lower layers, which name arguments only."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...errors import ArgumentError, OptionError
-
-__all__ = ["naming_options"]
 
 _OPTIONS = {
     "taps": "--distill_taps; --srp_layers for srp",
@@ -20,10 +18,10 @@ _OPTIONS = {
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Within the context, an :class:`ArgumentError` that names its argument becomes an error that names the option.
+    """Context manager that adds the option to an :class:`ArgumentError` that names its argument.
 
     Raises:
-        OptionError: the message of the other, with the option.
+        OptionError: with the message of the error and the option.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The options of a run that continues another: what must be there, its epoch, and the recorded distillation."""
+"""Options of a continued run: required files, epoch and recorded distillation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, flags, loaded_epoch
 from .record import refuse_among_checkpoints
 
-__all__ = ["check_not_distilled", "check_saved", "continue_epochs", "finish_last_save", "resume_distillation"]
-
-_PATIENCE = 600  # seconds that a process waits for the first one to complete a save
+_TIMEOUT = 600  # seconds that a process waits for rank 0 to complete a save
 
 _TEACHERS = ("teacher", "teacher_epoch", "teacher_G_A", "teacher_G_B")
 
@@ -31,12 +29,11 @@ _TEACHERS = ("teacher", "teacher_epoch", "teacher_G_A", "teacher_G_B")
 def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
     """Make the recorded terms, weights, settings and teachers the defaults of the plugin's options.
 
-    What is on the command line stays, with a note where it replaces something else; ``--distill none`` leaves all of
-    it out.
+    Options on the command line take precedence, with a note if they differ; ``--distill none`` ignores the record.
 
     Raises:
-        OptionError: a recorded teacher is gone, or its file has changed.
-        CheckpointError: the record holds what is no value of an option.
+        OptionError: a recorded teacher is missing, or its file has changed.
+        CheckpointError: the record holds an invalid value of an option.
     """
     opt = line.opt
     file = experiment_folder(opt) / RECORD_NAME
@@ -45,7 +42,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
         return
     distill = str(given.get("distill", record.distillation["distill"]))
     if distill == NO_TERMS:
-        say(f"continuing without a teacher, as {f'--distill {NO_TERMS}' if 'distill' in given else file} says")
+        say(f"continuing without a teacher, as given by {f'--distill {NO_TERMS}' if 'distill' in given else file}")
         line.set_defaults(distill=NO_TERMS)
         return
     terms = {name.partition(":")[0] for name in split_names(distill)}
@@ -73,26 +70,26 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
         say(f"note: {now} instead of the teacher {replaced} in {file}")
     if "distill" not in given:
         kept = ", ".join(path for name, path in teachers.items() if name not in named)
-        say(f"resuming with --distill {distill}{f' and the teacher {kept}' if kept else ''}, as {file} says")
+        say(f"resuming with --distill {distill}{f' and the teacher {kept}' if kept else ''}, from {file}")
 
 
 def _recorded(record: StudentRecord, file: Path) -> dict[str, Any]:
-    """Return the options of the distillation by name, each checked to be of its kind.
+    """Return the recorded options of the distillation by name, validated.
 
     Raises:
-        CheckpointError: one is not.
+        CheckpointError: a value is invalid.
     """
     content = record.distillation
     weights, settings = content.get("terms", {}), content.get("options", {})
     if not isinstance(weights, dict) or not isinstance(settings, dict):
-        raise CheckpointError(f"{file}: not a student record (terms and options of the distillation are no objects)")
+        raise CheckpointError(f"{file}: not a student record (terms and options of the distillation are not objects)")
     known = {flag.name: flag for flag in flags()}
     found = {name: value for name, value in content.items() if name in known and name not in _TEACHERS}
     found |= {f"lambda_{name}": weight for name, weight in weights.items()} | settings
     found = {name: value for name, value in found.items() if value is not None}
     for name, value in found.items():
         if name not in known or not _fits(known[name], value):
-            raise CheckpointError(f"{file}: the distillation's {name} is {value!r}, which is no value of --{name}")
+            raise CheckpointError(f"{file}: the distillation's {name} is {value!r}, which is not valid for --{name}")
     return found
 
 
@@ -122,38 +119,38 @@ def _teachers(record: StudentRecord, file: Path) -> dict[str, str]:
 
 
 def _check_teachers(record: StudentRecord, used: dict[str, str], file: Path) -> None:
-    """Check that the files of the recorded teachers that are used are those the student has learnt from.
+    """Check that the recorded teachers in use are the files that the student was trained with.
 
     Raises:
-        OptionError: one is gone, or has other contents.
+        OptionError: a file is missing or has changed.
     """
     for net, described in record.teachers.items():
         path = Path(described["file"]).expanduser()
         if f"teacher_{net}" not in used and "teacher" not in used:
             continue
-        remedy = f"name one with --teacher, or go on without with --distill {NO_TERMS}"
+        remedy = f"give one with --teacher, or continue without a teacher with --distill {NO_TERMS}"
         if not path.is_file():
-            raise OptionError(f"the teacher {path} of {file} is not there: {remedy}")
+            raise OptionError(f"the teacher {path} of {file} is missing: {remedy}")
         if described.get("sha256") not in (None, sha256(path)):
             raise OptionError(f"the teacher {path} has changed since {file} was written: {remedy}")
 
 
 def check_not_distilled(opt: Namespace) -> None:
-    """Check that a run that is to be continued without options of the plugin was not distilled.
+    """Check that a run continued without options of the plugin was not distilled.
 
     Raises:
-        OptionError: it was, by what it has saved, and there is no record to continue it from.
+        OptionError: it was, according to its state, and there is no record to continue from.
     """
     file = state_file(experiment_folder(opt))
     if file.is_file():
         raise OptionError(
-            f"{file} is of a distilled run, and no {RECORD_NAME} beside it says how: name --distill and --teacher "
-            f"again, or go on without with --distill {NO_TERMS}"
+            f"{file} belongs to a distilled run, but there is no {RECORD_NAME} next to it: give --distill and "
+            f"--teacher again, or continue without a teacher with --distill {NO_TERMS}"
         )
 
 
 def finish_last_save(opt: Namespace) -> None:
-    """Complete a save that was cut short, before anything of the run is read; other processes wait for the first.
+    """Complete an interrupted save before anything of the run is read; other processes wait for rank 0.
 
     Raises:
         HostError: a file cannot be moved.
@@ -161,18 +158,18 @@ def finish_last_save(opt: Namespace) -> None:
     folder = early_folder(opt)
     if folder is None:
         return
-    if os.environ.get("RANK", "0") == "0":  # the processes have not joined yet
+    if os.environ.get("RANK", "0") == "0":  # the process group does not exist yet
         with clear_save_errors(folder, "latest"):
             if finish_save(folder, folder, RECORD_NAME):
-                say("the last save was cut short while its files were moved into place; completed it")
+                say("completed the last save, which was interrupted while its files were moved into place")
         return
     begun = time.monotonic()
-    while is_cut_short(folder) and time.monotonic() - begun < _PATIENCE:
+    while is_cut_short(folder) and time.monotonic() - begun < _TIMEOUT:
         time.sleep(0.1)
 
 
 def check_saved(opt: Namespace) -> None:
-    """Check that there is something to continue.
+    """Check that there is a checkpoint to continue from.
 
     Raises:
         OptionError: the run has saved no networks.
@@ -180,13 +177,13 @@ def check_saved(opt: Namespace) -> None:
     folder, epoch = experiment_folder(opt), loaded_epoch(opt)
     if not any(folder.glob(f"{epoch}_net_*.pth")):
         raise OptionError(
-            f"--continue_train: {folder} has no {epoch}_net_*.pth to continue from: leave the option out to begin, "
-            f"or check --name, --checkpoints_dir and --epoch"
+            f"--continue_train: {folder} has no {epoch}_net_*.pth to continue from: remove the option to start a new "
+            f"training, or check --name, --checkpoints_dir and --epoch"
         )
 
 
 def continue_epochs(line: CommandLine) -> None:
-    """Make the epoch a continued run goes on with the default of the host's ``--epoch_count``.
+    """Make the next epoch of a continued run the default of the host's ``--epoch_count``.
 
     Raises:
         CheckpointError: the state of the run cannot be read.

@@ -1,4 +1,4 @@
-"""The options that say what the student is: its size, where its weights come from, and its discriminator."""
+"""Options of the student: its size, the initial weights, and its discriminator."""
 
 from __future__ import annotations
 
@@ -14,43 +14,41 @@ from ...networks.generator import GeneratorSpec, get_architecture, parse_netG
 from ...processes import say
 from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
 
-__all__ = ["StudentOptions"]
-
 Init = Literal["scratch", "teacher"]
-_USUAL_SIZE = 256  # of a picture, where the host's options do not tell
+_USUAL_SIZE = 256  # side of an image if the host's options do not define it
 
 
 @dataclass(frozen=True)
 class StudentOptions:
-    """What the student is; a field is an option of the same name."""
+    """Options of the student; each field is an option of the same name."""
 
     student_ngf: int | None = option(
         None,
-        "width of the student generator instead of --ngf; three eighths of the teacher's if none is named",
+        "width of the student generator instead of --ngf; three eighths of the teacher's by default",
         type=int,
     )
     student_netG: str | None = option(
         None,
         "architecture of the student generator instead of the teacher's: resnet_Nblocks with any N, unet_SIDE with "
-        "a power of two from 32 on, one the host knows, or a registered builder",
+        "a power of two of at least 32, one of the host's, or a registered builder",
     )
     student_widths: str = option(
-        "", "channels of each stage instead of --student_ngf, comma-separated; of a ResNet three, such as 24,40,96"
+        "", "channels of each stage instead of --student_ngf, comma-separated; three for a ResNet, such as 24,40,96"
     )
     student_conv: Conv | None = option(
         None,
-        "separable: depthwise and pointwise convolutions in the residual blocks; standard if not named",
+        "separable: depthwise and pointwise convolutions in the residual blocks; standard by default",
         choices=get_args(Conv),
     )
     student_dropout: Literal["yes", "no"] | None = option(
-        None, "whether the student has dropout layers, instead of as the teacher", choices=("yes", "no")
+        None, "whether the student has dropout layers; as the teacher by default", choices=("yes", "no")
     )
     student_factory: str = option(
         "", "package.module:function that builds the student, given a kd_plugin.students.StudentRequest"
     )
     student_budget: str = option(
         "",
-        "choose the width for a budget instead: 7x (so many times fewer MACs than the teacher), params=1.6M, "
+        "choose the width by a budget instead: 7x (at most a seventh of the teacher's MACs), params=1.6M, "
         "file_size=4MB, or several",
     )
     student_init: Init = option(
@@ -58,27 +56,27 @@ class StudentOptions:
     )
     student_keep: Keep = option(
         "l1",
-        "which channels --student_init teacher keeps: those with the largest filters, or the first",
+        "channels that --student_init teacher keeps: those with the largest filters by L1 norm, or the first",
         choices=get_args(Keep),
     )
     student_ndf: int | None = option(None, "width of the discriminator instead of --ndf", type=int)
     student_netD: str | None = option(None, "architecture of the discriminator instead of --netD")
     discriminator_init: Init = option(
-        "scratch", "teacher: start from the *_net_D*.pth beside the teacher", choices=get_args(Init)
+        "scratch", "teacher: start from the *_net_D*.pth next to the teacher", choices=get_args(Init)
     )
 
     @property
     def request(self) -> StudentRequest:
-        """What the student is beyond the host's own options."""
+        """The student's settings beyond the host's options."""
         return StudentRequest(
             widths=self._widths(), conv=self.student_conv or "standard", factory=self.student_factory
         )
 
     def check(self) -> None:
-        """Check what can be checked before anything is built.
+        """Check the options before anything is built.
 
         Raises:
-            OptionError: one line that says what is wrong and what to do instead.
+            OptionError: an option is invalid; the message gives the value and a remedy.
         """
         for name in ("student_ngf", "student_ndf"):
             value = getattr(self, name)
@@ -87,7 +85,7 @@ class StudentOptions:
         self._widths()
         sizes = [name for name in ("student_ngf", "student_widths", "student_budget") if getattr(self, name)]
         if len(sizes) > 1:
-            raise OptionError(f"--{sizes[0]} and --{sizes[1]} both say how wide the student is: give one")
+            raise OptionError(f"--{sizes[0]} and --{sizes[1]} both set the width of the student: give one")
         if self.student_budget:
             try:
                 budget = parse_budget(self.student_budget)
@@ -95,36 +93,36 @@ class StudentOptions:
                 raise OptionError(f"--student_budget {self.student_budget}: {error}") from None
             if "latency" in budget:
                 raise OptionError(
-                    f"--student_budget {self.student_budget}: times differ from run to run; kd plan --teacher ... "
-                    f"--latency {budget['latency'].text} measures students here, and names their options"
+                    f"--student_budget {self.student_budget}: latency varies between runs; use kd plan --teacher ... "
+                    f"--latency {budget['latency'].text} to measure students and list their options"
                 )
         if self.student_factory:
             if not is_function(self.student_factory):
                 raise OptionError(
                     f"--student_factory {self.student_factory}: name a function as package.module:function"
                 )
-            other = next((n for n in ("student_widths", "student_netG", "student_budget") if getattr(self, n)), "")
-            other = other or ("student_conv" if self.student_conv == "separable" else "")
-            if other:
+            unused = next((n for n in ("student_widths", "student_netG", "student_budget") if getattr(self, n)), "")
+            unused = unused or ("student_conv" if self.student_conv == "separable" else "")
+            if unused:
                 raise OptionError(
-                    f"--{other} has no effect on what --student_factory {self.student_factory} builds: leave it out"
+                    f"--{unused} has no effect with --student_factory {self.student_factory}: remove it"
                 )
 
     def notes(self) -> list[str]:
-        """Return what a user should know about the options that were set."""
+        """Return notes on options that have no effect."""
         idle = self.student_keep != "l1" and self.student_init == "scratch"
         return ["--student_keep has no effect without --student_init teacher"] if idle else []
 
     def apply(self, opt: Namespace, teacher: GeneratorSpec | None, recorded: bool) -> None:
-        """Give the student's options to the host under the names it builds networks from; again, it changes nothing.
+        """Apply the student's options to the host's options from which networks are built; idempotent.
 
         Args:
-            opt: the host's options, changed in place.
-            teacher: what the amounts of ``--student_budget`` refer to; its pictures are the student's.
-            recorded: whether the student is there already, so that its width is not to be searched for.
+            opt: options of the host, modified in place.
+            teacher: spec that ratios in ``--student_budget`` refer to; the image size must fit it too.
+            recorded: whether the student has a record, in which case its width is not searched.
 
         Raises:
-            OptionError: nothing keeps within the budget, or the pictures are too small for the networks.
+            OptionError: no width meets the budget, or the image size does not fit the networks.
         """
         _check_size("" if self.student_factory else str(self.student_netG or getattr(opt, "netG", "")), teacher, opt)
         for name in ("ngf", "netG", "ndf", "netD"):
@@ -138,13 +136,13 @@ class StudentOptions:
         if self.student_budget and not recorded:
             if is_registered(opt.netG):
                 raise OptionError(
-                    f"--student_budget {self.student_budget}: what a registered {opt.netG} takes is not known: give "
+                    f"--student_budget {self.student_budget}: the cost of a registered {opt.netG} is unknown: use "
                     f"--student_ngf"
                 )
             if teacher is None:
                 raise OptionError(
-                    f"--student_budget {self.student_budget}: the teacher is none of the family, or not found, so it "
-                    f"is not known what it takes: give --student_ngf"
+                    f"--student_budget {self.student_budget}: the cost of the teacher is unknown, as its "
+                    f"architecture is not of the family, or its file is missing: use --student_ngf"
                 )
             opt.ngf = self._within_budget(opt, teacher)
 
@@ -171,17 +169,17 @@ class StudentOptions:
 
 
 def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
-    """Check that teacher and student can halve the pictures as often as they do.
+    """Check that the image size is divisible by the strides of teacher and student.
 
     Raises:
-        OptionError: one cannot; the message names what suits both.
+        OptionError: it is not; the message suggests a size that fits both.
     """
     side = _training_size(opt)
     if side is None:
         return
     try:
         name, depth = parse_netG(netG)
-    except ArgumentError:  # the host's own, or the user's
+    except ArgumentError:  # defined by the host or the user
         name, depth = "resnet", 1
     architecture = get_architecture(name)
     multiple = architecture.multiple(depth)
@@ -189,27 +187,27 @@ def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
         both = max(multiple, teacher.multiple)  # powers of two
         enough = -(-side // both) * both
         raise OptionError(
-            f"the teacher, a {teacher.netG}, takes pictures whose sides are multiples of {teacher.multiple}, and "
+            f"the teacher, a {teacher.netG}, takes images whose sides are multiples of {teacher.multiple}, but "
             f"these are {side}: add {_size_options(opt, enough)}"
         )
     if side % multiple:
         shallower = {architecture.netG(d): architecture.multiple(d) for d in range(depth - 1, 0, -1)}
         fitting = (n for n, each in shallower.items() if side % each == 0 and architecture.parse(n) is not None)
         raise OptionError(
-            f"a {netG} halves its pictures {multiple.bit_length() - 1} times, so their sides must be multiples of "
-            f"{multiple}, and these are {side}: take {next(fitting, 'a ResNet')}, or a --crop_size of {multiple}"
+            f"a {netG} halves its images {multiple.bit_length() - 1} times, so their sides must be multiples of "
+            f"{multiple}, but these are {side}: use {next(fitting, 'a ResNet')}, or --crop_size {multiple}"
         )
 
 
 def _size_options(opt: Any, side: int) -> str:
-    """Return the options that make the pictures of a training squares of ``side`` pixels."""
+    """Return the options that make training images ``side`` x ``side`` pixels."""
     crops = "crop" in opt.preprocess
     loads = opt.preprocess != "crop" and (not crops or opt.load_size < side)
     return " ".join([*([f"--load_size {side}"] if loads else []), *([f"--crop_size {side}"] if crops else [])])
 
 
 def _training_size(opt: Any) -> int | None:
-    """Return the side of the square pictures a host trains with, or None where they are no squares of known size."""
+    """Return the side of the square training images; None if they are not square or the size is unknown."""
     preprocess = getattr(opt, "preprocess", "")
     option = "crop_size" if "crop" in preprocess else "load_size" if "resize" in preprocess else ""
     return getattr(opt, option, None) if option else None

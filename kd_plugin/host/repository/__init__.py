@@ -1,1 +1,1 @@
-"""What a host's folder holds, read without importing it."""
+"""Inspect a host repository without importing it."""

@@ -1,6 +1,6 @@
-"""Try what a host's scripts import, in a process of its own: whether they can start.
+"""Check in a subprocess that the imports of a host's scripts succeed.
 
-This file is also the program of that process, run as a script, so it imports nothing of the plugin.
+The subprocess runs this file as a script, so it imports nothing from the plugin.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["failed_imports"]
-
-# Packages whose name for pip is not the one they are imported by.
+# Packages whose name on PyPI differs from their import name.
 _PIP = {
     "PIL": "pillow", "bs4": "beautifulsoup4", "cv2": "opencv-python", "skimage": "scikit-image",
     "sklearn": "scikit-learn", "yaml": "pyyaml",
@@ -27,17 +25,17 @@ _PIP = {
 
 
 def failed_imports(host: Path, scripts: Sequence[str]) -> list[str]:
-    """Run the import statements at the top of scripts, and so those of all modules that they import.
+    """Run the top-level import statements of scripts.
 
-    Statements inside ``try`` or ``if`` are left out: the script goes on without what they import.
+    Statements inside ``try`` or ``if`` are skipped, as the script runs without what they import.
 
     Args:
-        host: folder that the scripts are run in.
-        scripts: their paths in it.
+        host: folder in which the scripts run.
+        scripts: paths of the scripts, relative to ``host``.
 
     Returns:
-        A line for each package that is missing or does not import, and for each other fault: the script, what it is,
-        the file and line that import it, and the command that installs it.
+        A line for each package that is missing or fails to import, and for each other error: the script, the reason,
+        the file and line of the import, and the command that installs the package.
     """
     child = subprocess.run(
         [sys.executable, __file__, *scripts], cwd=host, capture_output=True, text=True, check=False
@@ -45,18 +43,18 @@ def failed_imports(host: Path, scripts: Sequence[str]) -> list[str]:
     try:
         lines: list[str] = json.loads(child.stdout)
     except ValueError:
-        told = f"what they import ends the process with exit status {child.returncode}"
-        return [f"{' and '.join(scripts)} cannot start: {told}"]
+        reason = f"their imports end the process with exit status {child.returncode}"
+        return [f"{' and '.join(scripts)} cannot start: {reason}"]
     return lines
 
 
 def _try_imports(scripts: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of :func:`failed_imports` for scripts in this folder, a package once."""
+    """Yield the lines of :func:`failed_imports` for scripts in the current folder, each package once."""
     host = Path.cwd()
     failed: set[str] = set()
     for script in map(host.joinpath, scripts):
         inside = script.parent.relative_to(host).parts
-        names = {"__name__": "__main__", "__package__": ".".join(inside) or None}  # as of python -m package.train
+        names = {"__name__": "__main__", "__package__": ".".join(inside) or None}  # as in python -m package.train
         sys.path[0] = str(script.parent)
         if inside:
             sys.path.insert(1, str(host))
@@ -66,7 +64,7 @@ def _try_imports(scripts: Sequence[str]) -> Iterator[str]:
             code = compile(ast.Module([statement], []), str(script), "exec")
             try:
                 exec(code, names)  # noqa: S102 - an import statement of the script
-            except BaseException as error:  # it runs what is imported, which may fail in any way
+            except BaseException as error:  # imported code may raise anything
                 package, line = _explain(error, host, script.parent)
                 if package not in failed:
                     failed.add(package)
@@ -74,12 +72,15 @@ def _try_imports(scripts: Sequence[str]) -> Iterator[str]:
 
 
 def _explain(error: BaseException, host: Path, folder: Path) -> tuple[str, str]:
-    """Return the package that an import failed for, or else the place in the host; and the line to print.
+    """Return the package that failed to import, or the location in the host, and the line to print.
 
-    The import is one of a script in ``folder``.
+    Args:
+        error: raised by the import.
+        host: folder of the repository.
+        folder: folder of the script.
     """
 
-    def is_theirs(module: str) -> bool:
+    def is_of_host(module: str) -> bool:
         name = module.partition(".")[0]
         return any((f / found).exists() for f in (host, folder) for found in (name, f"{name}.py"))
 
@@ -87,23 +88,23 @@ def _explain(error: BaseException, host: Path, folder: Path) -> tuple[str, str]:
     last = next(frame for frame in reversed(frames) if _is_below(host, Path(frame.filename)))
     place = f"{Path(last.filename).relative_to(host)}:{last.lineno}"
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    if isinstance(error, ModuleNotFoundError) and error.name and not is_theirs(error.name):
+    if isinstance(error, ModuleNotFoundError) and error.name and not is_of_host(error.name):
         package = error.name.partition(".")[0]
         return package, f"{package} is not installed ({place}): pip install {_PIP.get(package, package)}"
     importing = re.match(r"\s*(?:import|from)\s+(\w+)", linecache.getline(last.filename, last.lineno or 0))
-    if importing and not is_theirs(importing[1]):
+    if importing and not is_of_host(importing[1]):
         package = importing[1]
-        fits = f"; it has to be the one made for torch {version('torch')}" if package == "torchvision" else ""
-        return package, f"{package} is installed and does not import ({place}): {reason}{fits}"
+        hint = f"; install the version built for torch {version('torch')}" if package == "torchvision" else ""
+        return package, f"{package} is installed but fails to import ({place}): {reason}{hint}"
     return place, f"{place}: {reason}"
 
 
 def _is_below(host: Path, file: Path) -> bool:
-    """Return whether a file is the host's, not one of a virtual environment in its folder."""
+    """Return whether a file belongs to the host and not to a virtual environment in its folder."""
     return file.is_relative_to(host) and not {"site-packages", "dist-packages"} & set(file.parts)
 
 
 if __name__ == "__main__":
     output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the host prints is not for this output
+    os.dup2(2, 1)  # output of the host goes to stderr
     print(json.dumps(list(_try_imports(sys.argv[1:]))), file=output)

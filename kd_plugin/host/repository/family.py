@@ -1,7 +1,7 @@
-"""What is known of each kind of host: one table, read wherever kinds of hosts differ.
+"""The table of host families.
 
-A row states what to look for in a host's files, and the names that its models and options have. A kind of your own
-joins the table before its host is looked at::
+Each row gives the files that identify a family and the names of its models and options. Register your own family
+before its host is inspected::
 
     register_family(HostFamily("stain translation", {"stain": HostModel((Pair("Translator", "fake"),))}))
 """
@@ -15,42 +15,26 @@ from typing import NamedTuple
 
 from ...errors import ArgumentError
 
-__all__ = [
-    "CONSTRUCTIONS",
-    "PICTURE_OPTIONS",
-    "Construction",
-    "HostFamily",
-    "HostModel",
-    "Pair",
-    "families",
-    "find_family",
-    "generator_names",
-    "generator_options",
-    "known_pairs",
-    "network_options",
-    "register_family",
-]
-
 
 class Pair(NamedTuple):
-    """A generator that is distilled: its name in ``model_names`` and the attribute that holds its images."""
+    """A distilled generator: its name in ``model_names`` and the attribute that holds its output."""
 
     net: str
     output: str
 
     @property
     def suffix(self) -> str:
-        """What tells the pair's losses from another's: "" for ``G``, "_A" for ``G_A``."""
+        """Suffix of the pair's losses: "" for ``G``, "_A" for ``G_A``."""
         return self.net.removeprefix("G")
 
     @property
     def swaps(self) -> bool:
-        """Whether it translates B to A in a model that goes from A to B."""
+        """Whether the generator translates B to A in a model trained from A to B."""
         return self.net.endswith("_B")
 
 
 class HostModel(NamedTuple):
-    """A model of a host: what is distilled, and the ``--dataset_mode`` of its data, "" if it is not known."""
+    """A model of a host: its distilled generators and its ``--dataset_mode``, "" if unknown."""
 
     pairs: tuple[Pair, ...]
     dataset_mode: str = ""
@@ -58,18 +42,18 @@ class HostModel(NamedTuple):
 
 @dataclass(frozen=True)
 class HostFamily:
-    """A kind of host.
+    """A family of hosts.
 
-    Options that build networks are named with the types of their values. Those of all rows are looked for in every
-    host, so that a row names only what the others do not.
+    Options that build networks are given with the types of their values. The options of all families are looked up
+    in every host, so a family lists only its additional ones.
 
     Attributes:
-        name: what ``kd doctor`` calls it.
-        models: by name, which is that of the file ``models/NAME_model.py``; one of them tells the kind of a host.
-        patch: the file in ``patches/`` that serves it, without ``.patch``; "" if there is none.
-        generator_options: the host's options that decide which tensors its generators have.
-        discriminator_options: the same of its discriminators.
-        test_options: further options that a test of the host takes as the training had them.
+        name: name shown by ``kd doctor``.
+        models: models by name, that of the file ``models/NAME_model.py``; any one of them identifies the family.
+        patch: name of the family's file in ``patches/`` without ``.patch``; "" if there is none.
+        generator_options: options that determine the parameters of the generators.
+        discriminator_options: options that determine the parameters of the discriminators.
+        test_options: further options that a test takes from the training.
     """
 
     name: str
@@ -80,28 +64,28 @@ class HostFamily:
     test_options: tuple[str, ...] = ()
 
     def is_in(self, models: Path) -> bool:
-        """Return whether a host's ``models/`` folder has a model of this kind."""
+        """Return whether a ``models/`` folder holds a model of this family."""
         return any((models / f"{name}_model.py").is_file() for name in self.models)
 
 
 class Construction(NamedTuple):
-    """How the hosts of some years, of any family, make their networks ready."""
+    """How hosts of some years, in any family, initialise their networks."""
 
     years: str
-    function: str  # that calls init_net
+    function: str  # calls init_net
     initialised: str
-    parallel: str  # the class that uses several GPUs
+    parallel: str  # class for several GPUs
 
 
 CONSTRUCTIONS = (
     Construction("as of 2025 (torchrun)", "setup", "in setup()", "DistributedDataParallel"),
     Construction("as before 2025 (--gpu_ids)", "define_G", "when they are built", "DataParallel"),
 )
-PICTURE_OPTIONS = ("load_size", "crop_size", "preprocess")  # how a host brings pictures to the networks
+PICTURE_OPTIONS = ("load_size", "crop_size", "preprocess")
 
 _SINGLE = HostModel((Pair("G", "fake_B"),), "aligned")
 _CYCLE = HostModel((Pair("G_A", "fake_B"), Pair("G_B", "fake_A")), "unaligned")
-_FAMILIES = [  # the most particular last, as forks keep the models of what they fork
+_FAMILIES = [  # most specific last, as forks keep the models of their origin
     HostFamily(
         "pix2pix and CycleGAN",
         {"pix2pix": _SINGLE, "cycle_gan": _CYCLE},
@@ -121,46 +105,46 @@ _FAMILIES = [  # the most particular last, as forks keep the models of what they
 
 
 def register_family(family: HostFamily) -> None:
-    """Add a row to the table; what it names is preferred to what the rows before it do.
+    """Register a family; it takes precedence over those registered before it.
 
     Raises:
-        ArgumentError: the row names no model, or there is another row of its name.
+        ArgumentError: the family has no models, or another family has its name.
     """
     if not family.models:
-        raise ArgumentError(f"the family '{family.name}' names no models, by which its hosts are found")
+        raise ArgumentError(f"the family '{family.name}' has no models: its hosts are identified by them")
     if any(known.name == family.name for known in _FAMILIES if known != family):
-        raise ArgumentError(f"there is a family '{family.name}' already")
-    if family not in _FAMILIES:  # else its module was imported again
+        raise ArgumentError(f"a family '{family.name}' is already registered")
+    if family not in _FAMILIES:  # a module may be imported again
         _FAMILIES.append(family)
 
 
 def families() -> list[HostFamily]:
-    """Return all rows, the most particular first."""
+    """Return all families, the most specific first."""
     return _FAMILIES[::-1]
 
 
 def find_family(models: Path) -> HostFamily | None:
-    """Return the row of a host, given its ``models/`` folder; None if it has models of its own alone."""
+    """Return the family of a host given its ``models/`` folder; None if no family matches."""
     return next((family for family in families() if family.is_in(models)), None)
 
 
 def known_pairs() -> list[tuple[Pair, ...]]:
-    """Return what the models of all rows distil, each once, those of more generators first."""
+    """Return the distinct pairs of the models of all families, those with more generators first."""
     found = dict.fromkeys(model.pairs for family in families() for model in family.models.values())
     return sorted(found, key=len, reverse=True)
 
 
 def generator_names() -> str:
-    """Return the names of these generators in words: "G, or G_A and G_B"."""
+    """Return the names of the known generators: "G, or G_A and G_B"."""
     return ", or ".join(dict.fromkeys(" and ".join(p.net for p in pairs) for pairs in known_pairs()[::-1]))
 
 
 def generator_options() -> dict[str, type]:
-    """Return the options that decide which tensors a generator has, with the types of their values."""
+    """Return the options that determine the parameters of a generator, with their types."""
     return {name: kind for family in _FAMILIES for name, kind in family.generator_options.items()}
 
 
 def network_options() -> dict[str, type]:
-    """Return the same of generators and discriminators."""
+    """Return the options that determine the parameters of generators and discriminators, with their types."""
     discriminators = {name: kind for family in _FAMILIES for name, kind in family.discriminator_options.items()}
     return {**generator_options(), **discriminators}

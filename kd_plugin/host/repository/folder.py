@@ -1,4 +1,4 @@
-"""Where in a repository the host's ``models/`` are: at its top, or inside a package."""
+"""Locate the ``models/`` folder of a host: at the top of the repository or inside a package."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["find_host", "finds_models"]
-
-_DEPTH = 2  # folders below the repository's, as in src/package/models
+_DEPTH = 2  # levels below the repository, as in src/package/models
 
 
 def find_host(repository: Path) -> Path | None:
-    """Return the folder that holds ``models/``: the repository itself, or else a package in it.
+    """Return the folder that contains ``models/``: the repository itself or a package in it.
 
-    A folder inside that has a ``train.py`` and is no package is another repository, and none of this one's.
+    A subfolder that has a ``train.py`` and is not a package is another repository, and is skipped.
 
     Returns:
-        A folder whose ``models/__init__.py`` has ``find_model_using_name``, the least deep; else the repository
-        if it has ``models/__init__.py`` at all; else None.
+        The first folder, level by level, whose ``models/__init__.py`` has ``find_model_using_name``; otherwise the
+        repository if it has ``models/__init__.py``; otherwise None.
     """
     if found := next((folder for folder in _folders(repository) if finds_models(folder)), None):
         return found
@@ -26,7 +24,7 @@ def find_host(repository: Path) -> Path | None:
 
 
 def finds_models(folder: Path) -> bool:
-    """Return whether a folder's ``models/`` are looked up by name, as the family does."""
+    """Return whether ``models/__init__.py`` in a folder has ``find_model_using_name``."""
     init = _init(folder)
     return init.is_file() and "find_model_using_name" in init.read_text(encoding="utf-8", errors="replace")
 
@@ -36,16 +34,14 @@ def _init(folder: Path) -> Path:
 
 
 def _folders(repository: Path) -> Iterator[Path]:
-    """Return a repository and the folders in it that may be packages, level by level."""
+    """Yield a repository and the folders in it that may be packages, level by level."""
     level = [repository]
     for depth in range(_DEPTH + 1):
         yield from level
         if depth < _DEPTH:
             inside = (child for folder in level if os.access(folder, os.R_OK) for child in sorted(folder.iterdir()))
-            level = [
-                child for child in inside if child.name.isidentifier() and child.is_dir() and not _is_other(child)
-            ]
+            level = [c for c in inside if c.name.isidentifier() and c.is_dir() and not _is_repository(c)]
 
 
-def _is_other(folder: Path) -> bool:
+def _is_repository(folder: Path) -> bool:
     return (folder / "train.py").is_file() and not (folder / "__init__.py").is_file()

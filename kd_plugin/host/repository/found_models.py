@@ -1,4 +1,4 @@
-"""Which generators of a host's models are distilled, read off the models' files: nothing is imported or run."""
+"""Find the generators to distil in the source of a host's models, without importing them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from pathlib import Path
 
 from .family import known_pairs
 
-__all__ = ["found_models"]
-
-_BASES = ("base", "template")  # classes to inherit from, no models
+_BASES = ("base", "template")  # base classes, not models
 
 
 def found_models(models: Path) -> dict[str, str]:
-    """Return of each model in a host's ``models/`` what is distilled; "" if its files name no networks."""
+    """Return the generators to distil by model in a host's ``models/``; "" if a model's files name no networks."""
     names = (file.name.removesuffix("_model.py") for file in sorted(models.glob("*_model.py")))
     return {name: _distilled(models, name) for name in names if name not in _BASES}
 
@@ -25,7 +23,7 @@ def _distilled(models: Path, name: str) -> str:
         return "none: it only tests"
     texts = list(_texts(models, f"{name}_model"))
     if any(re.search(r"^\s*distill_pairs\s*=", text, re.MULTILINE) for text in texts):
-        return "as it declares"
+        return "declared in its class"
     networks: list[str] = []
     for text in texts:
         found, replaces = _networks(ast.parse(text))
@@ -35,14 +33,14 @@ def _distilled(models: Path, name: str) -> str:
     for pairs in known_pairs():
         nets = [pair.net for pair in pairs]
         has_output = any(pairs[0].output in text for text in texts)
-        if set(nets) <= set(networks) and (has_output or len(nets) > 1):  # one name alone says little
+        if set(nets) <= set(networks) and (has_output or len(nets) > 1):  # a single name is ambiguous
             return " and ".join(nets)
     listed = ", ".join(sorted(set(networks)))
-    return f"none by itself, its networks are {listed}: declare distill_pairs in its class" if listed else ""
+    return f"none by default, its networks are {listed}: declare distill_pairs in its class" if listed else ""
 
 
 def _texts(models: Path, module: str) -> Iterator[str]:
-    """Return a model's source, and that of the models its module imports from: the class may inherit from theirs."""
+    """Yield the source of a model, and of the models its module imports, which may be its base classes."""
     seen: set[str] = set()
     modules = [module]
     for module in modules:
@@ -61,7 +59,7 @@ def _texts(models: Path, module: str) -> Iterator[str]:
 
 
 def _networks(tree: ast.Module) -> tuple[list[str], bool]:
-    """Return the names that a module puts into ``model_names``, and whether it replaces those of its base class."""
+    """Return the names that a module adds to ``model_names``, and whether it overrides those of its base class."""
     names: list[str] = []
     replaces = False
     for node in ast.walk(tree):
@@ -80,7 +78,7 @@ def _is_model_names(node: ast.AST) -> bool:
 
 
 def _strings(node: ast.AST) -> Iterator[str]:
-    """Return the strings of a list; ``*`` is for an end that only the running code knows: ``f"G{i}"`` is ``G*``."""
+    """Yield the strings in a list; ``*`` replaces an ending known only at run time: ``f"G{i}"`` gives ``G*``."""
     match node:
         case ast.Constant(value=str(text)):
             yield text

@@ -1,6 +1,6 @@
-"""Put the plugin's model files into a host's ``models/`` folder, and take them out again: ``patches/`` without git.
+"""Install the plugin's model files into a host's ``models/`` folder and remove them, without git.
 
-The files are read from the patches themselves, so that both ways give the same host.
+The files are read from ``patches/``, so the result is the same as with ``git apply``.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ from ...files import write_text_atomically
 from .family import families
 from .folder import finds_models
 
-__all__ = ["find_patch", "install", "patches", "remove", "status"]
-
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def patches() -> dict[str, dict[str, str]]:
-    """Return the patches by name: the files that each adds to a host, by path.
+    """Return the patches by name, each with the files that it adds to a host, by path.
 
     Raises:
         HostError: the installation is incomplete.
     """
-    for folder in (_PACKAGE / "patches", _PACKAGE.parent / "patches"):  # installed, and in a checkout
+    for folder in (_PACKAGE / "patches", _PACKAGE.parent / "patches"):  # installed, or in a checkout
         if found := sorted(folder.glob("*.patch")):
             return {file.stem: _added(file) for file in found}
-    raise HostError(f"this installation of kd_plugin has no patches in {_PACKAGE}: install it anew")
+    raise HostError(f"this installation of kd_plugin has no patches in {_PACKAGE}: reinstall it")
 
 
 def _added(patch: Path) -> dict[str, str]:
-    """Return the files that a patch adds, by their path; ours do nothing else."""
+    """Return the files that a patch adds, by path; our patches only add files."""
     files: dict[str, list[str]] = {}
     path = ""
     for line in patch.read_text(encoding="utf-8").splitlines():
@@ -43,34 +41,34 @@ def _added(patch: Path) -> dict[str, str]:
 
 
 def find_patch(host: Path, name: str = "") -> str:
-    """Return the name of the patch that serves a host, after a look at whether the folder is a host at all.
+    """Return the name of the patch for a host, and check that the folder is a host.
 
     Args:
-        host: the folder that holds ``models/``.
-        name: the patch to take; found by itself if empty.
+        host: folder that contains ``models/``.
+        name: name of the patch; detected if empty.
 
     Raises:
-        HostError: it is none, naming what is missing, or there is no such patch.
+        HostError: the folder is not a host, or no patch has the name or fits the host.
     """
     known = patches()
     if name and name not in known:
         raise HostError(unknown_name("family", name, known))
     if not (host / "models" / "__init__.py").is_file():
-        raise HostError(f"{host} is not a host: it has no models/__init__.py; give the folder that train.py is in")
+        raise HostError(f"{host} is not a host: it has no models/__init__.py; give the folder that contains train.py")
     if not finds_models(host):
-        raise HostError(f"{host} is not a host of this kind: its models/__init__.py has no find_model_using_name")
+        raise HostError(f"{host} is not a supported host: its models/__init__.py has no find_model_using_name")
     served = [family for family in families() if family.patch in known]
     if found := name or next((family.patch for family in served if family.is_in(host / "models")), ""):
         return found
     models = ", ".join(f"{model}_model.py" for family in served for model in family.models)
     raise HostError(
-        f"{host} has none of the models there are patches for ({models} in models/): "
-        f"docs/your-own-repo.md shows how to write the four lines that distil a model of your own"
+        f"{host} has none of the models that have patches ({models} in models/): "
+        f"docs/your-own-repo.md shows the four lines that distil your own model"
     )
 
 
 def status(host: Path, files: dict[str, str]) -> dict[str, str]:
-    """Return of each file of a patch whether the host has it: ``missing``, ``installed`` or ``different``."""
+    """Return the state of each file of a patch in a host: ``missing``, ``installed`` or ``different``."""
     found = {}
     for path, content in files.items():
         file = host / path
@@ -83,12 +81,12 @@ def status(host: Path, files: dict[str, str]) -> dict[str, str]:
 
 
 def install(host: Path, files: dict[str, str]) -> list[str]:
-    """Write the files that are missing; return their paths.
+    """Write the missing files and return their paths.
 
     Raises:
-        HostError: a file is there with other content, or cannot be written. Nothing is written then.
+        HostError: a file exists with different content, in which case nothing is written, or cannot be written.
     """
-    missing = _same_or_missing(host, files, "is there already and differs from ours: rename it first")
+    missing = _check_missing(host, files, "exists and differs from the patch: rename it first")
     for path in missing:
         try:
             write_text_atomically(host / path, files[path])
@@ -98,12 +96,12 @@ def install(host: Path, files: dict[str, str]) -> list[str]:
 
 
 def remove(host: Path, files: dict[str, str]) -> list[str]:
-    """Remove the files that were installed; return their paths.
+    """Remove the installed files and return their paths.
 
     Raises:
-        HostError: a file has other content, so it is not ours to remove. Nothing is removed then.
+        HostError: a file has been modified, in which case nothing is removed, or cannot be removed.
     """
-    missing = _same_or_missing(host, files, "differs from what was installed: remove it yourself if you want that")
+    missing = _check_missing(host, files, "differs from the installed file: remove it manually if intended")
     removed = [path for path in files if path not in missing]
     for path in removed:
         try:
@@ -113,7 +111,8 @@ def remove(host: Path, files: dict[str, str]) -> list[str]:
     return removed
 
 
-def _same_or_missing(host: Path, files: dict[str, str], reason: str) -> list[str]:
+def _check_missing(host: Path, files: dict[str, str], reason: str) -> list[str]:
+    """Return the missing files; raise ``reason`` if one is different."""
     found = status(host, files)
     for path, how in found.items():
         if how == "different":

@@ -1,4 +1,4 @@
-"""What a host has, found by reading its files: nothing of it is imported or run."""
+"""Survey the capabilities of a host by parsing its files, without importing or running them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from .folder import find_host
 from .found_models import found_models
 from .model_files import patches, status
 
-__all__ = ["Finding", "Survey", "survey"]
-
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the plugin needs of a host, or that hosts differ in.
+    """A capability of a host.
 
     Attributes:
-        what: in words.
-        found: what there is; "" if it was not found.
+        what: description.
+        found: what was found; "" if nothing.
         where: file and line.
-        needed: whether the plugin does not work without it.
+        needed: whether the plugin requires it.
     """
 
     what: str
@@ -35,15 +33,15 @@ class Finding:
 
 @dataclass
 class Survey:
-    """A look at a host.
+    """Result of :func:`survey`.
 
     Attributes:
-        folder: the host.
-        kind: in a few words.
-        findings: capability by capability.
-        models: its models, with what of them is distilled; "" where their files name no networks.
-        patches: which of the plugin's model files are there, by path.
-        scripts: its train.py and test.py, by path in the folder.
+        folder: folder of the host.
+        kind: short description of the host.
+        findings: one per capability.
+        models: the generators to distil by model; "" where the files name no networks.
+        patches: state of the plugin's model files present in the host, by path.
+        scripts: train.py and test.py where present, relative to ``folder``.
     """
 
     folder: str
@@ -55,15 +53,15 @@ class Survey:
 
     @property
     def missing(self) -> list[str]:
-        """What the plugin needs and the host has not."""
+        """The required capabilities that were not found."""
         return [finding.what for finding in self.findings if finding.needed and not finding.found]
 
 
 def survey(host: Path) -> Survey:
-    """Look a host over.
+    """Return the capabilities of a host.
 
     Raises:
-        HostError: the folder is not there.
+        HostError: the folder does not exist.
     """
     if not host.is_dir():
         raise HostError(f"{host}: no such folder")
@@ -82,7 +80,7 @@ def survey(host: Path) -> Survey:
     built = f"define_G({', '.join(arguments)})" if define_G else "define_G" if assigned else ""
     made = [c for c in CONSTRUCTIONS if any(_calls(f.function(c.function), "init_net") for f in (base, networks))]
     used = [c for c in CONSTRUCTIONS if base.has(c.parallel) or networks.has(c.parallel)]
-    years = made or [c for c in used if c is CONSTRUCTIONS[0]]  # the other's DataParallel is of all years
+    years = made or [c for c in used if c is CONSTRUCTIONS[0]]  # DataParallel occurs in all years
     findings = [
         Finding("models looked up by name", "find_model_using_name" if finds_models else "",
                 init.at(finds_models), needed=True),
@@ -103,7 +101,7 @@ def survey(host: Path) -> Survey:
 
 
 class _Source:
-    """A file of a host, parsed; it may be missing or of a Python that cannot be parsed here."""
+    """A parsed file of a host; ``tree`` is None if the file is missing or cannot be parsed."""
 
     def __init__(self, host: Path, file: Path) -> None:
         self.name = str(file.relative_to(host))
@@ -121,7 +119,7 @@ class _Source:
         return next((n for n in self.nodes() if isinstance(n, ast.FunctionDef) and n.name == name), None)
 
     def assignment(self, name: str) -> ast.stmt | None:
-        """Return where a module gives a name a value, as one does that chooses among functions."""
+        """Return the statement that assigns a name in a module."""
         for node in self.tree.body if self.tree else ():
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             if any(isinstance(target, ast.Name) and target.id == name for target in targets):
@@ -129,7 +127,7 @@ class _Source:
         return None
 
     def import_of(self, name: str) -> ast.stmt | None:
-        """Return where a module takes a name from another."""
+        """Return the statement that imports a name into a module."""
         for node in self.tree.body if self.tree else ():
             if isinstance(node, ast.ImportFrom) and any(name in (a.asname, a.name) for a in node.names):
                 return node
@@ -143,7 +141,7 @@ class _Source:
 
 
 def _name(node: ast.AST) -> str | None:
-    """Return the last part of a name or of an attribute."""
+    """Return the last component of a name or attribute."""
     name: str | None = getattr(node, "attr", getattr(node, "id", None))
     return name
 
@@ -154,7 +152,7 @@ def _calls(function: ast.FunctionDef | None, name: str) -> bool:
 
 
 def _learning_rate(train: _Source) -> str:
-    """Return whether the rate is set before or after the steps of an epoch."""
+    """Return whether the learning rate is set before or after the steps of an epoch."""
     lines = {
         name: node.lineno
         for node in train.nodes()
@@ -171,5 +169,5 @@ def _kind(host: Path, years: str) -> str:
     if not (host / "models" / "__init__.py").is_file():
         return "not a host: it has no models/__init__.py"
     family = find_family(host / "models")
-    name = family.name if family else "a host with models of its own"
+    name = family.name if family else "a host with custom models"
     return f"{name}, {years}" if years else name

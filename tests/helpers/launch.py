@@ -1,10 +1,10 @@
-"""Start a host's script, plain or under the plugin, with all random generators seeded.
+"""Run a host's script, plain or with the plugin, with all random generators seeded.
 
     launch.py plain train.py ...        launch.py kd run train.py ...
 
-Hosts have no option for a seed. With KD_STOP_AFTER=2 in the environment the process ends without further ado, as by
-a kill, when the host prints that epoch 2 has ended. Real hosts also import packages that training on a CPU does not
-need: a torchvision that was built for another torch, and wandb.
+Hosts have no option for a seed. With KD_STOP_AFTER=2 in the environment the process exits immediately, as if killed,
+when the host prints the end of epoch 2. Real hosts also import packages not needed to train on a CPU: a torchvision
+built for another torch, and wandb.
 """
 
 import importlib
@@ -22,8 +22,8 @@ import torch
 _DECLARED = torch.library.Library("torchvision", "FRAGMENT")
 
 
-def make_importable() -> None:
-    """Declare the operators a torchvision of another build lacks, and stand in for a missing wandb."""
+def import_torchvision() -> None:
+    """Import it if it is installed, and declare the operators that one of another build lacks."""
     while importlib.util.find_spec("torchvision"):
         try:
             importlib.import_module("torchvision")
@@ -35,6 +35,11 @@ def make_importable() -> None:
             _DECLARED.define(f"{missing[1]}(Tensor x) -> Tensor")
             for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
                 del sys.modules[name]
+
+
+def make_importable() -> None:
+    """Make packages importable that hosts import and do not need here."""
+    import_torchvision()
     if "wandb" not in sys.modules and not importlib.util.find_spec("wandb"):
         sys.modules["wandb"] = types.ModuleType("wandb")
 
