@@ -153,7 +153,7 @@ class TestBudgets:
             assert student_within(budget, teacher, teacher, 32).ngf == max(fitting, default=None)
         except ArgumentError as error:
             assert not fitting
-            advised = re.search(r"takes (.*) \((.*) less than the teacher\); allow that much", str(error))
+            advised = re.search(r"takes (.*) \((.*) less than the teacher\); increase the budget", str(error))
             assert advised is not None
             for text in advised.groups():
                 found = student_within(parse_budget(f"{measure}={text}"), teacher, teacher, 32)

@@ -18,7 +18,7 @@ from kd_plugin import inspect_checkpoint
 from kd_plugin.files import sha256
 from kd_plugin.host.repository.family import network_options
 from kd_plugin.students import StudentRecord
-from kd_plugin.training.rng import get_random_numbers
+from kd_plugin.training.rng import get_rng_state
 from kd_plugin.training.state import RunState
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
@@ -77,7 +77,7 @@ class Host:
             "rates": [group["lr"] for group in groups],
             "epochs": [scheduler.last_epoch for scheduler in getattr(model, "schedulers", [])],
             "pools": copied([pool.images for name, pool in vars(model).items() if name.endswith("_pool")]),
-            "random_numbers": get_random_numbers(),
+            "random_numbers": get_rng_state(),
         }
 
 

@@ -170,7 +170,7 @@ def test_ratios_are_never_rounded_up() -> None:
         ("--teacher {}/empty", r"there is no \*_net_G\*.pth in this folder"),
         ("--teacher {} --macs seven", "^--macs seven: give an amount such as 8G or 7x"),
         ("--teacher {} --file-size 4G", "^--file-size 4G: give an amount such as 4MB"),
-        ("{} --macs 7", r"^--macs 7: a number needs a unit: did you mean 7x \(so many .*\) or 7G\?"),
+        ("{} --macs 7", r"^--macs 7: a number needs a unit: did you mean 7x \(7 times .*\) or 7G\?"),
         ("{} --file_size 4", r"^--file-size 4: a number needs a unit: did you mean 4x .* or 4MB\?"),
         ("--teacher {} --size 0", "--size 0: give 8 pixels or more"),
         (
