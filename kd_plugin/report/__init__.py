@@ -1,0 +1,1 @@
+"""``kd report``: pages made of numbers."""
