@@ -1,0 +1,224 @@
+"""Build a report: everything from the user's paths to the dataclasses of the page."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import KDError
+from ..pictures import Preprocessing
+from ..progress import Phase, Progress
+from ..version import __version__
+from .columns import Plan, plan_columns
+from .costs import measure_costs
+from .experiments import DIRECTIONS, Experiment, distinct
+from .inputs import Item, Task, items_of, tasks_of
+from .measuring import Measured, Pipeline, measure_items
+from .networks import Loader, Mode, Translator, open_translator
+from .results import Direction, Problem, Report, Sample, Subject
+from .samples import choose, draw_sample, even
+from .store import Store
+
+_MOST_SAMPLES = 9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to report, and how.
+
+    Attributes:
+        experiments: teacher, if any, and students.
+        preprocessing: of inputs and ground truth.
+        sections: parts of the report: cost, quality, frequency, relations, stability, samples.
+        mode: of checkpoints.
+        device: of networks in PyTorch.
+        batch: number of images at a time.
+        title: heading; "" for one from the names.
+        load: loads a checkpoint.
+        features: ``package.module:function`` of the network for distances of features; None for Inception.
+        inception: file of Inception's weights; None for those of its library.
+        distances: whether to compute distances of features.
+        lpips: whether to compute LPIPS.
+        segmenter: ``package.module:function`` that segments images; None for no scores.
+        labels: folder of label maps.
+        sizes: sides of the images to measure latency with.
+        batches: batches to measure latency with.
+        limit: maximum number of inputs.
+        command: the command of the report.
+    """
+
+    experiments: tuple[Experiment, ...]
+    preprocessing: Preprocessing
+    sections: tuple[str, ...]
+    load: Loader
+    mode: Mode = "train"
+    device: torch.device = torch.device("cpu")
+    batch: int = 8
+    title: str = ""
+    features: str | None = None
+    inception: Path | None = None
+    distances: bool = True
+    lpips: bool = False
+    segmenter: str | None = None
+    labels: Path | None = None
+    sizes: tuple[int, ...] = (256,)
+    batches: tuple[int, ...] = (1,)
+    limit: int | None = None
+    command: str = ""
+
+
+def build_report(
+    settings: Settings,
+    folders: Mapping[str, Path | None],
+    phase: str,
+    direction: str | None,
+    output: Path,
+    store: Store,
+) -> Report:
+    """Compute a report, and write its images.
+
+    Args:
+        settings: what to report.
+        folders: of images: ``images``, ``dataroot``, ``truth``, ``pairs``, ``real``.
+        phase: part of the data set.
+        direction: the direction, or None for those of the networks.
+        output: folder of the report.
+        store: results of an earlier call.
+
+    Raises:
+        KDError: If there is nothing to compare.
+    """
+    tasks = tasks_of(phase=phase, directions=_directions(settings, folders, direction), **folders)
+    problems: list[Problem] = []
+    directions = [_direction(settings, task, output, store, problems) for task in tasks]
+    labels = [e.label for e in settings.experiments if e.role == "student"]
+    title = settings.title or " and ".join(labels[:3]) or settings.experiments[0].label
+    return Report(title, tuple(directions), _facts(settings), tuple(problems), commands=(settings.command,))
+
+
+def _directions(settings: Settings, folders: Mapping[str, Path | None], wanted: str | None) -> list[str]:
+    known = {direction for experiment in settings.experiments for direction in experiment.files} - {""}
+    if wanted:
+        if known and wanted not in known and not any("" in e.files for e in settings.experiments):
+            raise KDError(f"no generator translates {wanted}: the given ones translate {' and '.join(sorted(known))}")
+        return [wanted]
+    found = [direction for direction in DIRECTIONS if direction in known] or ["AtoB"]
+    return found if folders["dataroot"] or folders["pairs"] else found[:1]
+
+
+def _direction(settings: Settings, task: Task, output: Path, store: Store, problems: list[Problem]) -> Direction:
+    subjects, translators, finished, files = _subjects(settings, task, problems)
+    items, unmatched = items_of(task, finished)
+    problems += unmatched
+    items = items[: settings.limit]
+    has_truth = task.truth is not None
+    if has_truth:
+        subjects.append(Subject("truth", "ground truth", "truth"))
+    pipeline = Pipeline(translators, settings.preprocessing)
+    plan = plan_columns(settings, task, subjects, translators, problems)
+    progress = Progress([Phase(f"measuring {len(items)} images, {task.direction}", 1.0)])
+    try:
+        progress.begin(progress.phases[0].name)
+        measured = measure_items(items, pipeline, plan.parts, store, settings.batch, progress.update)
+    finally:
+        progress.clear()
+    problems += measured.problems
+    if not measured.items:
+        raise KDError(f"{task.inputs.folder}: none of the {len(items)} images can be used: {measured.problems[0]}")
+    if "cost" in settings.sections:
+        costs = measure_costs(translators, files, settings.sizes, settings.batches, settings.device)
+        subjects = [replace(subject, cost=costs.get(subject.key)) for subject in subjects]
+    columns = plan.finish(measured, store, pipeline, settings)
+    samples = _samples(settings, subjects, measured, pipeline, plan, output, task.direction)
+    return Direction(
+        task.direction,
+        len(measured.items),
+        hashlib.sha256("".join(measured.digests).encode()).hexdigest(),
+        tuple(subjects),
+        columns.measures,
+        columns.frequency,
+        columns.stability,
+        samples,
+    )
+
+
+def _subjects(
+    settings: Settings, task: Task, problems: list[Problem]
+) -> tuple[list[Subject], dict[str, Translator], dict[str, Path], dict[str, Path]]:
+    subjects = [Subject("input", "input", "input", str(task.inputs.folder))]
+    translators: dict[str, Translator] = {}
+    finished: dict[str, Path] = {}
+    files: dict[str, Path] = {}
+    labels = distinct([experiment.label for experiment in settings.experiments])
+    number = 0
+    for experiment, label in zip(settings.experiments, labels, strict=True):
+        number += experiment.role == "student"
+        key = "teacher" if experiment.role == "teacher" else f"student{number}"
+        if experiment.images:
+            finished[key] = experiment.images
+            subjects.append(Subject(key, label, experiment.role, str(experiment.path), "translated images"))
+        elif file := experiment.file(task.direction):
+            translators[key] = open_translator(file, settings.load, settings.mode, settings.device)
+            files[key] = file
+            subjects.append(Subject(key, label, experiment.role, str(file), translators[key].description))
+        else:
+            problems.append(Problem(str(experiment.path), f"has no generator for {task.direction}: left out"))
+    if len(subjects) == 1:
+        raise KDError(f"no generator translates {task.direction}")
+    return subjects, translators, finished, files
+
+
+def _samples(
+    settings: Settings,
+    subjects: Sequence[Subject],
+    measured: Measured,
+    pipeline: Pipeline,
+    plan: Plan,
+    output: Path,
+    direction: str,
+) -> tuple[Sample, ...]:
+    if not {"samples", "relations"} & set(settings.sections):
+        return ()
+    reference = next((s for role in ("teacher", "truth") for s in subjects if s.role == role), None)
+    students = {s.key: s.label for s in subjects if s.role == "student"}
+    psnr = plan.psnr(measured, reference.key) if reference else {}
+    chosen = {key: values for key, values in psnr.items() if key in students}
+    places = choose(chosen, students, reference.label) if chosen and reference else even(len(measured.items))
+    samples = []
+    for number, (index, reason) in enumerate(list(places.items())[:_MOST_SAMPLES]):
+        item: Item = measured.items[index]
+        samples.append(
+            draw_sample(
+                output,
+                f"{direction}_{number:02d}",
+                item.name,
+                reason,
+                pipeline,
+                item,
+                [subject.key for subject in subjects],
+                reference.key if reference else "",
+                "relations" in settings.sections,
+            )
+        )
+    return tuple(samples)
+
+
+def _facts(settings: Settings) -> dict[str, str]:
+    mode = {
+        "train": "as test.py: batch statistics of each image, and dropout, where a network has them",
+        "eval": "as test.py --eval: running statistics, no dropout",
+    }[settings.mode]
+    return {
+        "preprocessing": str(settings.preprocessing),
+        "networks": mode,
+        "device": torch.cuda.get_device_name() if settings.device.type == "cuda" else platform.processor() or "CPU",
+        "threads": str(torch.get_num_threads()),
+        "versions": f"kd_plugin {__version__}, PyTorch {torch.__version__}, NumPy {np.__version__}, Python "
+        f"{platform.python_version()}",
+    }

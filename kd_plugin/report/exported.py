@@ -1,0 +1,76 @@
+"""Exported generators: ONNX files, and programs of ``torch.export``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import KDError, first_line
+from ..files import sha256
+from .networks import ModuleTranslator
+
+
+class OnnxTranslator:
+    """A generator in an ONNX file, run by ONNX Runtime on the CPU.
+
+    Raises:
+        KDError: If ONNX Runtime is not installed, or cannot load the file as a function from images to images.
+    """
+
+    module: nn.Module | None = None  # the runtime does not show it
+
+    def __init__(self, file: Path) -> None:
+        try:
+            runtime: Any = importlib.import_module("onnxruntime")
+        except ImportError:
+            raise KDError(f"{file}: ONNX files need ONNX Runtime: pip install onnxruntime") from None
+        try:
+            self._session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's own exceptions
+            raise KDError(f"{file}: ONNX Runtime cannot load it ({first_line(error, 160)})") from error
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+            raise KDError(f"{file}: expected one float32 input (B, C, H, W), found {[i.shape for i in inputs]}")
+        self._name, shape = inputs[0].name, inputs[0].shape
+        self._batch = shape[0] if isinstance(shape[0], int) else None
+        self._size = tuple(side if isinstance(side, int) else None for side in shape[2:])
+        self.channels = shape[1] if isinstance(shape[1], int) else 3
+        self.multiple = 1
+        self.description = "ONNX Runtime"
+        self.digest = sha256(file)
+
+    def translate(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+        """Translate images (B, C, H, W) in [-1, 1], in the batches that the file has fixed.
+
+        Raises:
+            KDError: If the file has fixed another size.
+        """
+        size = tuple(images.shape[2:])
+        if any(fixed not in (None, side) for fixed, side in zip(self._size, size, strict=True)):
+            raise KDError(f"the ONNX file takes {self._size} pixels (height, width), the images have {size}")
+        parts = torch.split(images, self._batch or len(images))
+        if self._batch and len(parts[-1]) != self._batch:
+            padding = parts[-1].new_zeros(self._batch - len(parts[-1]), *images.shape[1:])
+            parts = (*parts[:-1], torch.cat([parts[-1], padding]))
+        outputs = [self._session.run(None, {self._name: part.cpu().numpy()})[0] for part in parts]
+        return torch.from_numpy(np.concatenate(outputs)[: len(images)])
+
+
+def load_program(file: Path, device: torch.device) -> ModuleTranslator:
+    """Return the translator of a program of ``torch.export``.
+
+    Raises:
+        KDError: If it cannot be loaded.
+    """
+    try:
+        module = torch.export.load(file).module()
+    except Exception as error:  # a damaged archive may raise anything
+        raise KDError(f"{file}: torch.export cannot load it ({first_line(error, 160)})") from error
+    module.train, module.eval = lambda mode=True: module, lambda: module  # type: ignore[method-assign]
+    return ModuleTranslator(module, "exported program", sha256(file), device=device)

@@ -1,0 +1,227 @@
+"""Translate the inputs and measure every image, in batches, with stored results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from ..pictures import Preprocessing, UnusableImageError, digest_of
+from .inputs import Item, Loaded, load_item
+from .networks import Translator, to_array, to_tensor
+from .results import Problem
+from .store import Store, key_of
+
+Progress = Callable[[float], None]
+
+
+class Batch:
+    """Images of one subject of the same size, for a :class:`Part`; they are computed when they are used.
+
+    Attributes:
+        key: key of the subject.
+    """
+
+    def __init__(self, key: str, against: str, places: Sequence[int], source: Images) -> None:
+        self.key = key
+        self._against, self._places, self._source = against, places, source
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The images of the subject, (B, 3, H, W) in [0, 1]."""
+        return self._source.unit(self.key, self._places)
+
+    @property
+    def reference(self) -> torch.Tensor:
+        """The images they are compared with, (B, 3, H, W) in [0, 1]."""
+        return self._source.unit(self._against, self._places)
+
+    @property
+    def inputs(self) -> list[np.ndarray]:
+        """The inputs, uint8 (H, W, C) each."""
+        return [self._source.loaded[i].input for i in self._places]
+
+    def translate(self, inputs: Sequence[np.ndarray]) -> torch.Tensor:
+        """Translate other inputs, uint8 (H, W, C) each, with the subject's network: (B, 3, H, W) in [0, 1]."""
+        return to_unit(self._source.pipeline.translate(self.key, inputs))
+
+
+class Images:
+    """The images of all subjects for a few items of the same size, computed when they are used."""
+
+    def __init__(self, pipeline: Pipeline, loaded: Sequence[Loaded]) -> None:
+        self.pipeline, self.loaded = pipeline, loaded
+        self._images: dict[str, list[np.ndarray]] = {}
+
+    def unit(self, key: str, places: Sequence[int]) -> torch.Tensor:
+        """Return some images of a subject, (B, 3, H, W) in [0, 1]."""
+        if key not in self._images:
+            self._images[key] = self.pipeline.images(key, self.loaded)
+        return to_unit([self._images[key][i] for i in places])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A measure of single images.
+
+    Attributes:
+        name: identifies what is computed, with its settings and versions; results are stored under it.
+        compute: returns an array for each image of a batch.
+        subjects: keys of the subjects to measure.
+        against: key of the subject that is the reference; ``""`` without one.
+    """
+
+    name: str
+    compute: Callable[[Batch], Sequence[np.ndarray]]
+    subjects: tuple[str, ...]
+    against: str = ""
+
+
+@dataclass
+class Measured:
+    """Results of all items that could be used.
+
+    Attributes:
+        items: the items.
+        digests: SHA-256 of each input, after preprocessing.
+        arrays: by part and subject: an array with a row for each item.
+        problems: items that were left out.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+class Pipeline:
+    """Produces the images of every subject for a batch of items.
+
+    Args:
+        translators: by key of the subject. Other subjects are ``"input"``, ``"truth"``, and finished images.
+        preprocessing: of input and ground truth.
+    """
+
+    def __init__(self, translators: Mapping[str, Translator], preprocessing: Preprocessing) -> None:
+        self.translators = translators
+        self._preprocessing = preprocessing
+        self.channels = next((t.channels for t in translators.values()), 3)
+        self._multiple = int(np.lcm.reduce([t.multiple for t in translators.values()] or [1]))
+
+    def load(self, item: Item) -> Loaded:
+        """Read the images of an item.
+
+        Raises:
+            UnusableImageError: If one cannot be used; the message names the file.
+        """
+        return load_item(item, self._preprocessing, self.channels, self._multiple)
+
+    def source(self, key: str, loaded: Loaded) -> str:
+        """Return what identifies the image of a subject, without computing it."""
+        if key in self.translators:
+            return key_of(self.translators[key].digest, digest_of(loaded.input))
+        return digest_of(self._given(key, loaded))
+
+    def images(self, key: str, batch: Sequence[Loaded]) -> list[np.ndarray]:
+        """Return the images of a subject, uint8 (H, W, 3) each, as a host saves them."""
+        if key not in self.translators:
+            return [self._given(key, loaded) for loaded in batch]
+        return self.translate(key, [loaded.input for loaded in batch])
+
+    def translate(self, key: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Translate inputs, uint8 (H, W, C) each, with the network of a subject: uint8 (H, W, 3) each."""
+        outputs = self.translators[key].translate(to_tensor(inputs), [crc32(image.tobytes()) for image in inputs])
+        return [to_array(output) for output in outputs]
+
+    @staticmethod
+    def _given(key: str, loaded: Loaded) -> np.ndarray:
+        if key == "input":
+            return np.repeat(loaded.input, 3, axis=2) if loaded.input.shape[2] == 1 else loaded.input
+        if key == "truth":
+            assert loaded.truth is not None
+            return loaded.truth
+        return loaded.finished[key]
+
+
+def measure_items(
+    items: Sequence[Item],
+    pipeline: Pipeline,
+    parts: Sequence[Part],
+    store: Store,
+    batch: int,
+    progress: Progress = lambda done: None,
+) -> Measured:
+    """Measure every item; only one batch of images is in memory at a time.
+
+    Args:
+        items: the items.
+        pipeline: produces the images.
+        parts: the measures.
+        store: results are taken from it if they are there, and added otherwise.
+        batch: maximum number of images in a batch.
+        progress: called with the completed fraction.
+    """
+    measured = Measured()
+    rows: dict[tuple[str, str], list[np.ndarray]] = {(p.name, key): [] for p in parts for key in p.subjects}
+    for done, loaded in _batches(items, pipeline, batch, measured.problems):
+        keys = {
+            (part.name, key, i): key_of(part.name, pipeline.source(key, one), _reference(part, pipeline, one))
+            for part in parts
+            for key in part.subjects
+            for i, one in enumerate(loaded)
+        }
+        found = store.get(keys.values())
+        if missing := {place for place, digest in keys.items() if digest not in found}:
+            computed = _compute(loaded, pipeline, parts, missing)
+            new = {keys[place]: array for place, array in computed.items()}
+            store.put(new)
+            found.update(new)
+        for (name, key, _), digest in keys.items():
+            rows[name, key].append(found[digest])
+        measured.items += [one.item for one in loaded]
+        measured.digests += [digest_of(one.input) for one in loaded]
+        progress(done / len(items))
+    for (name, key), arrays in rows.items():
+        measured.arrays.setdefault(name, {})[key] = np.stack(arrays) if arrays else np.empty(0)
+    return measured
+
+
+def _reference(part: Part, pipeline: Pipeline, loaded: Loaded) -> str:
+    return pipeline.source(part.against, loaded) if part.against else ""
+
+
+def _batches(
+    items: Sequence[Item], pipeline: Pipeline, batch: int, problems: list[Problem]
+) -> Iterator[tuple[int, list[Loaded]]]:
+    """Yield the number of items so far, and a batch of usable ones, which have the same size."""
+    for start in range(0, len(items), batch):
+        usable = []
+        for item in items[start : start + batch]:
+            try:
+                usable.append(pipeline.load(item))
+            except UnusableImageError as error:
+                problems.append(Problem(str(item.file), f"{error}: left out"))
+        for _, group in groupby(usable, key=lambda loaded: loaded.input.shape):
+            yield min(start + batch, len(items)), list(group)
+
+
+def _compute(
+    loaded: Sequence[Loaded], pipeline: Pipeline, parts: Sequence[Part], missing: set[tuple[str, str, int]]
+) -> dict[tuple[str, str, int], np.ndarray]:
+    images = Images(pipeline, loaded)
+    computed: dict[tuple[str, str, int], np.ndarray] = {}
+    for part in parts:
+        for key in part.subjects:
+            if places := [i for i in range(len(loaded)) if (part.name, key, i) in missing]:
+                arrays = part.compute(Batch(key, part.against, places, images))
+                computed.update({(part.name, key, i): array for i, array in zip(places, arrays, strict=True)})
+    return computed
+
+
+def to_unit(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """Return images, uint8 (H, W, 3) each, as (B, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div(255)

@@ -1,0 +1,154 @@
+"""The networks that a report compares, as functions from images to images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import KDError
+from ..files import sha256
+from ..networks.generator import GeneratorSpec
+
+Mode = Literal["train", "eval"]
+
+
+class Translator(Protocol):
+    """Translates images.
+
+    Attributes:
+        description: for the reader.
+        digest: identifies the network and how it is run; results are stored under it.
+        channels: of the input.
+        multiple: sides of the input must be multiples of it.
+    """
+
+    description: str
+    digest: str
+    channels: int
+    multiple: int
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The network, or None if the runtime does not show it."""
+        ...
+
+    def translate(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+        """Translate images (B, C, H, W) in [-1, 1]; ``seeds`` are those of each image's dropout."""
+        ...
+
+
+@dataclass
+class ModuleTranslator:
+    """A generator in PyTorch.
+
+    Args:
+        module: the generator, in the mode to run it in.
+        description: for the reader.
+        digest: digest of the file.
+        channels: of the input.
+        multiple: sides of the input must be multiples of it.
+        mode: ``"train"`` for batch statistics and active dropout, as the hosts test without ``--eval``. Images
+            then pass one by one, as in the hosts, if it matters.
+        device: the device to run on.
+    """
+
+    module: nn.Module
+    description: str
+    digest: str
+    channels: int = 3
+    multiple: int = 1
+    mode: Mode = "train"
+    device: torch.device = torch.device("cpu")
+
+    def __post_init__(self) -> None:
+        self.module.to(self.device).requires_grad_(False).train(self.mode == "train")
+        kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+        self._random = any(isinstance(m, kinds[1]) and m.p > 0 and m.training for m in self.module.modules())
+        self._single = self._random or any(isinstance(m, kinds[0]) and m.training for m in self.module.modules())
+        for module in self.module.modules():
+            if isinstance(module, kinds[0]):
+                module.momentum = 0.0  # train mode would update the running statistics
+        if self._single:
+            self.description += ", batch statistics and dropout" if self._random else ", batch statistics"
+        self.digest = hashlib.sha256(f"{self.digest} {self._single} {self._random}".encode()).hexdigest()
+
+    def translate(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+        """Translate images (B, C, H, W) in [-1, 1], one by one if the mode makes it matter."""
+        with torch.inference_mode():
+            images = images.to(self.device)
+            if not self._single:
+                return self._checked(self.module(images))
+            outputs = []
+            with torch.random.fork_rng(enabled=self._random):
+                for image, seed in zip(images.split(1), seeds, strict=True):
+                    if self._random:  # masks depend on the image alone, whatever else is in the batch
+                        torch.manual_seed(seed)
+                    outputs.append(self._checked(self.module(image)))
+            return torch.cat(outputs)
+
+    def _checked(self, output: Any) -> torch.Tensor:
+        if not isinstance(output, torch.Tensor) or output.ndim != 4 or output.shape[1] not in (1, 3):
+            raise KDError(f"{self.description} returned no images (B, 1 or 3, H, W), so there is nothing to compare")
+        return output
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """A generator file as :func:`load_file` returns it: the network, and its description if it is of the family."""
+
+    module: nn.Module
+    spec: GeneratorSpec | None
+
+
+Loader = Callable[[Path], LoadedFile]
+
+
+def open_translator(file: Path, load: Loader, mode: Mode, device: torch.device) -> Translator:
+    """Return the translator of a file: a checkpoint, an ONNX file, or an exported program (``.pt2``).
+
+    Args:
+        file: the file.
+        load: loads a checkpoint; handed in, as networks outside the family need their record.
+        mode: of checkpoints; other files have theirs built in.
+        device: of networks in PyTorch.
+
+    Raises:
+        KDError: If it cannot be loaded.
+    """
+    if file.suffix == ".onnx":
+        from .exported import OnnxTranslator
+
+        return OnnxTranslator(file)
+    if file.suffix == ".pt2":
+        from .exported import load_program
+
+        return load_program(file, device)
+    loaded = load(file)
+    spec = loaded.spec
+    kind = type(loaded.module).__name__ if spec is None else f"{spec.netG}, ngf {spec.ngf}"
+    if spec is not None and spec.conv != "standard":
+        kind += f", {spec.conv}"
+    channels, multiple = (spec.input_nc, spec.multiple) if spec else (3, 4)
+    return ModuleTranslator(loaded.module, kind, sha256(file), channels, multiple, mode, device)
+
+
+def to_tensor(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """Return images, uint8 (H, W, C) each, as (B, C, H, W) in [-1, 1], as the hosts."""
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return batch.float().div(255).sub(0.5).div(0.5)
+
+
+def to_array(image: torch.Tensor) -> np.ndarray:
+    """Return an image (C, H, W) in [-1, 1] as uint8 (H, W, 3), rounded down as the hosts save it."""
+    array = image.detach().float().cpu().numpy()
+    array = np.repeat(array, 3, axis=0) if len(array) == 1 else array
+    # Hosts neither clip nor round; values that are not finite become black.
+    scaled = np.nan_to_num((array.transpose(1, 2, 0) + 1) / 2.0 * 255.0)
+    return scaled.clip(0, 255).astype(np.uint8)
