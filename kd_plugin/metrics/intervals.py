@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,7 +204,7 @@ def resample_sums(
     return [Resamples(float(value), column) for value, column in zip(values, draws.T, strict=True)]
 
 
-def draw_counts(count: int, resamples: int, seed: int, block: int) -> Iterator[np.ndarray]:
+def draw_counts(count: int, resamples: int, seed: int | Sequence[int], block: int) -> Iterator[np.ndarray]:
     """Yield how often each image is in each draw: (R, N), float64, in blocks of R <= ``block`` draws.
 
     The draws depend on the seed and the number of images only, not on the block.
