@@ -17,6 +17,7 @@ from .results import Problem
 from .store import Store, key_of
 
 Progress = Callable[[float], None]
+_Column = tuple[str, str, str]  # part, reference, subject
 
 
 class Batch:
@@ -41,9 +42,9 @@ class Batch:
         return self._source.unit(self._against, self._places)
 
     @property
-    def inputs(self) -> list[np.ndarray]:
-        """The inputs, uint8 (H, W, C) each."""
-        return [self._source.loaded[i].input for i in self._places]
+    def loaded(self) -> list[Loaded]:
+        """The items with their inputs."""
+        return [self._source.loaded[i] for i in self._places]
 
     def translate(self, inputs: Sequence[np.ndarray]) -> torch.Tensor:
         """Translate other inputs, uint8 (H, W, C) each, with the subject's network: (B, 3, H, W) in [0, 1]."""
@@ -88,13 +89,13 @@ class Measured:
     Attributes:
         items: the items.
         digests: SHA-256 of each input, after preprocessing.
-        arrays: by part and subject: an array with a row for each item.
+        arrays: by name and reference of the part, by subject: an array with a row for each item.
         problems: items that were left out.
     """
 
     items: list[Item] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
-    arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    arrays: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -166,32 +167,29 @@ def measure_items(
         progress: called with the completed fraction.
     """
     measured = Measured()
-    rows: dict[tuple[str, str], list[np.ndarray]] = {(p.name, key): [] for p in parts for key in p.subjects}
+    rows: dict[_Column, list[np.ndarray]] = {(p.name, p.against, key): [] for p in parts for key in p.subjects}
     for done, loaded in _batches(items, pipeline, batch, measured.problems):
         keys = {
-            (part.name, key, i): key_of(part.name, pipeline.source(key, one), _reference(part, pipeline, one))
+            (part.name, part.against, key, i): key_of(
+                part.name, pipeline.source(key, one), pipeline.source(part.against, one) if part.against else ""
+            )
             for part in parts
             for key in part.subjects
             for i, one in enumerate(loaded)
         }
         found = store.get(keys.values())
         if missing := {place for place, digest in keys.items() if digest not in found}:
-            computed = _compute(loaded, pipeline, parts, missing)
-            new = {keys[place]: array for place, array in computed.items()}
+            new = {keys[place]: array for place, array in _compute(loaded, pipeline, parts, missing)}
             store.put(new)
             found.update(new)
-        for (name, key, _), digest in keys.items():
-            rows[name, key].append(found[digest])
+        for (*column, _), digest in keys.items():
+            rows[tuple(column)].append(found[digest])  # type: ignore[index]
         measured.items += [one.item for one in loaded]
         measured.digests += [digest_of(one.input) for one in loaded]
         progress(done / len(items))
-    for (name, key), arrays in rows.items():
-        measured.arrays.setdefault(name, {})[key] = np.stack(arrays) if arrays else np.empty(0)
+    for (name, against, key), arrays in rows.items():
+        measured.arrays.setdefault((name, against), {})[key] = np.stack(arrays) if arrays else np.empty(0)
     return measured
-
-
-def _reference(part: Part, pipeline: Pipeline, loaded: Loaded) -> str:
-    return pipeline.source(part.against, loaded) if part.against else ""
 
 
 def _batches(
@@ -210,16 +208,16 @@ def _batches(
 
 
 def _compute(
-    loaded: Sequence[Loaded], pipeline: Pipeline, parts: Sequence[Part], missing: set[tuple[str, str, int]]
-) -> dict[tuple[str, str, int], np.ndarray]:
+    loaded: Sequence[Loaded], pipeline: Pipeline, parts: Sequence[Part], missing: set[tuple[str, str, str, int]]
+) -> Iterator[tuple[tuple[str, str, str, int], np.ndarray]]:
+    """Yield the missing results of a batch: part, reference, subject and place in the batch, and the array."""
     images = Images(pipeline, loaded)
-    computed: dict[tuple[str, str, int], np.ndarray] = {}
     for part in parts:
         for key in part.subjects:
-            if places := [i for i in range(len(loaded)) if (part.name, key, i) in missing]:
+            if places := [i for i in range(len(loaded)) if (part.name, part.against, key, i) in missing]:
                 arrays = part.compute(Batch(key, part.against, places, images))
-                computed.update({(part.name, key, i): array for i, array in zip(places, arrays, strict=True)})
-    return computed
+                for i, array in zip(places, arrays, strict=True):
+                    yield (part.name, part.against, key, i), array
 
 
 def to_unit(images: Sequence[np.ndarray]) -> torch.Tensor:

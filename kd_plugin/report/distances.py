@@ -1,0 +1,72 @@
+"""Columns of distances between the distributions of features of generated and real images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..metrics.distances import frechet_bias_note, frechet_resamples, kernel_resamples
+from ..metrics.features import FeatureNetwork
+from .measuring import Batch, Measured, Part
+from .quality import differences
+from .results import Measure, Subject
+
+_LEAST = 2  # images
+
+
+def features_part(network: FeatureNetwork, keys: tuple[str, ...]) -> Part:
+    """Return the part that computes the features of each image."""
+
+    def compute(batch: Batch) -> list[np.ndarray]:
+        return list(network.features(batch.images).astype(np.float32))
+
+    return Part(f"features {network.digest}", compute, keys)
+
+
+def distance_measures(
+    measured: Measured,
+    part: Part,
+    network: FeatureNetwork,
+    real: np.ndarray,
+    paired: bool,
+    subjects: Sequence[Subject],
+    protocol: dict[str, str],
+) -> list[Measure]:
+    """Return the kernel distance and the Frechet distance; with Inception, they are called KID and FID.
+
+    Args:
+        measured: features of the generated images.
+        part: the part that computed them.
+        network: the network.
+        real: features (M, D) of the real images.
+        paired: whether the real images are the ground truth of the inputs.
+        subjects: for their roles.
+        protocol: what the values depend on.
+    """
+    features = {key: array for key, array in measured.arrays[part.name, ""].items() if key not in ("truth", "real")}
+    if len(measured.items) < _LEAST or len(real) < _LEAST:
+        return []
+    suffix = "" if network.is_inception else f" ({network.name})"
+    titles = ("KID", "FID") if network.is_inception else ("kernel distance", "Frechet distance")
+    measures = []
+    for key, title, resample, digits in (
+        ("kernel", titles[0], kernel_resamples, 5),
+        ("frechet", titles[1], frechet_resamples, 2),
+    ):
+        resamples = dict(zip(features, resample(list(features.values()), real, paired), strict=True))
+        measures.append(
+            Measure(
+                f"{key}_real",
+                title + suffix,
+                "",
+                False,
+                "real images",
+                digits,
+                {name: drawn.interval() for name, drawn in resamples.items()},
+                differences(subjects, list(resamples), lambda a, b, r=resamples: r[a].difference(r[b])),  # type: ignore[misc]
+                {"network": network.name, "library": network.library, "resize": network.resize, **protocol},
+                frechet_bias_note(next(iter(features.values())), real, paired) if key == "frechet" else "",
+            )
+        )
+    return measures

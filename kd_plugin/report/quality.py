@@ -1,0 +1,94 @@
+"""Columns of image quality: what differs from the ground truth, or from the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import combinations
+
+import numpy as np
+
+from ..metrics.intervals import Interval, difference_interval, mean_interval
+from ..metrics.quality import l1_error, psnr, ssim
+from .measuring import Batch, Measured, Part
+from .results import Difference, Measure, Subject
+
+# Title, unit, whether higher is better, decimals.
+_COLUMNS = (("PSNR", "dB", True, 2), ("SSIM", "", True, 3), ("L1", "", False, 4))
+_KEYS = ("psnr", "ssim", "l1")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What images are compared with.
+
+    Attributes:
+        key: key of the subject.
+        label: ``"ground truth"`` or ``"teacher"``.
+    """
+
+    key: str
+    label: str
+
+
+def references(subjects: Sequence[Subject]) -> list[Reference]:
+    """Return the references among the subjects."""
+    labels = {"truth": "ground truth", "teacher": "teacher"}
+    return [Reference(s.key, labels[s.role]) for role in labels for s in subjects if s.role == role]
+
+
+def compared(subjects: Sequence[Subject], reference: Reference) -> tuple[str, ...]:
+    """Return the keys of the subjects that are compared with a reference."""
+    return tuple(s.key for s in subjects if s.key != reference.key and s.role != "truth")
+
+
+def quality_part(subjects: Sequence[Subject], reference: Reference) -> Part:
+    """Return the part that computes PSNR, SSIM and L1 of each image."""
+    return Part(f"quality 1, {_library()}", _quality, compared(subjects, reference), reference.key)
+
+
+def _quality(batch: Batch) -> list[np.ndarray]:
+    pairs = zip(batch.images.split(1), batch.reference.split(1), strict=True)
+    return [np.array([psnr(*pair), ssim(*pair), l1_error(*pair)]) for pair in pairs]
+
+
+def quality_measures(
+    measured: Measured, part: Part, reference: Reference, subjects: Sequence[Subject], protocol: dict[str, str]
+) -> list[Measure]:
+    """Return the columns of a part."""
+    arrays = measured.arrays[part.name, part.against]
+    measures = []
+    for column, (title, unit, higher, digits) in enumerate(_COLUMNS):
+        library = _library() if title == "SSIM" else "kd_plugin"
+        settings = {"SSIM": "Gaussian window, sigma 1.5, range 1", "L1": "mean absolute difference, range 1"}
+        values = {key: array[:, column] for key, array in arrays.items()}
+        named = {"library": library, **protocol}
+        if title in settings:
+            named["settings"] = settings[title]
+        measures.append(
+            Measure(
+                f"{_KEYS[column]}_{reference.key}",
+                title,
+                unit,
+                higher,
+                reference.label,
+                digits,
+                {key: mean_interval(value) for key, value in values.items()},
+                differences(subjects, list(values), lambda a, b, v=values: difference_interval(v[a], v[b])),  # type: ignore[misc]
+                named,
+            )
+        )
+    return measures
+
+
+def differences(
+    subjects: Sequence[Subject], keys: Sequence[str], difference: Callable[[str, str], Interval]
+) -> tuple[Difference, ...]:
+    """Return the differences of all pairs of networks: students from the teacher, and from each other."""
+    networks = [s.key for s in subjects if s.role in ("teacher", "student") and s.key in keys]
+    return tuple(Difference(b, a, difference(b, a)) for a, b in combinations(networks, 2))
+
+
+def _library() -> str:
+    return f"scikit-image {metadata.version('scikit-image')}"
