@@ -59,8 +59,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """
     first, second = _checked(first, second)
     (mean, rows), (mean_2, rows_2) = _centred(first), _centred(second)
-    factors = [np.linalg.qr(r, mode="r") if len(r) > r.shape[1] else r for r in (rows, rows_2)]
-    shared = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
+    shared = np.linalg.svd(_factor(rows) @ _factor(rows_2).T, compute_uv=False).sum()
     return _frechet(mean, mean_2, rows, rows_2, shared)
 
 
@@ -274,6 +273,11 @@ def _linearised(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarra
     return _frechet(mean, mean_2, rows, rows_2, values.sum()), influences[0], influences[1]
 
 
+def _factor(rows: np.ndarray) -> np.ndarray:
+    """Return rows (at most D, D) with the same Gram matrix."""
+    return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
+
+
 def _reduced(rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """Return an orthonormal basis (N, D) of the rows' space and a factor (D, D); None and the rows if N <= D."""
     if len(rows) <= rows.shape[1]:
@@ -300,7 +304,7 @@ def _mean_draws(influence: np.ndarray, resamples: int, seed: int | Sequence[int]
 
 
 def _kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    kernel = first @ second.T
+    kernel: np.ndarray = first @ second.T
     kernel /= first.shape[1]
     kernel += 1
     kernel *= kernel * kernel

@@ -1,13 +1,7 @@
-r"""The difference of generated and real images: L1, PSNR, SSIM and the error of each wavelet band.
+"""The difference of generated and real images: L1, PSNR, SSIM and the error of each wavelet band.
 
 All functions take two batches (B, C, H, W) of the same shape, floating point, in [0, 1], and return means over the
-batch. The error of a band is that of the frequency study in "Wavelet Knowledge Distillation" (Zhang et al.,
-CVPR 2022): with :math:`\Psi_b` band *b* of a one-level wavelet transform, *G* generated and *R* real images,
-
-.. math:: e_b = \frac{\sum |\Psi_b(G) - \Psi_b(R)|}{\sum |\Psi_b(R)|}
-
-with both sums over all images, channels and pixels: 0 is perfect, an empty band has the error 1. The paper does not
-specify the denominator; this is our interpretation.
+batch. :mod:`kd_plugin.metrics.frequency` has the equation of the bands' errors.
 """
 
 from __future__ import annotations
@@ -21,8 +15,8 @@ import numpy as np
 import torch
 
 from ..errors import ArgumentError, KDError
-from ..losses.validate import check_images
-from ..losses.wavelet_transform import wavelet_decompose
+from .frequency import band_sums
+from .image_pairs import checked_pair
 
 _SSIM_WINDOW = 11  # side of the Gaussian window of sigma 1.5, truncated at 3.5 sigma
 
@@ -88,13 +82,13 @@ def measure_quality(generated: torch.Tensor, real: torch.Tensor, wavelet: str = 
 
 def l1_error(generated: torch.Tensor, real: torch.Tensor) -> float:
     """Return the mean absolute difference of two batches (B, C, H, W) in [0, 1]."""
-    generated, real = _checked(generated, real)
+    generated, real = checked_pair(generated, real)
     return float((generated - real).abs().mean())
 
 
 def psnr(generated: torch.Tensor, real: torch.Tensor) -> float:
     """Return the mean over the batch of the PSNR in dB, -10 log10 of an image's mean squared error."""
-    generated, real = _checked(generated, real)
+    generated, real = checked_pair(generated, real)
     errors = (generated - real).square().mean(dim=(1, 2, 3))  # (B,)
     return float((-10 * torch.log10(errors)).mean())
 
@@ -110,7 +104,7 @@ def ssim(generated: torch.Tensor, real: torch.Tensor) -> float:
         metrics: Any = importlib.import_module("skimage.metrics")
     except ImportError:
         raise KDError('SSIM needs scikit-image: pip install "kd_plugin[metrics]"') from None
-    generated, real = _checked(generated, real)
+    generated, real = checked_pair(generated, real)
     if min(real.shape[2:]) < _SSIM_WINDOW:
         raise ArgumentError(
             f"SSIM needs images of at least {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, got {real.shape[3]}x{real.shape[2]}"
@@ -124,35 +118,9 @@ def ssim(generated: torch.Tensor, real: torch.Tensor) -> float:
 
 
 def band_errors(generated: torch.Tensor, real: torch.Tensor, wavelet: str = "haar") -> BandErrors:
-    """Return the normalised L1 error of the four bands of a one-level transform (equation in the module's docstring).
+    """Return the normalised L1 error of the four bands of a one-level transform.
 
-    A band that is empty in all real images has the error 0 if it is also empty in the generated ones, else infinity.
+    The sums of :func:`kd_plugin.metrics.frequency.band_sums` over the batch.
     """
-    generated, real = _checked(generated, real)
-    errors = []
-    pairs = zip(_bands(generated, wavelet), _bands(real, wavelet), strict=True)
-    for g, r in pairs:
-        difference, size = float((g - r).abs().sum()), float(r.abs().sum())
-        errors.append(difference / size if size else math.inf if difference else 0.0)
-    return BandErrors(*errors)
-
-
-def _bands(images: torch.Tensor, wavelet: str) -> list[torch.Tensor]:
-    """Return LL, LH, HL and HH of images (B, C, H, W), each (B, C, h, w)."""
-    approximation, (details,) = wavelet_decompose(images, levels=1, wavelet=wavelet)
-    return [approximation, *details.unbind(dim=2)]
-
-
-def _checked(generated: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Check the two batches; return them on the CPU in float64, without graphs."""
-    check_images(generated)
-    check_images(real)
-    if generated.shape != real.shape:
-        raise ArgumentError(
-            f"generated and real images differ in shape: {tuple(generated.shape)} and {tuple(real.shape)}"
-        )
-    for name, images in (("generated", generated), ("real", real)):
-        low, high = (float(value) for value in images.aminmax())
-        if not (low >= 0 and high <= 1):  # also true of NaN
-            raise ArgumentError(f"the {name} images run from {low:g} to {high:g}: scale them to [0, 1]")
-    return generated.detach().cpu().double(), real.detach().cpu().double()
+    errors = band_sums(generated, real, 1, wavelet).errors()
+    return BandErrors(**{name.removesuffix("1"): error for name, error in errors.items()})
