@@ -6,37 +6,65 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..metrics.frequency import band_error_intervals, band_sums, radial_spectrum
+from ..metrics.frequency import BandSums, band_sums, radial_spectrum
 from .measuring import Batch, Measured, Part
 from .quality import compared, references
 from .results import Frequency, Subject
 
 _LEVELS, _WAVELET = 3, "haar"
+_NAMES = (f"LL{_LEVELS}", *(f"{band}{level}" for level in range(_LEVELS, 0, -1) for band in ("LH", "HL", "HH")))
+_RINGS = 32  # of a spectrum; images may have different sizes
 
 
 class BandStudy:
-    """Errors of wavelet bands against the ground truth, or the teacher without one, and power spectra."""
+    """Errors of wavelet bands against the ground truth, or the teacher without one, and power spectra.
 
-    def __init__(self, subjects: Sequence[Subject]) -> None:
-        self._reference = next(iter(references(subjects)), None)
-        self._bands = self._reference and Part(
-            f"bands 1, {_WAVELET}, {_LEVELS} levels", _sums, compared(subjects, self._reference), self._reference.key
-        )
-        self._spectra = Part("spectrum 1", _spectra, tuple(s.key for s in subjects))
-        self.parts = [part for part in (self._bands, self._spectra) if part]
+    Attributes:
+        parts: what is computed for each image.
+        label: what the bands are compared with; "" without a reference.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], rings: int) -> None:
+        reference = next(iter(references(subjects)), None)
+        rings = min(rings, _RINGS)
+        self._spectra = Part(f"spectrum 1, {rings}", lambda batch: _spectra(batch, rings), _keys(subjects))
+        self.parts = [self._spectra]
+        self._bands: Part | None = None
+        self.label = ""
+        if reference:
+            name = f"bands 1, {_WAVELET}, {_LEVELS} levels"
+            self._bands = Part(name, _sums, compared(subjects, reference), reference.key)
+            self.parts.append(self._bands)
+            self.label = reference.label
 
     def finish(self, measured: Measured) -> Frequency:
         """Return the study."""
         bands = {}
-        if self._bands:
-            arrays = measured.arrays[self._bands.name, self._bands.against]
-            bands = {key: band_error_intervals(array, _LEVELS) for key, array in arrays.items()}
-        spectra = measured.arrays[self._spectra.name, ""]
+        for key, sums in measured.arrays[self._bands.name, self._bands.against].items() if self._bands else ():
+            found = BandSums(_NAMES, sums[:, 0], sums[:, 1]).resamples()
+            bands[key] = {name: drawn.interval() for name, drawn in found.items()}
+        spectra = measured.arrays[self._spectra.name, ""]  # (N, 2, F): frequencies and power
         frequencies = next(iter(spectra.values()))[0, 0]
+        with np.errstate(divide="ignore"):  # the logarithm of no power
+            powers = {key: np.log10(array[:, 1].mean(axis=0)) for key, array in spectra.items()}
         return Frequency(
-            self._reference.label if self._reference else "",
+            self.label,
             _WAVELET,
             bands,
             tuple(map(float, frequencies)),
-            {key: tuple(map(float, np.log10(array[:, 1].mean(axis=0)))) for key, array in spectra.items()},
+            {key: tuple(map(float, power)) for key, power in powers.items()},
         )
+
+
+def _keys(subjects: Sequence[Subject]) -> tuple[str, ...]:
+    return tuple(subject.key for subject in subjects)
+
+
+def _sums(batch: Batch) -> list[np.ndarray]:
+    found = band_sums(batch.images, batch.reference, _LEVELS, _WAVELET)
+    return list(np.stack([found.difference, found.real], axis=1))  # (2, K) each
+
+
+def _spectra(batch: Batch, rings: int) -> list[np.ndarray]:
+    frequencies, power = radial_spectrum(batch.images, rings)
+    return [np.stack([frequencies, one]) for one in power]

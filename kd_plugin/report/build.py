@@ -22,7 +22,7 @@ from .inputs import Item, Task, items_of, tasks_of
 from .measuring import Measured, Pipeline, measure_items
 from .networks import Loader, Mode, Translator, open_translator
 from .results import Direction, Problem, Report, Sample, Subject
-from .samples import choose, draw_sample, even
+from .sample_images import choose, draw_sample, even
 from .store import Store
 
 _MOST_SAMPLES = 9

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +46,7 @@ class Plan:
         network: for distances of features; None without.
         features: its part.
         bands: the frequency study.
-        stability: parts of the changes of the input.
+        stability: changes of the input, with their parts.
     """
 
     subjects: Sequence[Subject]
@@ -57,7 +56,7 @@ class Plan:
     network: FeatureNetwork | None = None
     features: Part | None = None
     bands: BandStudy | None = None
-    stability: list[Part] = field(default_factory=list)
+    stability: list[tuple[str, Part]] = field(default_factory=list)
 
     def psnr(self, measured: Measured, reference: str) -> dict[str, np.ndarray]:
         """Return the PSNR of each image to a reference, by subject; empty if it was not computed."""
@@ -127,11 +126,11 @@ def plan_columns(
             plan.features = features_part(plan.network, ("input", *networks, *truth))
             plan.parts.append(plan.features)
     if "frequency" in sections:
-        plan.bands = BandStudy(subjects)
+        plan.bands = BandStudy(subjects, settings.preprocessing.crop_size // 2)
         plan.parts += plan.bands.parts
     if "stability" in sections and translators:
         plan.stability = stability_parts(tuple(translators))
-        plan.parts += plan.stability
+        plan.parts += [part for _, part in plan.stability]
     return plan
 
 

@@ -46,9 +46,11 @@ class Batch:
         """The items with their inputs."""
         return [self._source.loaded[i] for i in self._places]
 
-    def translate(self, inputs: Sequence[np.ndarray]) -> torch.Tensor:
-        """Translate other inputs, uint8 (H, W, C) each, with the subject's network: (B, 3, H, W) in [0, 1]."""
-        return to_unit(self._source.pipeline.translate(self.key, inputs))
+    @property
+    def network(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The subject's network, (B, C, H, W) in [-1, 1] in and out; its dropout is that of the items."""
+        translator, seeds = self._source.pipeline.translators[self.key], [_seed(one) for one in self.loaded]
+        return lambda images: translator.translate(images, seeds)
 
 
 class Images:
@@ -131,11 +133,8 @@ class Pipeline:
         """Return the images of a subject, uint8 (H, W, 3) each, as a host saves them."""
         if key not in self.translators:
             return [self._given(key, loaded) for loaded in batch]
-        return self.translate(key, [loaded.input for loaded in batch])
-
-    def translate(self, key: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Translate inputs, uint8 (H, W, C) each, with the network of a subject: uint8 (H, W, 3) each."""
-        outputs = self.translators[key].translate(to_tensor(inputs), [crc32(image.tobytes()) for image in inputs])
+        inputs = to_tensor([loaded.input for loaded in batch])
+        outputs = self.translators[key].translate(inputs, [_seed(loaded) for loaded in batch])
         return [to_array(output) for output in outputs]
 
     @staticmethod
@@ -190,6 +189,11 @@ def measure_items(
     for (name, against, key), arrays in rows.items():
         measured.arrays.setdefault((name, against), {})[key] = np.stack(arrays) if arrays else np.empty(0)
     return measured
+
+
+def _seed(loaded: Loaded) -> int:
+    """Return the seed of an item's dropout, which depends on the image alone."""
+    return crc32(loaded.input.tobytes())
 
 
 def _batches(

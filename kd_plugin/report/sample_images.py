@@ -12,7 +12,7 @@ from PIL import Image
 from ..files import write_atomically
 from ..metrics.frequency import missing_detail
 from .measuring import Pipeline, to_unit
-from .relations import relation_matrix
+from .relation_matrices import relation_matrix
 from .results import Sample
 
 _FOLDER = "images"
