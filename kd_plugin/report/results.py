@@ -120,7 +120,8 @@ class Measure:
         title: e.g. ``"PSNR"``; of features of a network that is not Inception, the title names it.
         unit: e.g. ``"dB"``; may be empty.
         higher_is_better: direction.
-        against: what the images are compared with: ``"ground truth"``, ``"teacher"``, ``"real images"``, ``"labels"``.
+        against: what the images are compared with: ``"ground truth"``, ``"teacher"``, ``"real images"`` or
+            ``"labels"``.
         digits: decimals to print.
         values: by key of the subject.
         differences: paired differences of subjects.
