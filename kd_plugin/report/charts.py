@@ -12,7 +12,7 @@ from .results import Frequency
 from .view import View
 
 _HEIGHT, _TOP, _BOTTOM = 250, 16, 222  # pixels
-_DASHES = ("", "7 4", "2 3", "9 3 2 3")
+_DASHES = ("none", "9 3", "4 3", "9 3 2 3")
 
 
 def band_chart(view: View, frequency: Frequency) -> None:
@@ -74,7 +74,7 @@ def spectrum_chart(view: View, frequency: Frequency) -> None:
     )
     with chart:
         for mark in marks:
-            _gridline(_TOP + y(mark), f"10^{mark:g}")
+            _gridline(_TOP + y(mark), _tick_text(mark, marks))
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
             anchor = "start" if share == 0 else "end" if share == 1 else "middle"
             svg.text(f"{share * most:.3g}", x=f"{100 * share:g}%", y=_BOTTOM + 18, text_anchor=anchor)
@@ -82,13 +82,13 @@ def spectrum_chart(view: View, frequency: Frequency) -> None:
         with svg.svg(
             x=0, y=_TOP, width="100%", height=height, viewBox=f"0 0 1000 {height}", preserveAspectRatio="none"
         ):
-            for number_of_line, key in enumerate(keys):
+            for key in keys:
                 points = list(zip(frequency.frequencies, frequency.spectra[key], strict=False))
                 for run in _finite_runs(points):
                     svg.polyline(
                         points=" ".join(f"{1000 * f / most if most else 0:.1f},{y(power):.2f}" for f, power in run),
                         style=f"stroke:{view.colour(key)}",
-                        stroke_dasharray=_DASHES[number_of_line % len(_DASHES)] or "none",
+                        stroke_dasharray=_dashes(view, key),
                         vector_effect="non-scaling-stroke",
                         cls="spectrum",
                     )
@@ -102,7 +102,7 @@ def ticks(low: float, high: float) -> list[float]:
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     span = high - low if high > low else abs(high) or 1.0
-    raw = span / 5
+    raw = span / 7
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -117,11 +117,19 @@ def _canvas(label: str) -> svg.svg:
 
 def _gridline(y: float, text: str) -> None:
     svg.line(x1="0", x2="100%", y1=f"{y:.1f}", y2=f"{y:.1f}", cls="grid")
-    svg.text(text, x="0", y=f"{y - 3:.1f}", cls="tick")
+    svg.text(text, x=-6, y=f"{y + 4:.1f}", text_anchor="end", cls="tick")
 
 
 def _tick_text(mark: float, marks: Sequence[float]) -> str:
     return number(mark, max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)))
+
+
+def _dashes(view: View, key: str) -> str:
+    """Return a pattern by role and place, so that lines differ without colours, too."""
+    subject = view.subject(key)
+    if subject is None or subject.role not in ("teacher", "student"):
+        return "2 3"
+    return _DASHES[view.students.index(subject) % len(_DASHES)] if subject.role == "student" else "none"
 
 
 def _finite_runs(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:

@@ -23,8 +23,11 @@ def cost_table(view: View) -> None:
     with tags.div(cls="card scroll"), tags.table():
         with tags.thead(), tags.tr():
             tags.th()
-            for title in ("parameters", *(f"MACs at {size} px" for size in sizes), "file", "peak memory"):
-                tags.th(title)
+            tags.th("parameters")
+            for size in sizes:
+                tags.th("MACs", tags.small(f"at {size} px"))
+            tags.th("file")
+            tags.th("peak memory")
             for device, size, batch in places:
                 tags.th("latency", tags.small(f"{device}, {size} px, batch {batch}"))
         with tags.tbody():

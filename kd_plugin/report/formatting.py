@@ -25,27 +25,27 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def limits(interval: Interval, digits: int, *, signed: bool = False) -> str:
-    """Return the ends of an interval, or "" if it has none: an end is NaN, or both ends are infinite.
+    """Return the ends of an interval, or "" if it says nothing: an end is NaN, or both are equal.
 
     >>> limits(Interval(1.0, 0.5, 1.5), 1), limits(Interval(1.0, math.nan, math.nan), 1)
     ('0.5 to 1.5', '')
     """
     ends = (interval.low, interval.high)
-    if any(math.isnan(end) for end in ends) or all(math.isinf(end) for end in ends):
+    if any(math.isnan(end) for end in ends) or interval.low == interval.high:
         return ""
     return " to ".join(number(end, digits, signed=signed) for end in ends)
 
 
 def prefixed(value: float | None, unit: str = "") -> str:
-    """Return three significant digits with a prefix of powers of 1000.
+    """Return three significant digits with a prefix of powers of 1000, that a line does not break.
 
     >>> prefixed(11_378_179), prefixed(56.9e9, "B"), prefixed(0.0123, "s"), prefixed(999_999), prefixed(None)
-    ('11.4 M', '56.9 GB', '12.3 ms', '1.00 M', '\u2013')
+    ('11.4\\xa0M', '56.9\\xa0GB', '12.3\\xa0ms', '1.00\\xa0M', '\u2013')
     """
     if value is None:
         return ABSENT
     if not math.isfinite(value) or value <= 0:
-        return f"{number(value, 0)} {unit}".rstrip()
+        return f"{number(value, 0)}\u00a0{unit}".rstrip()
     power = math.floor(math.log10(float(f"{value:.2e}")) / 3 + 1e-9)
     power = min(max(power, -3), 4)
     scaled = value / 1000.0**power
@@ -53,7 +53,7 @@ def prefixed(value: float | None, unit: str = "") -> str:
     if power == 0 and float(value).is_integer():
         digits = 0
     prefix = {-3: "n", -2: "\u00b5", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T"}[power]
-    return f"{scaled:.{digits}f} {prefix}{unit}".rstrip()
+    return f"{scaled:.{digits}f}\u00a0{prefix}{unit}".rstrip()
 
 
 def times(ratio: float) -> str:

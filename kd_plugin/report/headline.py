@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dominate import tags
 
@@ -20,6 +20,7 @@ class Figure:
         value: the number.
         meaning: what it is, e.g. ``"smaller"``.
         detail: the values that it was computed from.
+        unit: e.g. ``"dB"``.
         verdict: whether it is better or worse, and beyond the noise.
         tone: CSS class of the verdict.
     """
@@ -27,6 +28,7 @@ class Figure:
     value: str
     meaning: str
     detail: str = ""
+    unit: str = ""
     verdict: str = ""
     tone: str = "noise"
 
@@ -89,7 +91,9 @@ def same_latency(cost: NetworkCost | None, latency: Latency) -> Latency | None:
 
 def _figure(figure: Figure) -> None:
     with tags.div(cls="figure"):
-        tags.strong(figure.value)
+        with tags.strong(figure.value):
+            if figure.unit:
+                tags.span(figure.unit, cls="unit")
         tags.span(figure.meaning, cls="meaning")
         if figure.verdict:
             tags.span(figure.verdict, cls=f"verdict {figure.tone}")
@@ -131,7 +135,7 @@ def _latency(cost: NetworkCost, teacher: NetworkCost | None) -> Figure | None:
     figure = Figure(*_ratio(ratio, "faster", "slower"), detail)
     overlap = mine.seconds.low <= theirs.seconds.high and theirs.seconds.low <= mine.seconds.high
     if overlap:
-        return Figure(figure.value, figure.meaning, detail, "no difference beyond the noise: the quartiles overlap")
+        return replace(figure, verdict="no difference beyond the noise: the quartiles overlap")
     return figure
 
 
@@ -147,9 +151,10 @@ def _quality(view: View, student: Subject, measure: Measure) -> Figure | None:
         detail += f"; the teacher has {number(theirs.value, measure.digits)}"
     verdict, tone = _against_teacher(measure, student, teacher if theirs else None)
     return Figure(
-        f"{number(value.value, measure.digits)} {measure.unit}".rstrip(),
+        number(value.value, measure.digits),
         f"{measure.title} ({ends})" if ends else measure.title,
         detail,
+        measure.unit,
         verdict,
         tone,
     )

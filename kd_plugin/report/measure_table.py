@@ -6,29 +6,22 @@ from collections.abc import Sequence
 
 from dominate import tags
 
+from ..metrics.intervals import Interval
 from .comparison import best_student, compare, difference_text
 from .formatting import ABSENT, limits, number
-from .results import Measure, Stability
+from .results import Measure
 from .view import View
 
 
-def measures_of(stability: Sequence[Stability]) -> list[Measure]:
-    """Return the changes of a stability study as measures, where less change is better."""
-    return [
-        Measure(
-            entry.title,
-            entry.title,
-            "",
-            False,
-            f"the unchanged input: {number(entry.expected, 1)} steps of change in the input"
-            if entry.expected
-            else "the unchanged input, moved alike",
-            2,
-            entry.values,
-            entry.differences,
-        )
-        for entry in stability
-    ]
+def measures_of(view: View) -> list[Measure]:
+    """Return the changes of the stability study as measures; the row of the input is its own change."""
+    inputs = [subject.key for subject in view.direction.subjects if subject.role == "input"]
+    made = []
+    for entry in view.direction.stability:
+        own = Interval(entry.expected, entry.expected, entry.expected)
+        values = {(inputs or ["the input itself"])[0]: own, **entry.values}
+        made.append(Measure(entry.title, entry.title, "", False, "the unchanged input", 2, values, entry.differences))
+    return made
 
 
 def measure_table(view: View, measures: Sequence[Measure]) -> None:
@@ -46,9 +39,11 @@ def measure_table(view: View, measures: Sequence[Measure]) -> None:
                     tags.th(view.name(key))
                     for position, measure in enumerate(columns):
                         _value(view, measure, key, _starts(groups, position))
-    if any(measure.differences for measure in columns):
+    compared = {against: [m for m in group if m.differences] for against, group in groups.items()}
+    compared = {against: group for against, group in compared.items() if group}
+    if compared:
         tags.h4("Paired differences")
-        _differences(view, groups, columns)
+        _differences(view, compared)
 
 
 def notes(measures: Sequence[Measure]) -> None:
@@ -121,7 +116,8 @@ def _value(view: View, measure: Measure, key: str, first: bool) -> None:
         tags.small(limits(value, measure.digits))
 
 
-def _differences(view: View, groups: dict[str, list[Measure]], columns: list[Measure]) -> None:
+def _differences(view: View, groups: dict[str, list[Measure]]) -> None:
+    columns = [measure for group in groups.values() for measure in group]
     pairs: list[tuple[str, str]] = []
     for difference in (difference for measure in columns for difference in measure.differences):
         pair = (difference.first, difference.second)
@@ -132,7 +128,7 @@ def _differences(view: View, groups: dict[str, list[Measure]], columns: list[Mea
         with tags.tbody():
             for first, second in pairs:
                 with tags.tr():
-                    tags.th(view.name(first), tags.span("beside", cls="beside"), view.name(second))
+                    tags.th(view.name(first), tags.span("compared with", cls="beside"), view.name(second))
                     for position, measure in enumerate(columns):
                         _difference(measure, first, second, _starts(groups, position))
 

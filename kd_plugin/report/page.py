@@ -134,28 +134,29 @@ def _frequency(view: View) -> None:
     if frequency is None:
         return
     if frequency.bands:
-        with tags.div(cls="card"):
+        with tags.div(cls="card whole"):
             tags.h3(f"Error by wavelet band, against {frequency.against}")
             view.legend(view.order(frequency.bands))
             band_chart(view, frequency)
             tags.p(
-                f"{frequency.wavelet} wavelet; L1 distance relative to the norm of the band, with 95 % intervals. LL "
-                "is the approximation; LH, HL and HH are details, of which level 1 is the finest. The error of an "
+                f"Wavelet: {frequency.wavelet}. L1 distance relative to the norm of the band, with 95 % intervals. "
+                "LL is the approximation; LH, HL and HH are details, of which level 1 is the finest. The error of an "
                 "empty band is 1.",
                 cls="soft",
             )
     if frequency.spectra:
-        with tags.div(cls="card"):
-            tags.h3("Radial power spectrum")
+        with tags.div(cls="card whole"):
+            tags.h3("Radial power spectrum, log10 of the mean power")
             view.legend(view.order(frequency.spectra))
             spectrum_chart(view, frequency)
 
 
 def _stability(view: View) -> None:
-    measure_table(view, measures_of(view.direction.stability))
+    measure_table(view, measures_of(view))
     tags.p(
-        "Mean absolute change of the outputs in 8-bit steps, beyond the shift itself; less is steadier. Changes that "
-        "exceed that of the input are seen as flicker in a video.",
+        "Mean absolute change of the outputs in 8-bit steps, beyond the shift itself, if the input is changed as the "
+        "column says; the row of the input is its own change. Less is steadier: a viewer of a video sees changes as "
+        "flicker.",
         cls="soft",
     )
 

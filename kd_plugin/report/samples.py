@@ -39,8 +39,9 @@ def picture(sample: Sample, path: str, alt: str) -> None:
 def _gallery(view: View, sample: Sample) -> None:
     """Add a column for each subject: its image, difference map and missing-detail map."""
     rows = [maps for maps in (sample.differences, sample.missing_detail) if maps]
-    with tags.div(cls="gallery", style=f"--rows:{2 + len(rows)}"):
-        for key in view.order(dict.fromkeys(k for paths in (sample.images, *rows) for k in paths)):
+    keys = view.order(dict.fromkeys(k for paths in (sample.images, *rows) for k in paths))
+    with tags.div(cls="gallery", style=f"--rows:{2 + len(rows)};--columns:{len(keys)}"):
+        for key in keys:
             with tags.div(cls="column"):
                 with tags.div(cls="label"):
                     view.name(key)

@@ -25,7 +25,7 @@ from kd_plugin.report.results import (
     Subject,
 )
 
-HOSTILE = "<script>alert('x')</script> & #1 100%?.png"
+HOSTILE = "<script>hacked='x'</script> & #1 100%?.png"
 BANDS = ("LL3", "LH3", "HL3", "HH3", "LH2", "HL2", "HH2", "LH1", "HL1", "HH1")
 Pixels = NDArray[np.uint8]
 
@@ -120,7 +120,7 @@ def _differences(values: dict[str, Interval], who: tuple[Subject, ...]) -> tuple
 def _measures(who: tuple[Subject, ...]) -> tuple[Measure, ...]:
     protocol = {"library": "torch-fidelity 0.3.0", "resize": "none", "images": "120, SHA-256 " + "5f" * 32}
     table = (
-        ("kid", "KID", "× 1000", False, "real images", 2, 9.0, 1.5, "computed from 120 images"),  # noqa: RUF001
+        ("kid", "KID × 1000", "", False, "real images", 2, 9.0, 1.5, "computed from 120 images"),  # noqa: RUF001
         ("fid", "FID", "", False, "real images", 1, 77.0, 4.0, "of fewer than 2,000 images: biased upwards"),
         ("psnr", "PSNR", "dB", True, "ground truth", 2, 24.0, -0.8, ""),
         ("ssim", "SSIM", "", True, "ground truth", 4, 0.81, -0.02, ""),
