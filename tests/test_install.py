@@ -63,5 +63,6 @@ def test_the_wheel_has_the_package_and_the_patches(clone: Path, tmp_path: Path) 
     command(sys.executable, "-m", "pip", "wheel", *options, sdist, cwd=tmp_path)
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     assert {f"kd_plugin/patches/{name}.patch" for name in patches()} | {"kd_plugin/py.typed"} <= names
-    assert {str(f.relative_to(REPOSITORY)) for f in (REPOSITORY / "kd_plugin").rglob("*.py")} <= names
+    files = [f for f in (REPOSITORY / "kd_plugin").rglob("*.*") if f.suffix in (".py", ".css", ".js")]
+    assert {str(f.relative_to(REPOSITORY)) for f in files} <= names
     assert not any(name.startswith(("tests/", "examples/", "patches/")) for name in names)
