@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from ..networks.generator import GeneratorSpec, build_generator
+from .intervals import Interval
 
 
 def measure_latencies(
@@ -20,6 +22,20 @@ def measure_latencies(
 ) -> list[float]:
     """Return the median time of a forward pass of each network, in seconds.
 
+    Args:
+        networks, images, rounds, progress: as in :func:`measure_times`.
+    """
+    return [statistics.median(times) for times in measure_times(networks, images, rounds, progress)]
+
+
+def measure_times(
+    networks: Sequence[nn.Module],
+    images: Sequence[torch.Tensor],
+    rounds: int = 5,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[list[float]]:
+    """Return the times of the forward passes of each network, in seconds.
+
     The networks take turns, so that other load, or a changing clock rate, affects all of them equally.
 
     Args:
@@ -27,6 +43,9 @@ def measure_latencies(
         images: (B, C, H, W), the input of each network.
         rounds: number of timed passes of each network, after one for warm-up.
         progress: called with the completed fraction, 0 to 1.
+
+    Returns:
+        ``rounds`` times for each network, in the order of the passes.
     """
     times: list[list[float]] = [[] for _ in networks]
     with torch.no_grad():
@@ -37,7 +56,19 @@ def measure_latencies(
                 if turn:
                     times[i].append(_now(batch.device) - begun)
                 progress((turn * len(networks) + i + 1) / ((rounds + 1) * len(networks)))
-    return [statistics.median(measured) for measured in times]
+    return times
+
+
+def spread(times: Sequence[float]) -> Interval:
+    """Return the median of times, with their quartiles as the ends of the interval.
+
+    >>> spread([1.0, 2.0, 3.0, 4.0, 50.0])
+    Interval(value=3.0, low=2.0, high=4.0)
+    """
+    if len(times) < 2:
+        return Interval(times[0], math.nan, math.nan)
+    low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
+    return Interval(middle, low, high)
 
 
 def generator_latencies(
