@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Context
@@ -37,22 +38,14 @@ def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> list[str]:
 
 
 def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool]) -> GeneratorSpec | None:
-    """Return ``like`` with the largest width that fits, or None.
+    """Return ``like`` with the largest width that fits, up to ``limit``, or None.
 
-    Args:
-        like: architecture, depth, convolutions, norm and channels; its width is ignored.
-        limit: maximum ``ngf``.
-        fits: a predicate; if it holds for a generator, it holds for all narrower ones.
+    If ``fits`` holds for a generator, it must hold for all narrower ones.
     """
     least = narrowest(like, limit).ngf
-    low, high = least - 1, limit  # low fits (or is below the minimum), nothing above high does
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(replace(like, ngf=middle, widths=None)):
-            low = middle
-        else:
-            high = middle - 1
-    return replace(like, ngf=low, widths=None) if low >= least else None
+    specs = [replace(like, ngf=ngf, widths=None) for ngf in range(least, limit + 1)]
+    fitting = bisect.bisect_left(specs, True, key=lambda spec: not fits(spec))
+    return specs[fitting - 1] if fitting else None
 
 
 def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, size: int) -> GeneratorSpec:

@@ -37,7 +37,6 @@ class Plan:
     """The students of a teacher that keep within a budget.
 
     Attributes:
-        teacher: the teacher.
         students: those within the budget and no slower than the teacher, the fastest first.
         size: side of the square image in pixels, for operations and times.
         device: the device of the measurement.
@@ -111,8 +110,22 @@ def make_plan(
     budget = budget or {}
     shapes = get_architecture(teacher.architecture).smaller(teacher)
     most = most_width(teacher)
-    teacher_cost = _timed(teacher, size, device) if "latency" in budget else generator_cost(teacher, size)
-    fits = _fits(budget, teacher_cost, size, device)
+
+    def limited_cost(spec: GeneratorSpec) -> Cost:
+        cost = generator_cost(spec, size)
+        if "latency" not in budget:
+            return cost
+        return replace(cost, latency=generator_latencies([spec], size, device, rounds=3)[0])
+
+    teacher_cost = limited_cost(teacher)
+
+    def fits(spec: GeneratorSpec) -> bool:
+        cost = generator_cost(spec, size)
+        if cost.params >= teacher_cost.params or cost.macs >= teacher_cost.macs:
+            return False
+        # The latency is measured only if all else fits.
+        return not exceeded(cost, budget, teacher_cost) and not exceeded(limited_cost(spec), budget, teacher_cost)
+
     candidates: list[GeneratorSpec] = []
     for i, shape in enumerate(shapes):
         best = widest(shape, most, fits)
@@ -124,8 +137,7 @@ def make_plan(
     if not candidates and not budget:
         raise ArgumentError(f"a {teacher.netG} of ngf {teacher.ngf} is too small to have students")
     if not candidates:
-        smallest = [narrowest(shape, most) for shape in shapes]
-        costs = {s: _timed(s, size, device) if "latency" in budget else generator_cost(s, size) for s in smallest}
+        costs = {spec: limited_cost(spec) for spec in (narrowest(shape, most) for shape in shapes)}
         raise ArgumentError(nothing_fits(budget, costs, teacher_cost))
     least = max(round(_LEAST_FRACTION * most), _LEAST_LISTED)
     specs = [teacher, *([spec for spec in candidates if spec.ngf >= least] or candidates)]
@@ -144,37 +156,16 @@ def make_plan(
     return Plan(large, students, size, str(device), hidden=len(fitting) - len(students), work=work)
 
 
-def _fits(budget: Budget, teacher: Cost, size: int, device: torch.device | str) -> Callable[[GeneratorSpec], bool]:
-    """Return a predicate for generators within a budget; the latency is measured only if it is limited."""
-    counted = {measure: limit for measure, limit in budget.items() if measure != "latency"}
-
-    def fits(spec: GeneratorSpec) -> bool:
-        cost = generator_cost(spec, size)
-        if cost.params >= teacher.params or cost.macs >= teacher.macs or exceeded(cost, counted, teacher):
-            return False
-        return "latency" not in budget or not exceeded(_timed(spec, size, device), budget, teacher)
-
-    return fits
-
-
-def _timed(spec: GeneratorSpec, size: int, device: torch.device | str) -> Cost:
-    return replace(generator_cost(spec, size), latency=generator_latencies([spec], size, device, rounds=3)[0])
-
-
-def _paper_students() -> list[tuple[str, GeneratorSpec, GeneratorSpec]]:
+def measure_papers(
+    size: int, device: torch.device | str = "cpu", progress: Callable[[float], None] = lambda done: None
+) -> list[tuple[str, Student, Student]]:
+    """Return the paper, the teacher and the student for the students of the two papers, measured on this machine."""
     resnet = GeneratorSpec("resnet", 3, 3, 64, 9, "instance", False, True)
     unet = GeneratorSpec("unet", 3, 3, 64, 8, "batch", True, False)
     wkd, srp = "WKD, CVPR 2022", "SRP, ECCV 2020"
     study = f"{wkd}, frequency study"  # of GANs of three sizes
     listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (study, unet, 32), (study, unet, 16)]
-    return [(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
-
-
-def measure_papers(
-    size: int, device: torch.device | str = "cpu", progress: Callable[[float], None] = lambda done: None
-) -> list[tuple[str, Student, Student]]:
-    """Return the paper, the teacher and the student for the students of the two papers, measured on this machine."""
-    rows = _paper_students()
+    rows = [(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
     specs = list(dict.fromkeys(spec for _, *pair in rows for spec in pair))
     times = dict(zip(specs, generator_latencies(specs, size, device, progress=progress), strict=True))
     cost = {spec: Student(spec, replace(generator_cost(spec, size), latency=times[spec])) for spec in specs}
