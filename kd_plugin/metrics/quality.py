@@ -130,8 +130,7 @@ def band_errors(generated: torch.Tensor, real: torch.Tensor, wavelet: str = "haa
     """
     generated, real = _checked(generated, real)
     errors = []
-    pairs = zip(_bands(generated, wavelet), _bands(real, wavelet), strict=True)
-    for g, r in pairs:
+    for g, r in zip(_bands(generated, wavelet), _bands(real, wavelet), strict=True):
         difference, size = float((g - r).abs().sum()), float(r.abs().sum())
         errors.append(difference / size if size else math.inf if difference else 0.0)
     return BandErrors(*errors)

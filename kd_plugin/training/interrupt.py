@@ -21,7 +21,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self._asked: int | None = None
+        self.asked: int | None = None  # the number of the received signal
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
@@ -39,11 +39,6 @@ class Interruption:
                 signal.signal(number, self._note)
         weakref.finalize(owner, self.end).atexit = False
 
-    @property
-    def asked(self) -> int | None:
-        """The number of the received signal, or None."""
-        return self._asked
-
     def end(self) -> None:
         """Restore the previous handlers."""
         if threading.current_thread() is not threading.main_thread():
@@ -60,7 +55,7 @@ class Interruption:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
-        self._asked = number
+        self.asked = number
         self.end()
         # Not print, which is not reentrant.
         os.write(1, b"\n[distill] stopping after this step, to save; interrupt again to stop at once\n")

@@ -19,10 +19,6 @@ class Replay:
     Meanwhile the host displays, prints and saves nothing: its options that end in ``_freq`` are raised, except
     ``--save_epoch_freq``, which is only used between epochs.
 
-    Args:
-        opt: the host's options.
-        batches: number of batches to skip.
-
     Attributes:
         left: number of batches left.
         begun: whether one has been skipped.

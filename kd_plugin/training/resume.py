@@ -164,11 +164,7 @@ class Checkpointer:
         return self._replay is not None
 
     def skip_batch(self) -> bool:
-        """Count a batch that was trained before the save and is skipped.
-
-        Returns:
-            Whether it was the last of them.
-        """
+        """Count a batch that was trained before the save and is skipped; return whether it was the last of them."""
         assert self._replay is not None and self._state is not None
         self._count_batch(self._state.epoch)
         if not self._replay.skip():
@@ -223,11 +219,8 @@ class Checkpointer:
 
         Args:
             epoch: the host's name of the epoch.
-            host_saves: its ``save_networks``.
+            host_saves: its ``save_networks``, whose result is returned.
             more: saves the other files of the networks to a folder.
-
-        Returns:
-            The result of ``host_saves``, if it was called.
 
         Raises:
             HostError: If the disk is full or read-only.

@@ -8,7 +8,7 @@ the host saves too, to check that the host's files belong to the state.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class RunState:
 
     def write(self, folder: Path, process: int = 0) -> None:
         """Write the state of a process to an experiment's folder, atomically."""
-        content = {"format": _FORMAT, **{f.name: getattr(self, f.name) for f in fields(self)}}
+        content = {"format": _FORMAT, **vars(self)}
         write_atomically(state_file(folder, process), lambda stream: torch.save(content, stream))
 
     @classmethod
@@ -128,7 +128,7 @@ def capture_process(model: Any, **progress: Any) -> RunState:
 def capture(
     model: Any, adapters: Mapping[str, nn.Module], drawn: Mapping[str, nn.Module], **progress: Any
 ) -> RunState:
-    """Return the state of a host's model; ``progress`` are its fields without tensors."""
+    """Return the state of a host's model, of adapters by generator, and of ``drawn`` networks of terms."""
     networks = {name: unwrap(getattr(model, f"net{name}")).state_dict() for name in model.model_names}
     return replace(
         capture_process(model, **progress),
@@ -159,12 +159,7 @@ def restore(
 ) -> None:
     """Restore a host's model, with its networks loaded, from a state, except its image pools.
 
-    Args:
-        model: the host's model.
-        state: the state.
-        adapters: the learnt adapters by generator.
-        drawn: the randomly initialised networks of terms, by generator and term.
-        with_schedule: whether to restore the learning rates too, or use those of a new run.
+    ``with_schedule`` restores the learning rates too; otherwise they are those of a new run.
 
     Raises:
         CheckpointError: If the state is of a different model.
@@ -235,11 +230,11 @@ def _shifted(function: Callable[[int], float], shift: int) -> Callable[[int], fl
 
 def _pools(model: Any) -> dict[str, Any]:
     """Return the host's image pools, by attribute."""
-    pools = {}
-    for name, value in vars(model).items():
-        if isinstance(getattr(value, "images", None), list) and hasattr(value, "pool_size"):
-            pools[name] = value
-    return pools
+    return {
+        name: value
+        for name, value in vars(model).items()
+        if isinstance(getattr(value, "images", None), list) and hasattr(value, "pool_size")
+    }
 
 
 def is_of(model: Any, state: RunState) -> bool:
@@ -247,13 +242,9 @@ def is_of(model: Any, state: RunState) -> bool:
     for name, saved in state.networks.items():
         network = getattr(model, f"net{name}", None)
         loaded = unwrap(network).state_dict() if isinstance(network, nn.Module) else {}
-        if loaded.keys() != saved.keys():
+        if _shapes({name: loaded}) != _shapes({name: saved}):
             return False
-        if not all(_equal(tensor.cpu(), saved[key].to(tensor.dtype)) for key, tensor in loaded.items()):
-            return False
+        for key, tensor in loaded.items():
+            if not torch.allclose(tensor.cpu(), saved[key].to(tensor.dtype), rtol=0, atol=0, equal_nan=True):
+                return False
     return True
-
-
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Return whether two tensors are equal, where NaN equals NaN."""
-    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
