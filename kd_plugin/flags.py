@@ -60,7 +60,7 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
         if flag.type is bool:
             form["action"] = "store_true"
         else:
-            # Choices are checked later: argparse would print the host's whole usage before its message.
+            # Checked later, by check_value: argparse would print the host's whole usage before its message.
             form["metavar"] = f"{{{','.join(flag.choices)}}}" if flag.choices else None
             form["type"] = _or_text(flag.type)
         try:
@@ -95,10 +95,7 @@ def check_value(flag: Flag, value: Any) -> None:
 
 
 def _or_text(kind: type) -> Callable[[str], Any]:
-    """Return a converter that returns text it cannot convert, for :func:`check_value` to refuse.
-
-    argparse would print the host's whole usage before its message.
-    """
+    """Return a converter that returns text it cannot convert, for :func:`check_value` to refuse."""
 
     def convert(text: str) -> Any:
         try:

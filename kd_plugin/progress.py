@@ -22,9 +22,7 @@ class Phase:
 class Progress:
     """Draws the line on a terminal; elsewhere (a file, a CI log) prints a plain line at intervals.
 
-    Args:
-        phases: the parts of the work in order. Their seconds may be updated at any time.
-        stream: the output, stderr by default.
+    The seconds of the phases, which are in order, may be updated at any time.
     """
 
     def __init__(self, phases: list[Phase], stream: TextIO | None = None) -> None:
@@ -47,11 +45,6 @@ class Progress:
     def update(self, done: float) -> None:
         """Report the completed fraction (0 to 1) of the current phase."""
         self._draw(min(max(done, 0.0), 1.0))
-
-    def say(self, text: str) -> None:
-        """Print a permanent line."""
-        self.clear()
-        print(text, file=self._stream, flush=True)
 
     def clear(self) -> None:
         """Clear the line on a terminal, before other output."""
@@ -78,7 +71,7 @@ class Progress:
         elapsed = time.monotonic() - self._begun
         expected = max(phase.seconds, 1e-3)
         # The time left in a phase: a mean of plan and pace so far, weighted by the completed fraction.
-        by_plan = max(expected * (1 - done), 0.0)
+        by_plan = expected * (1 - done)
         by_pace = elapsed * (1 - done) / done if done > 0 else by_plan
         later = sum(p.seconds for p in self.phases[self._current + 1 :])
         left = (1 - done) * by_plan + done * by_pace + later
