@@ -15,25 +15,15 @@ _YIELDED = "kd_plugin_yields"  # option that lists the plugin's options which th
 
 @dataclass(frozen=True)
 class Flag:
-    """One command line option.
+    """One command line option."""
 
-    Attributes:
-        name: without dashes.
-        default: its value if it is not given.
-        help: for ``--help``.
-        type: type of its value; a ``bool`` option takes no value and is true if given.
-        choices: the valid values.
-        term: the term it belongs to, if any.
-        yields: whether it is omitted in a host that has an option of the same name.
-    """
-
-    name: str
+    name: str  # without dashes
     default: Any
     help: str
-    type: type = str
+    type: type = str  # a bool option takes no value and is true if given
     choices: tuple[Any, ...] | None = None
-    term: str | None = None
-    yields: bool = False
+    term: str | None = None  # the term it belongs to, if any
+    yields: bool = False  # whether it is omitted in a host that has an option of the same name
 
 
 def option(default: Any, help: str, **more: Any) -> Any:

@@ -34,22 +34,14 @@ class Student:
 
 @dataclass(frozen=True)
 class Plan:
-    """The students of a teacher that keep within a budget.
-
-    Attributes:
-        students: those within the budget and no slower than the teacher, the fastest first.
-        size: side of the square image in pixels, for operations and times.
-        device: the device of the measurement.
-        hidden: number of students within the budget but slower than the teacher.
-        work: maximum MACs of a recommended student.
-    """
+    """The students of a teacher that keep within a budget, measured on a device."""
 
     teacher: Student
-    students: list[Student]
-    size: int
+    students: list[Student]  # within the budget and no slower than the teacher, the fastest first
+    size: int  # side of the square image in pixels, for operations and times
     device: str
-    hidden: int = 0
-    work: float = math.inf
+    hidden: int = 0  # number of students within the budget but slower than the teacher
+    work: float = math.inf  # maximum MACs of a recommended student
 
     def recommended(self) -> dict[Student, list[str]]:
         """Return the recommended students, each with the measures in which it is best: latency, MACs, file size.
@@ -98,10 +90,8 @@ def make_plan(
     budget, the recommended students have at most the MACs of the wavelet paper's, of three eighths of the width.
 
     Args:
-        teacher: description of the teacher.
         size: side of a square image in pixels.
         budget: limits on parameters, operations, file size and latency; ``7x`` is relative to the teacher.
-        device: the device of the latency measurement.
         progress: called with the completed fraction, 0 to 1.
 
     Raises:

@@ -11,8 +11,6 @@ from typing import Any
 
 from ..processes import is_distributed
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class Interruption:
     """Records a signal, so that the training can save and stop after the step; a second signal stops at once.
@@ -29,7 +27,7 @@ class Interruption:
         """Install the handlers while ``owner`` exists, in the main thread, unless the signals have other handlers."""
         if is_distributed() or threading.current_thread() is not threading.main_thread():
             return
-        for number in _SIGNALS:
+        for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
             owner_of = getattr(handler, "__self__", None)
             if isinstance(owner_of, Interruption):  # of an earlier model in this process

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from .state import RunState
+
 
 class Replay:
     """The batches that are still to skip.
@@ -20,13 +22,12 @@ class Replay:
     ``--save_epoch_freq``, which is only used between epochs.
 
     Attributes:
+        state: the state of the run at its save, in which ``batches`` were trained.
         left: number of batches left.
-        begun: whether one has been skipped.
     """
 
-    def __init__(self, opt: Any, batches: int) -> None:
-        self.left = batches
-        self.begun = False
+    def __init__(self, opt: Any, state: RunState) -> None:
+        self.state, self.left = state, state.batches
         self._opt = opt
         self._raised = {
             name: value
@@ -35,12 +36,6 @@ class Replay:
         }
         for name in self._raised:
             setattr(opt, name, sys.maxsize)
-
-    def skip(self) -> bool:
-        """Count a skipped batch; return whether it was the last."""
-        self.begun = True
-        self.left -= 1
-        return not self.left
 
     def end(self) -> None:
         """Restore the host's options."""
