@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
-from typing import TextIO
 
 _BAR = 24
 
@@ -20,15 +19,14 @@ class Phase:
 
 
 class Progress:
-    """Draws the line on a terminal; elsewhere (a file, a CI log) prints a plain line at intervals.
+    """Draws the line on stderr if it is a terminal; elsewhere (a file, a CI log) prints a plain line at intervals.
 
     The seconds of the phases, which are in order, may be updated at any time.
     """
 
-    def __init__(self, phases: list[Phase], stream: TextIO | None = None) -> None:
+    def __init__(self, phases: list[Phase]) -> None:
         self.phases = phases
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = sys.stderr.isatty()
         self._current = -1
         self._begun = time.monotonic()
         self._printed = 0.0
@@ -49,7 +47,7 @@ class Progress:
     def clear(self) -> None:
         """Clear the line on a terminal, before other output."""
         if self._drawn:
-            print("\r\x1b[K", end="", file=self._stream, flush=True)
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._drawn = False
 
     def _draw(self, done: float) -> None:
@@ -59,11 +57,11 @@ class Progress:
             full = round(fraction * _BAR)
             line = f"[{'#' * full}{'.' * (_BAR - full)}] {fraction:4.0%}  ETA {_clock(left)}  {name}"
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r{line[:width]}\x1b[K", end="", file=self._stream, flush=True)
+            print(f"\r{line[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
             self._drawn = True
         elif done == 0 or done - self._printed >= 0.25:
             self._printed = done
-            print(f"{fraction:4.0%}  ETA {_clock(left)}  {name}", file=self._stream, flush=True)
+            print(f"{fraction:4.0%}  ETA {_clock(left)}  {name}", file=sys.stderr, flush=True)
 
     def _estimate(self, done: float) -> tuple[float, float]:
         """Return the completed fraction of the whole, and the seconds left."""

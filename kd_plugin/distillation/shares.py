@@ -20,15 +20,11 @@ class GradientShares:
     term takes one backward pass of the student. That of the host's losses is the gradient of its backward passes
     minus the terms', as autograd computes it, before clipping or accumulation. On several processes, it is that of
     this process, for its part of the batch.
-
-    Attributes:
-        steps: number of measured steps.
-        values: mean of each weighted term over them, by name.
     """
 
     def __init__(self) -> None:
-        self.steps = 0
-        self.values: dict[str, float] = {}
+        self.steps = 0  # number of measured steps
+        self.values: dict[str, float] = {}  # mean of each weighted term over them
         self._norms: dict[str, float] = {}
         self._step: _Step | None = None
 
@@ -50,12 +46,13 @@ class GradientShares:
         """End the measured step, if any; a step with non-finite gradients does not count."""
         step, self._step = self._step, None
         norms = step.norms() if step else {}
-        if not norms or not all(map(math.isfinite, norms.values())):
+        if step is None or not norms or not all(map(math.isfinite, norms.values())):
             return
         self.steps += 1
-        for sums, found in ((self._norms, norms), (self.values, step.values if step else {})):
+        for means, found in ((self._norms, norms), (self.values, step.values)):
             for name, number in found.items():
-                sums[name] = sums.get(name, 0.0) + (number - sums.get(name, 0.0)) / self.steps
+                mean = means.get(name, 0.0)
+                means[name] = mean + (number - mean) / self.steps
 
     @property
     def shares(self) -> dict[str, float]:

@@ -56,12 +56,7 @@ class Quality:
 
 
 def measure_quality(generated: torch.Tensor, real: torch.Tensor, wavelet: str = "haar") -> Quality:
-    """Compute every measure of this file.
-
-    Raises:
-        ArgumentError: If shapes differ, values are outside [0, 1], or images are too small for SSIM.
-        KDError: If scikit-image is not installed.
-    """
+    """Compute every measure of this file; raises as :func:`ssim`."""
     return Quality(
         images=len(generated),
         l1=l1_error(generated, real),

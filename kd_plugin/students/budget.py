@@ -27,14 +27,10 @@ def narrowest(like: GeneratorSpec, limit: int) -> GeneratorSpec:
     return replace(like, ngf=min(_LEAST_WIDTH, limit), widths=None)
 
 
-def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> list[str]:
-    """Return the measures of a budget that a generator exceeds."""
-    found = []
-    for measure, limit in budget.items():
-        value, large = getattr(cost, measure), getattr(teacher, measure)
-        if value is not None and large is not None and value > limit.absolute(large):
-            found.append(measure)
-    return found
+def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> bool:
+    """Return whether a generator exceeds a limit on a measure that is known."""
+    measures = ((limit, getattr(cost, name), getattr(teacher, name)) for name, limit in budget.items())
+    return any(None not in (value, large) and value > limit.absolute(large) for limit, value, large in measures)
 
 
 def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool]) -> GeneratorSpec | None:

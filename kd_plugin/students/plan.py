@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -131,11 +131,7 @@ def make_plan(
         raise ArgumentError(nothing_fits(budget, costs, teacher_cost))
     least = max(round(_LEAST_FRACTION * most), _LEAST_LISTED)
     specs = [teacher, *([spec for spec in candidates if spec.ngf >= least] or candidates)]
-    times = generator_latencies(specs, size, device, progress=lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
-    large, *measured = (
-        Student(spec, replace(generator_cost(spec, size), latency=time))
-        for spec, time in zip(specs, times, strict=True)
-    )
+    large, *measured = _measured(specs, size, device, lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
     fitting = [student for student in measured if not exceeded(student.cost, budget, large.cost)]
     if not fitting:
         raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured}, large.cost))
@@ -157,6 +153,13 @@ def measure_papers(
     listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (study, unet, 32), (study, unet, 16)]
     rows = [(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
     specs = list(dict.fromkeys(spec for _, *pair in rows for spec in pair))
-    times = dict(zip(specs, generator_latencies(specs, size, device, progress=progress), strict=True))
-    cost = {spec: Student(spec, replace(generator_cost(spec, size), latency=times[spec])) for spec in specs}
-    return [(paper, cost[teacher], cost[student]) for paper, teacher, student in rows]
+    measured = dict(zip(specs, _measured(specs, size, device, progress), strict=True))
+    return [(paper, measured[teacher], measured[student]) for paper, teacher, student in rows]
+
+
+def _measured(
+    specs: Sequence[GeneratorSpec], size: int, device: torch.device | str, progress: Callable[[float], None]
+) -> list[Student]:
+    times = generator_latencies(specs, size, device, progress=progress)
+    timed = zip(specs, times, strict=True)
+    return [Student(spec, replace(generator_cost(spec, size), latency=latency)) for spec, latency in timed]

@@ -20,14 +20,11 @@ class Replay:
 
     Meanwhile the host displays, prints and saves nothing: its options that end in ``_freq`` are raised, except
     ``--save_epoch_freq``, which is only used between epochs.
-
-    Attributes:
-        state: the state of the run at its save, in which ``batches`` were trained.
-        left: number of batches left.
     """
 
     def __init__(self, opt: Any, state: RunState) -> None:
-        self.state, self.left = state, state.batches
+        self.state = state  # of the run at its save
+        self.left = state.batches  # number of batches to skip
         self._opt = opt
         self._raised = {
             name: value

@@ -29,10 +29,6 @@ class Checkpointer:
         loads: the epoch of the networks that the run resumes, such as ``latest``; "" for a new run.
         record: name of the student's record.
         distillers: by generator; filled when the networks are set up.
-
-    Attributes:
-        steps: the current epoch and step.
-        half: the mixed precision of the networks, set when it is known.
     """
 
     def __init__(
@@ -41,7 +37,7 @@ class Checkpointer:
         self._model, self._folder, self._distillers = model, folder, distillers
         self._loads, self._record = loads, record
         self.steps = Steps()
-        self.half: HalfPrecision | None = None
+        self.half: HalfPrecision | None = None  # the mixed precision of the networks, set when it is known
         self._state: RunState | None = None
         self._epoch_numbers: dict[str, Any] = {}  # the RNG state before the batches of the epoch were drawn
         self._batch: Any = None  # the current batch
