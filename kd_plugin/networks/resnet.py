@@ -134,7 +134,7 @@ class Resnet(Architecture):
 
     def places(self, network: nn.Module) -> Places | None:
         """Return the ends of the downsampling, of the first half of the blocks, and of the first upsampling."""
-        names = dict(network.named_modules())
+        names = {name for name, _ in network.named_modules()}
         blocks = sorted(int(m[1]) for name in names if (m := re.fullmatch(r"model\.(\d+)\.conv_block", name)))
         if not blocks:
             return None
@@ -159,12 +159,9 @@ class Resnet(Architecture):
                 names = f"{block}.{index}", f"{block}.{index + 1}"
                 layers.append(Layer(f"block{i}.{place}", *names, (reads,), writes, separable=separable))
         end = _FIRST + spec.depth
-        return [
-            *layers,
-            Layer("up1", f"model.{end}", f"model.{end + 1}", (_STREAM,), "up1", transposed=True),
-            Layer("up0", f"model.{end + 3}", f"model.{end + 4}", ("up1",), "up0", transposed=True),
-            Layer("end", f"model.{end + 7}", "", ("up0",), OUTPUT),
-        ]
+        layers.append(Layer("up1", f"model.{end}", f"model.{end + 1}", (_STREAM,), "up1", transposed=True))
+        layers.append(Layer("up0", f"model.{end + 3}", f"model.{end + 4}", ("up1",), "up0", transposed=True))
+        return [*layers, Layer("end", f"model.{end + 7}", "", ("up0",), OUTPUT)]
 
     def source(self, name: str, depth: int, teacher_depth: int) -> str:
         """Return, for block i, the middle block of the i-th of ``depth`` equal parts of the teacher's blocks."""

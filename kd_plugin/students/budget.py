@@ -39,9 +39,9 @@ def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool
     If ``fits`` holds for a generator, it must hold for all narrower ones.
     """
     least = narrowest(like, limit).ngf
-    specs = [replace(like, ngf=ngf, widths=None) for ngf in range(least, limit + 1)]
-    fitting = bisect.bisect_left(specs, True, key=lambda spec: not fits(spec))
-    return specs[fitting - 1] if fitting else None
+    widths = range(least, limit + 1)
+    fitting = bisect.bisect_left(widths, True, key=lambda ngf: not fits(replace(like, ngf=ngf, widths=None)))
+    return replace(like, ngf=widths[fitting - 1], widths=None) if fitting else None
 
 
 def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, size: int) -> GeneratorSpec:

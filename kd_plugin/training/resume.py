@@ -182,7 +182,7 @@ class Checkpointer:
         self._batch = batch
         if self._replay is not None and not self._replay.left:
             self._replay.end()
-            self._replay = None
+            self._replay = None  # its state is as large as networks and optimizers
 
     def trained(self) -> None:
         """Count the batch as trained, in one or more steps."""

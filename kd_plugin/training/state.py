@@ -38,7 +38,7 @@ class RunState:
 
     epoch: int  # the last trained
     iteration: int  # number of its completed steps
-    complete: bool  # whether the epoch was
+    complete: bool  # whether the epoch was complete
     # The host's updates of the learning rate relative to the beginning of next_epoch: -1 if one was still due, 1 if
     # that of the epoch itself was done.
     lr_ahead: int
@@ -58,7 +58,7 @@ class RunState:
     processes: int = 1  # of the training
     loss_scale: tuple[float, int] | None = None  # scale and growth of the mixed precision, if it has a scale
     scalers: dict[str, Any] = field(default_factory=dict)  # state dicts of the host's gradient scalers, by attribute
-    terms: dict[str, Any] = field(default_factory=dict)  # of the terms' drawn networks, by generator and term
+    terms: dict[str, Any] = field(default_factory=dict)  # of randomly initialised networks, by generator and term
 
     @property
     def next_epoch(self) -> int:
@@ -104,7 +104,7 @@ def state_file(folder: Path, process: int = 0) -> Path:
 def capture(
     state: RunState, model: Any, adapters: Mapping[str, nn.Module], drawn: Mapping[str, nn.Module]
 ) -> RunState:
-    """Return a state with those of a host's model, of adapters by generator, and of ``drawn`` networks of terms."""
+    """Return a state with a host's networks, optimizers and scalers, the adapters and the drawn networks added."""
     networks = {name: unwrap(getattr(model, f"net{name}")).state_dict() for name in model.model_names}
     return replace(
         state,
