@@ -18,15 +18,10 @@ def measure_latencies(
     rounds: int = 5,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[float]:
-    """Return the median time of a forward pass of each network, in seconds.
+    """Return the median time of a forward pass of each network for its images (B, C, H, W), in seconds.
 
-    The networks take turns, so that other load, or a changing clock rate, affects all of them equally.
-
-    Args:
-        networks: networks in the mode to measure.
-        images: (B, C, H, W), the input of each network.
-        rounds: number of timed passes of each network, after one for warm-up.
-        progress: called with the completed fraction, 0 to 1.
+    The networks take turns, so that other load, or a changing clock rate, affects all of them equally. ``rounds``
+    passes are timed, after one for warm-up. ``progress`` is called with the completed fraction, 0 to 1.
     """
     times: list[list[float]] = [[] for _ in networks]
     with torch.no_grad():

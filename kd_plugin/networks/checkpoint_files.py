@@ -33,11 +33,9 @@ def is_safetensors(file: Path) -> bool:
 
 
 def generator_files(folder: Path, *epochs: str) -> list[Path]:
-    """Return the generator checkpoints in a folder, of the first epoch that has any.
+    """Return the generator checkpoints in a folder, of the first of the ``epochs`` that has any.
 
-    Args:
-        folder: such as ``checkpoints/NAME``.
-        epochs: such as ``latest`` or ``20``, in order of preference; ``*`` matches any.
+    An epoch is ``latest`` or a number; ``*`` matches any.
 
     Raises:
         CheckpointError: If there is none.
