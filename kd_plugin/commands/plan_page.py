@@ -29,11 +29,7 @@ _BEST = {"latency": "fastest", "macs": "fewest MACs", "file_size": "smallest fil
 def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budget) -> str:
     """Return the students of a teacher within a budget, as a table or JSON.
 
-    Args:
-        options: options of the command.
-        given: the teacher as given by the user.
-        file: checkpoint of the teacher.
-        budget: the limits.
+    The user gave the teacher as ``given``; its checkpoint is ``file``.
 
     Raises:
         KDError: the file holds no generator, the size or device is invalid, or no student is within the budget.
@@ -43,7 +39,7 @@ def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budge
     device = _device(options.device)
     with _measuring() as progress:
         plan = make_plan(teacher, options.size, budget, device, progress)
-    return _as_json(plan, file) if options.json else _page(plan, file, given, budget)
+    return json.dumps(_plan_json(plan, file), indent=2) if options.json else _page(plan, file, given, budget)
 
 
 def papers_page(options: argparse.Namespace) -> str:
@@ -110,9 +106,8 @@ def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
         *_recommendation(plan, budget),
     ]
     if plan.students:
-        lines.append(
-            f"To train one: kd run train.py ... --distill wavelet,srp --teacher {given} with the options in its row."
-        )
+        train = f"kd run train.py ... --distill wavelet,srp --teacher {given} with the options in its row."
+        lines.append(f"To train one: {train}")
     return "\n".join(lines).rstrip()
 
 
@@ -198,25 +193,19 @@ def _student_json(student: Student) -> dict[str, Any]:
     return {**student.spec.to_dict(), **asdict(student.cost)}
 
 
-def _as_json(plan: Plan, file: Path) -> str:
+def _plan_json(plan: Plan, file: Path) -> dict[str, Any]:
     slower = dict(plan.slower())
-    students = [
-        {
-            **_student_json(student),
-            "flags": student_flags(student.spec, plan.teacher.spec),
-            "slower_with_fewer_macs": student in slower,
-        }
-        for student in plan.students
-    ]
-    content = {
+    flags = {student: student_flags(student.spec, plan.teacher.spec) for student in plan.students}
+    return {
         "size": plan.size,
         "device": plan.device,
         "teacher": {"file": str(file), **_student_json(plan.teacher)},
-        "students": students,
+        "students": [
+            {**_student_json(student), "flags": flags[student], "slower_with_fewer_macs": student in slower}
+            for student in plan.students
+        ],
         "hidden": plan.hidden,
         "recommended": [
-            {"best": measures, "flags": student_flags(student.spec, plan.teacher.spec)}
-            for student, measures in plan.recommended().items()
+            {"best": measures, "flags": flags[student]} for student, measures in plan.recommended().items()
         ],
     }
-    return json.dumps(content, indent=2)
