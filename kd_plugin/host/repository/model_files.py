@@ -41,11 +41,7 @@ def _added(patch: Path) -> dict[str, str]:
 
 
 def find_patch(host: Path, name: str = "") -> str:
-    """Return the name of the patch for a host, and check that the folder is a host.
-
-    Args:
-        host: folder that contains ``models/``.
-        name: name of the patch; detected if empty.
+    """Return the name of the patch for a host, detected if ``name`` is empty, and check that the folder is a host.
 
     Raises:
         HostError: the folder is not a host, or no patch has the name or fits the host.
