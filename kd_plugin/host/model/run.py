@@ -48,10 +48,6 @@ class DistillationRun:
         config: options of the plugin.
         built: how its generators were built.
 
-    Attributes:
-        pairs: the generators with a teacher; empty before ``setup``.
-        guard: skips steps that are not finite; None before ``setup``.
-
     Raises:
         OptionError: the teachers do not fit the model's generators.
     """
@@ -61,8 +57,8 @@ class DistillationRun:
         opt = model.opt
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._continues = bool(getattr(opt, "continue_train", False))
-        self.pairs: list[DistilledPair] = []
-        self.guard: Guard | None = None
+        self.pairs: list[DistilledPair] = []  # with a teacher; empty before setup
+        self.guard: Guard | None = None  # skips steps that are not finite; None before setup
         self._distillers: dict[str, Distiller] = {}
         self._attached: list[Attachment] = []
         self._in_step = False
@@ -89,9 +85,7 @@ class DistillationRun:
         model, config, checkpointer = self._model, self._config, self.checkpointer
         checkpointer.before_setup()
         returned = host()
-        for flag in config.idle():
-            say(f"note: --{flag} has no effect: its term is not in --distill {config.distill}")
-        for note in (*config.student.notes(), *config.cost.notes()):
+        for note in config.notes():
             say(f"note: {note}")
         half, cache = config.cost.half(model.device), config.cost.cache()
         with naming_options():

@@ -74,11 +74,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
 
 
 def _recorded(record: StudentRecord, file: Path) -> dict[str, Any]:
-    """Return the recorded options of the distillation by name, validated.
-
-    Raises:
-        CheckpointError: a value is invalid.
-    """
+    """Return the recorded options of the distillation by name, validated."""
     content = record.distillation
     weights, settings = content.get("terms", {}), content.get("options", {})
     if not isinstance(weights, dict) or not isinstance(settings, dict):
@@ -119,11 +115,7 @@ def _teachers(record: StudentRecord, file: Path) -> dict[str, str]:
 
 
 def _check_teachers(record: StudentRecord, used: dict[str, str], file: Path) -> None:
-    """Check that the recorded teachers in use are the files that the student was trained with.
-
-    Raises:
-        OptionError: a file is missing or has changed.
-    """
+    """Raise an :class:`OptionError` if the file of a recorded teacher in use is missing or has changed."""
     for net, described in record.teachers.items():
         path = Path(described["file"]).expanduser()
         if f"teacher_{net}" not in used and "teacher" not in used:
@@ -136,11 +128,7 @@ def _check_teachers(record: StudentRecord, used: dict[str, str], file: Path) -> 
 
 
 def check_not_distilled(opt: Namespace) -> None:
-    """Check that a run continued without options of the plugin was not distilled.
-
-    Raises:
-        OptionError: it was, according to its state, and there is no record to continue from.
-    """
+    """Raise an :class:`OptionError` if a run that has no record was distilled, according to its state."""
     file = state_file(experiment_folder(opt))
     if file.is_file():
         raise OptionError(
@@ -169,11 +157,7 @@ def finish_last_save(opt: Namespace) -> None:
 
 
 def check_saved(opt: Namespace) -> None:
-    """Check that there is a checkpoint to continue from.
-
-    Raises:
-        OptionError: the run has saved no networks.
-    """
+    """Raise an :class:`OptionError` if the run has saved no networks to continue from."""
     folder, epoch = experiment_folder(opt), loaded_epoch(opt)
     if not any(folder.glob(f"{epoch}_net_*.pth")):
         raise OptionError(
