@@ -81,11 +81,7 @@ class Summary:
         self._saved_epoch, self._unsaved = self._epoch, 0
 
     def look(
-        self,
-        net: str,
-        student: nn.Module,
-        losses: Mapping[str, torch.Tensor],
-        scale: Callable[[], float] | None,
+        self, net: str, student: nn.Module, losses: Mapping[str, torch.Tensor], scale: Callable[[], float] | None
     ) -> None:
         """Measure the terms of a student, between forward and backward pass, in the selected steps."""
         if self._looks:
