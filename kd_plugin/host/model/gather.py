@@ -25,13 +25,8 @@ def gather_options(
 ) -> ArgumentParser:
     """Add the plugin's options to a host's parser or, in a test, restore the student's from its record.
 
-    Errors end the program with a one-line message.
-
-    Args:
-        cls: class of the model, with the mixin.
-        parser: parser of the host, with its basic options.
-        is_train: whether the run is a training.
-        host: adds the options of the host's model, and returns the parser.
+    Errors end the program with a one-line message. The parser has the host's basic options; ``host`` adds those of
+    the model.
     """
     report_in_one_line()
     try:
@@ -60,7 +55,6 @@ def _add_options(cls: Any, line: CommandLine, is_train: bool) -> None:
     if not named:
         explain_errors(line.parser, is_train, resuming=True)
     add_options(line.parser)
-    line = CommandLine(line.parser)
     check_commas(line.parser)
     if continued:
         check_saved(line.opt)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import functools
 import itertools
 import sys
 from argparse import ArgumentParser, Namespace
@@ -19,22 +18,19 @@ from .distill import are_in, flags
 
 
 class CommandLine:
-    """The options of a host's parser while they are gathered."""
+    """The options of a host's parser while they are gathered, parsed anew at each access."""
 
     def __init__(self, parser: ArgumentParser) -> None:
         self.parser = parser
-        self._opt: Namespace | None = None
 
     @property
     def opt(self) -> Namespace:
         """The current options, including defaults."""
-        if self._opt is None:
-            self._opt = self.parser.parse_known_args()[0]
-        return self._opt
+        return self.parser.parse_known_args()[0]
 
-    @functools.cached_property
+    @property
     def given(self) -> dict[str, Any]:
-        """The options given on the command line."""
+        """The options given on the command line, parsed without defaults."""
         parser = self.parser
         defaults, of_parser = [(action, action.default) for action in parser._actions], parser._defaults
         try:
@@ -46,11 +42,6 @@ class CommandLine:
             parser._defaults = of_parser
             for action, default in defaults:
                 action.default = default
-
-    def set_defaults(self, **defaults: Any) -> None:
-        """Set the defaults of options that are not on the command line."""
-        self.parser.set_defaults(**defaults)
-        self._opt = None
 
 
 def end(parser: ArgumentParser, message: object) -> NoReturn:

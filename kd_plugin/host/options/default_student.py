@@ -25,7 +25,7 @@ def keep_from_teacher(line: CommandLine, teacher: GeneratorSpec) -> None:
     kept: dict[str, Any] = {"netG": teacher.netG, "norm": teacher.norm, "normG": teacher.norm}
     if teacher.dropout is not None:
         kept["no_dropout"] = not teacher.dropout
-    line.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
+    line.parser.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
 
 
 def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued: bool, recorded: bool) -> None:

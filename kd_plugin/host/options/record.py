@@ -56,7 +56,7 @@ def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
             f"does not have: add models/{record.model}_model.py, or select an existing model with --model"
         )
     say(f"--model {name}, from {folder / RECORD_NAME}")
-    line.set_defaults(model=name)
+    line.parser.set_defaults(model=name)
     return found
 
 
@@ -101,7 +101,7 @@ def use_record(line: CommandLine) -> StudentRecord | None:
     _check_choices(line, recorded, folder)
     if recorded.get("direction", getattr(opt, "direction", None)) != getattr(opt, "direction", None):
         say(f"--direction {record.direction}, from {folder / RECORD_NAME}")
-    line.set_defaults(**recorded)
+    line.parser.set_defaults(**recorded)
     filled = line.opt
     if filled.model != "test" and given.get("direction", record.direction) != record.direction:
         raise _contradiction("direction", filled.direction, folder, record.direction)
@@ -180,11 +180,6 @@ def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str],
     """Raise an :class:`OptionError` if a function named in a record is defined below ``--checkpoints_dir``.
 
     Code from checkpoints is untrusted and must not be executed.
-
-    Args:
-        function: ``package.module:function``.
-        checkpoints: the host's ``--checkpoints_dir``.
-        file: file of the record.
     """
     top, *rest = function.partition(":")[0].split(".")
     try:

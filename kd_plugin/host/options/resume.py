@@ -43,7 +43,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
     distill = str(given.get("distill", record.distillation["distill"]))
     if distill == NO_TERMS:
         say(f"continuing without a teacher, as given by {f'--distill {NO_TERMS}' if 'distill' in given else file}")
-        line.set_defaults(distill=NO_TERMS)
+        line.parser.set_defaults(distill=NO_TERMS)
         return
     terms = {name.partition(":")[0] for name in split_names(distill)}
     found = _recorded(record, file)
@@ -60,7 +60,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
         if name not in given and is_function(str(value)):
             refuse_among_checkpoints(str(value), opt.checkpoints_dir, file)
     _check_teachers(record, {name: path for name, path in teachers.items() if name not in given}, file)
-    line.set_defaults(**recorded, **teachers)
+    line.parser.set_defaults(**recorded, **teachers)
     named = {name: given[name] for name in _TEACHERS if name in given}
     replaced = ", ".join(
         path for name, path in recorded_teachers.items() if named and (name in named or not teachers)
@@ -175,4 +175,4 @@ def continue_epochs(line: CommandLine) -> None:
     opt = line.opt
     state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
     if state is not None and hasattr(opt, "epoch_count"):
-        line.set_defaults(epoch_count=state.next_epoch)
+        line.parser.set_defaults(epoch_count=state.next_epoch)
