@@ -22,8 +22,8 @@ from ...version import __version__
 from ..options.default_student import check_smaller
 from ..options.distill import DistillConfig
 from ..options.record import values_of
-from ..repository.family import PICTURE_OPTIONS, network_options
-from .pair import Pair, find_pairs, network_of
+from ..repository.family import PICTURE_OPTIONS, Pair, network_options
+from .pair import find_pairs, network_of
 from .start import note_large_discriminator, start_from_teacher
 from .student import Built
 from .teacher_network import load_teacher_of

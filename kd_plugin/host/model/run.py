@@ -42,11 +42,7 @@ Host = Callable[[], Any]  # method of the host's model with its arguments bound
 class DistillationRun:
     """The state of a distilled training; the mixin calls its methods from those of the host's model.
 
-    Args:
-        model: model of the host, with its networks built.
-        host_class: class of the model without the mixin.
-        config: options of the plugin.
-        built: how its generators were built.
+    Constructed once the model has built its networks; ``host_class`` is its class without the mixin.
 
     Raises:
         OptionError: the teachers do not fit the model's generators.

@@ -16,7 +16,7 @@ from ...networks.taps import unwrap
 from ...processes import say
 from ...students import inherit_weights
 from ..options.student import StudentOptions
-from .pair import Pair
+from ..repository.family import Pair
 
 _FULL_NDF = 64  # the family's default: 2.77 M parameters
 

@@ -29,12 +29,7 @@ _EVERY = 50  # interval, in steps of the last epoch, at which gradients are meas
 class Summary:
     """Measures the terms in the last epoch of a training and prints a summary.
 
-    Args:
-        opt: options of the host.
-        folder: folder of the experiment.
-        distilled: the students with their teachers.
-        nets: names of all trained generators.
-        commands: the commands that test them.
+    ``nets`` names all trained generators, also those without a teacher.
     """
 
     def __init__(

@@ -23,14 +23,7 @@ def load_teacher_of(student: nn.Module, file: Path, mode: TeacherMode, opt: Any,
     """Load a teacher; the host's ``define_G`` builds those outside the family, at the width and norm of the file.
 
     This supports hosts with custom generators, such as the antialiased ones of contrastive-unpaired-translation,
-    whose options (``--no_antialias``) must be the same as in the training of the teacher.
-
-    Args:
-        student: the distilled generator; may be wrapped.
-        file: checkpoint of the teacher.
-        mode: mode of the teacher.
-        opt: options of the host.
-        built: how the host built its generators.
+    whose options (``--no_antialias``) must be the same as in the training of the teacher. The student may be wrapped.
 
     Raises:
         CheckpointError: the file cannot be read, or holds neither kind of network.

@@ -51,11 +51,7 @@ def find_teachers(
 ) -> dict[Pair, Path]:
     """Return the teacher's checkpoint by pair; a CycleGAN may have a teacher for one pair only.
 
-    Args:
-        config: options of the plugin.
-        pairs: pairs of the model.
-        direction: the host's ``--direction``, "AtoB" or "BtoA".
-        checkpoints: the host's ``--checkpoints_dir``, searched for suggestions.
+    The direction is that of the host, "AtoB" or "BtoA"; ``checkpoints`` is searched for suggestions.
 
     Raises:
         OptionError: no file is found, an option does not fit the model, or a teacher was trained in the opposite
