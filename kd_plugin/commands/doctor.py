@@ -37,10 +37,11 @@ def add_parser(commands: Any) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    found = survey(Path(options.host))
+    host = Path(options.host)
+    found = survey(host)
     here = _here()
     # Run nothing from a folder that is not a host.
-    failed = [] if found.missing else failed_imports(Path(options.host), found.scripts)
+    failed = [] if found.missing else failed_imports(host, found.scripts)
     if options.json:
         content = {"here": here, "host": asdict(found), "missing": found.missing, "failed_imports": failed}
         print(json.dumps(content, indent=2))

@@ -122,7 +122,7 @@ class CostOptions:
 
 
 def _try(flag: str, name: str, device: torch.device, convert: Callable[[nn.Module], None]) -> None:
-    """Raise an :class:`OptionError` if a precision does not work on the device, with two small generators."""
+    """Try a precision on two small generators; raise an :class:`OptionError` if the device does not support it."""
     try:
         for spec in _SMALL:
             with torch.random.fork_rng(devices=[]):  # leave the RNG state of the run unchanged

@@ -18,7 +18,7 @@ _OPTIONS = {
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Context manager that adds the option to an :class:`ArgumentError`, and raises it as an :class:`OptionError`."""
+    """Context manager that turns an :class:`ArgumentError` that names its argument into an :class:`OptionError`."""
     try:
         yield
     except ArgumentError as error:
