@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
-from ..networks.checkpoint_files import generator_files, is_safetensors
+from ..networks.checkpoint_files import checkpoint_format, generator_files
 from .shared import add_json, add_size, check_size
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _inspect(options: argparse.Namespace) -> int:
     else:
         files = [given]
     for file in files:
-        is_safetensors(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
+        checkpoint_format(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
 
     from ..metrics.cost import generator_cost
     from ..networks.checkpoint import inspect_checkpoint

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError, CheckpointError, KDError, UnknownNetworkError, first_line
-from .checkpoint_files import is_safetensors
+from .checkpoint_files import checkpoint_format
 from .generator import GeneratorSpec, architectures, build_generator
 
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
@@ -39,7 +39,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         CheckpointError: If it is missing, not a file, unreadable or not a state dict, or would run code.
     """
     file = Path(path)
-    if is_safetensors(file):
+    if checkpoint_format(file) == "safetensors":
         return _read_safetensors(file)
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)

@@ -26,7 +26,7 @@ _MEASURING = "measuring latency"
 _BEST = {"latency": "fastest", "macs": "fewest MACs", "file_size": "smallest file"}
 
 
-def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budget) -> str:
+def plan_output(options: argparse.Namespace, given: str, file: Path, budget: Budget) -> str:
     """Return the students of a teacher within a budget, as a table or JSON.
 
     The user gave the teacher as ``given``; its checkpoint is ``file``.
@@ -42,7 +42,7 @@ def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budge
     return json.dumps(_plan_json(plan, file), indent=2) if options.json else _page(plan, file, given, budget)
 
 
-def papers_page(options: argparse.Namespace) -> str:
+def papers_output(options: argparse.Namespace) -> str:
     """Return the students of the two papers with their teachers, as a table or JSON.
 
     Raises:
