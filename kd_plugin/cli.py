@@ -9,12 +9,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import doctor, inspect, patch, plan
+from .commands import doctor, inspect, patch, plan, report
 from .commands.parser import CommandParser
 from .errors import KDError, OptionError, unknown_name
 from .version import __version__
 
-_COMMANDS = ("run", "inspect", "plan", "patch", "doctor")
+_COMMANDS = ("run", "inspect", "plan", "report", "patch", "doctor")
 _OPTIONS = ("--help", "--version", "-h")
 
 
@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (2 for an error the user can fix)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["run"] and given[1:] and given[1] not in ("-h", "--help"):
+        if given == ["run"]:
+            raise OptionError("kd run needs a script: kd run train.py --distill wavelet ...")
+        if given[:1] == ["run"] and given[1] not in ("-h", "--help"):
             from .host.launch.runner import run_script
 
             return run_script(given[1:])  # all further arguments belong to the script
@@ -32,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kind, known = ("option", _OPTIONS) if given[0].startswith("-") else ("command", _COMMANDS)
             raise OptionError(unknown_name(kind, given[0], known))
         options = _parser().parse_args(given)
-        status: int = options.action(options)
-        return status
+        return int(options.action(options))
     except KDError as error:
         print(f"kd: error: {error}", file=sys.stderr)
         sys.last_value = error  # as for an uncaught exception, for atexit handlers
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kd", description="Knowledge distillation for image-to-image GANs.")
     parser.add_argument("--version", action="version", version=f"kd_plugin {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=CommandParser)
-    run = commands.add_parser(
+    commands.add_parser(
         "run",
         usage="kd run SCRIPT [ARGUMENTS ...]\n       kd run -m MODULE [ARGUMENTS ...]",
         help="run a host's train.py or test.py with the distillation options",
@@ -53,13 +54,6 @@ def _parser() -> argparse.ArgumentParser:
         "the script; kd run train.py --help lists them, those of the plugin in a separate group. kd run -m "
         "package.train runs a module, as python -m does.",
     )
-    run.set_defaults(action=_no_script)
-    inspect.add_parser(commands)
-    plan.add_parser(commands)
-    patch.add_parser(commands)
-    doctor.add_parser(commands)
+    for command in (inspect, plan, report, patch, doctor):
+        command.add_parser(commands)
     return parser
-
-
-def _no_script(options: argparse.Namespace) -> int:
-    raise OptionError("kd run needs a script: kd run train.py --distill wavelet ...")

@@ -1,8 +1,7 @@
 """The exceptions of the plugin.
 
-Every condition a user can cause raises a :class:`KDError` whose message is one line: the problem, the value, and
-the remedy. The command line prints that line and exits with status 2; any other exception is a bug and keeps its
-traceback.
+Every condition a user can cause raises a :class:`KDError` whose message is one line: the problem, the value, and the
+remedy. The command line prints it and exits with status 2; any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations

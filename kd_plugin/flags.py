@@ -15,25 +15,15 @@ _YIELDED = "kd_plugin_yields"  # option that lists the plugin's options which th
 
 @dataclass(frozen=True)
 class Flag:
-    """One command line option.
+    """One command line option."""
 
-    Attributes:
-        name: without dashes.
-        default: its value if it is not given.
-        help: for ``--help``.
-        type: type of its value; a ``bool`` option takes no value and is true if given.
-        choices: the valid values.
-        term: the term it belongs to, if any.
-        yields: whether it is omitted in a host that has an option of the same name.
-    """
-
-    name: str
+    name: str  # without dashes
     default: Any
     help: str
-    type: type = str
+    type: type = str  # a bool option takes no value and is true if given
     choices: tuple[Any, ...] | None = None
-    term: str | None = None
-    yields: bool = False
+    term: str | None = None  # the term it belongs to, if any
+    yields: bool = False  # whether it is omitted in a host that has an option of the same name
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
@@ -60,7 +50,7 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
         if flag.type is bool:
             form["action"] = "store_true"
         else:
-            # Choices are checked later: argparse would print the host's whole usage before its message.
+            # Checked later, by check_value: argparse would print the host's whole usage before its message.
             form["metavar"] = f"{{{','.join(flag.choices)}}}" if flag.choices else None
             form["type"] = _or_text(flag.type)
         try:
@@ -95,10 +85,7 @@ def check_value(flag: Flag, value: Any) -> None:
 
 
 def _or_text(kind: type) -> Callable[[str], Any]:
-    """Return a converter that returns text it cannot convert, for :func:`check_value` to refuse.
-
-    argparse would print the host's whole usage before its message.
-    """
+    """Return a converter that returns text it cannot convert, for :func:`check_value` to refuse."""
 
     def convert(text: str) -> Any:
         try:

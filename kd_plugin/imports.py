@@ -26,15 +26,10 @@ def place_of(defined: Callable[..., object]) -> str:
 
 
 def build_network(option: str, source: str | Callable[..., object], *arguments: Any) -> nn.Module:
-    """Call a function, or import it by name and call it, and return the network it builds.
-
-    Args:
-        option: its name in an error message.
-        source: the function, or ``package.module:function``.
-        arguments: its arguments.
+    """Call a function, or import ``package.module:function`` and call it, and return the network it builds.
 
     Raises:
-        ArgumentError: If it cannot be imported, fails, or does not return a network.
+        ArgumentError: If it cannot be imported, fails, or returns no network; the message begins with ``option``.
     """
     try:
         if isinstance(source, str):

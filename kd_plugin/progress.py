@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
-from typing import TextIO
 
 _BAR = 24
 
@@ -20,17 +19,14 @@ class Phase:
 
 
 class Progress:
-    """Draws the line on a terminal; elsewhere (a file, a CI log) prints a plain line at intervals.
+    """Draws the line on stderr if it is a terminal; elsewhere (a file, a CI log) prints a plain line at intervals.
 
-    Args:
-        phases: the parts of the work in order. Their seconds may be updated at any time.
-        stream: the output, stderr by default.
+    The seconds of the phases, which are in order, may be updated at any time.
     """
 
-    def __init__(self, phases: list[Phase], stream: TextIO | None = None) -> None:
+    def __init__(self, phases: list[Phase]) -> None:
         self.phases = phases
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = sys.stderr.isatty()
         self._current = -1
         self._begun = time.monotonic()
         self._printed = 0.0
@@ -48,15 +44,10 @@ class Progress:
         """Report the completed fraction (0 to 1) of the current phase."""
         self._draw(min(max(done, 0.0), 1.0))
 
-    def say(self, text: str) -> None:
-        """Print a permanent line."""
-        self.clear()
-        print(text, file=self._stream, flush=True)
-
     def clear(self) -> None:
         """Clear the line on a terminal, before other output."""
         if self._drawn:
-            print("\r\x1b[K", end="", file=self._stream, flush=True)
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._drawn = False
 
     def _draw(self, done: float) -> None:
@@ -66,11 +57,11 @@ class Progress:
             full = round(fraction * _BAR)
             line = f"[{'#' * full}{'.' * (_BAR - full)}] {fraction:4.0%}  ETA {_clock(left)}  {name}"
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r{line[:width]}\x1b[K", end="", file=self._stream, flush=True)
+            print(f"\r{line[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
             self._drawn = True
         elif done == 0 or done - self._printed >= 0.25:
             self._printed = done
-            print(f"{fraction:4.0%}  ETA {_clock(left)}  {name}", file=self._stream, flush=True)
+            print(f"{fraction:4.0%}  ETA {_clock(left)}  {name}", file=sys.stderr, flush=True)
 
     def _estimate(self, done: float) -> tuple[float, float]:
         """Return the completed fraction of the whole, and the seconds left."""
@@ -78,7 +69,7 @@ class Progress:
         elapsed = time.monotonic() - self._begun
         expected = max(phase.seconds, 1e-3)
         # The time left in a phase: a mean of plan and pace so far, weighted by the completed fraction.
-        by_plan = max(expected * (1 - done), 0.0)
+        by_plan = expected * (1 - done)
         by_pace = elapsed * (1 - done) / done if done > 0 else by_plan
         later = sum(p.seconds for p in self.phases[self._current + 1 :])
         left = (1 - done) * by_plan + done * by_pace + later

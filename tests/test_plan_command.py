@@ -12,7 +12,7 @@ import torch
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.commands.plan_page import _times
+from kd_plugin.commands.plan_output import _times
 from kd_plugin.metrics.cost import generator_cost
 from kd_plugin.networks.generator import build_generator
 

@@ -330,7 +330,7 @@ class TestSaves:
         model.save_networks(1)
         before = (folder / "latest_distill_state.pth").read_bytes()
         again = build(models, options(teachers, continue_train=True, epoch_count=2), seed=1)
-        again._run._interruption._asked = signal.SIGINT
+        again._run._interruption.asked = signal.SIGINT
         with pytest.raises(SystemExit) as stopped:
             train_step(again)
         assert stopped.value.code == 130 and (folder / "latest_distill_state.pth").read_bytes() == before

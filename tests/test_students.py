@@ -16,7 +16,7 @@ from helpers.tensors import random
 from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError
-from kd_plugin.commands.plan_page import student_flags
+from kd_plugin.commands.plan_output import student_flags
 from kd_plugin.host.options.distill import add_options
 from kd_plugin.metrics import latency
 from kd_plugin.metrics.cost import Cost, count_parameters, generator_cost

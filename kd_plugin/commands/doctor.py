@@ -46,7 +46,13 @@ def _doctor(options: argparse.Namespace) -> int:
         content = {"here": here, "host": asdict(found), "missing": found.missing, "failed_imports": failed}
         print(json.dumps(content, indent=2))
     else:
-        print("\n".join([*_lines("Here", here), "", *_host_lines(found), *(["", *failed] if failed else [])]))
+        sections = {"Here": here, **_host_sections(found)}
+        parts = [_section(title, rows) for title, rows in sections.items() if rows]
+        if found.missing:
+            parts.append(f"kd run does not work here, missing: {', '.join(found.missing)}")
+        if failed:
+            parts.append("\n".join(failed))
+        print("\n\n".join(parts))
     return int(bool(found.missing or failed))
 
 
@@ -70,30 +76,25 @@ def _here() -> dict[str, str]:
     return here
 
 
-def _host_lines(found: Survey) -> list[str]:
+def _host_sections(found: Survey) -> dict[str, dict[str, str]]:
     from ..losses import get_term, term_names
 
-    findings = {f.what: f"{f.found or 'NOT FOUND'}{f'  ({f.where})' if f.where else ''}" for f in found.findings}
     unknown = f"its file names no networks; declare distill_pairs in its class unless they are {generator_names()}"
-    models = {name: pairs or unknown for name, pairs in found.models.items()}
-    terms = {
-        "from images": [name for name in term_names() if get_term(name).reads != "features"],
-        "from features": [name for name in term_names() if get_term(name).reads == "features"],
-    }
-    lines = _lines(f"{found.folder}: {found.kind}", findings)
-    if models:
-        lines += ["", *_lines("Models, and the generators to distil", models)]
-    if found.patches:
-        lines += ["", *_lines("Files of kd patch", found.patches)]
-    lines += ["", *_lines("Terms (--distill)", {name: ", ".join(listed) for name, listed in terms.items()})]
+    of_features = [name for name in term_names() if get_term(name).reads == "features"]
+    of_images = [name for name in term_names() if name not in of_features]
     builds = any(f.what == "generators built by" and f.found for f in found.findings)
     students = "any width, depth, stage widths, separable, factories" if builds else "those of the host's options"
-    lines += ["", *_lines("Students", {"can be": students})]
-    if found.missing:
-        lines += ["", f"kd run does not work here, missing: {', '.join(found.missing)}"]
-    return lines
+    return {
+        f"{found.folder}: {found.kind}": {
+            f.what: f"{f.found or 'NOT FOUND'}{f'  ({f.where})' if f.where else ''}" for f in found.findings
+        },
+        "Models, and the generators to distil": {name: pairs or unknown for name, pairs in found.models.items()},
+        "Files of kd patch": found.patches,
+        "Terms (--distill)": {"from images": ", ".join(of_images), "from features": ", ".join(of_features)},
+        "Students": {"can be": students},
+    }
 
 
-def _lines(title: str, rows: dict[str, str]) -> list[str]:
-    width = max(map(len, rows), default=0)
-    return [title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items())]
+def _section(title: str, rows: dict[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join([title, *(f"  {name.ljust(width)}  {value}" for name, value in rows.items())])

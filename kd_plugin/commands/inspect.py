@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
-from ..networks.checkpoint_files import generator_files, is_safetensors
+from ..networks.checkpoint_files import checkpoint_format, generator_files
 from .shared import add_json, add_size, check_size
 
 if TYPE_CHECKING:
@@ -42,45 +42,39 @@ def _inspect(options: argparse.Namespace) -> int:
     else:
         files = [given]
     for file in files:
-        is_safetensors(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
+        checkpoint_format(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
 
     from ..metrics.cost import generator_cost
     from ..networks.checkpoint import inspect_checkpoint
 
-    specs = [inspect_checkpoint(file) for file in files]
-    for spec in specs:
-        check_size(options.size, spec)
     size = options.size
-    found = [(file, spec, generator_cost(spec, size)) for file, spec in zip(files, specs, strict=True)]
+    specs = {file: inspect_checkpoint(file) for file in files}
+    for spec in specs.values():
+        check_size(size, spec)
+    costs = {file: generator_cost(spec, size) for file, spec in specs.items()}
     if options.json:
-        read = [{"file": str(file), **spec.to_dict(), **_counted(cost, size)} for file, spec, cost in found]
+        sides = {"height": size, "width": size}
+        read = [
+            {"file": str(file), **spec.to_dict(), "parameters": costs[file].params, "macs": costs[file].macs, **sides}
+            for file, spec in specs.items()
+        ]
         print(json.dumps(read if given.is_dir() else read[0], indent=2))
     else:
-        print("\n\n".join(_page(file if given.is_dir() else None, spec, cost, size) for file, spec, cost in found))
+        pages = [(f"{file}\n" if given.is_dir() else "") + _page(specs[file], costs[file], size) for file in files]
+        print("\n\n".join(pages))
     return 0
 
 
-def _counted(cost: Cost, size: int) -> dict[str, float]:
-    return {"parameters": cost.params, "macs": cost.macs, "height": size, "width": size}
-
-
-def _page(file: Path | None, spec: GeneratorSpec, cost: Cost, size: int) -> str:
-    lines = [f"{name:>12}  {value}" for name, value in _rows(spec, cost, size).items()]
-    return "\n".join([str(file), *lines] if file else lines)
-
-
-def _rows(spec: GeneratorSpec, cost: Cost, size: int) -> dict[str, str]:
-    dropout = {True: "yes", False: "no", None: "not in the file"}[spec.dropout]
-    widths = {"widths": ",".join(map(str, spec.widths))} if spec.widths else {}
-    conv = {"convolutions": "separable"} if spec.conv == "separable" else {}
-    return {
+def _page(spec: GeneratorSpec, cost: Cost, size: int) -> str:
+    rows = {
         "generator": spec.netG,
-        "ngf": str(spec.ngf),
-        **widths,
-        **conv,
+        "ngf": spec.ngf,
+        "widths": ",".join(map(str, spec.widths or ())),
+        "convolutions": spec.conv if spec.conv == "separable" else "",
         "channels": f"{spec.input_nc} -> {spec.output_nc}",
         "norm": spec.norm,
-        "dropout": dropout,
+        "dropout": {True: "yes", False: "no", None: "not in the file"}[spec.dropout],
         "parameters": f"{cost.params / 1e6:.3f} M",
         "MACs": f"{cost.macs / 1e9:.3f} G at {size}x{size}",
     }
+    return "\n".join(f"{name:>12}  {value}" for name, value in rows.items() if value != "")

@@ -47,16 +47,11 @@ def _patch(options: argparse.Namespace) -> int:
             print(f"{how:<9}  {host / path}")
         return int(any(how != "installed" for how in found.values()))
     if options.revert:
-        _print("removed", "nothing to remove: the files are not installed", host, remove(host, files))
+        removed = [f"removed {host / path}" for path in remove(host, files)]
+        print("\n".join(removed or ["nothing to remove: the files are not installed"]))
         return 0
-    _print("added", "nothing to do: the files are installed", host, install(host, files))
+    added = [f"added {host / path}" for path in install(host, files)]
+    print("\n".join(added or ["nothing to do: the files are installed"]))
     models = " or ".join(Path(path).name.removesuffix("_model.py") for path in files)
     print(f"train with: python train.py --model {models} --distill wavelet,srp --teacher checkpoints/NAME ...")
     return 0
-
-
-def _print(what: str, nothing: str, host: Path, paths: list[str]) -> None:
-    for path in paths:
-        print(f"{what} {host / path}")
-    if not paths:
-        print(nothing)

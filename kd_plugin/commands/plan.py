@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import OptionError
 from ..metrics.limits import Limit, parse_limit
-from ..networks.checkpoint_files import generator_files, is_safetensors
+from ..networks.checkpoint_files import checkpoint_format, generator_files
 from .shared import add_json, add_size
 
 _LIMITS = {"params": "--params", "macs": "--macs", "file_size": "--file-size", "latency": "--latency"}
@@ -52,15 +52,15 @@ def _plan(options: argparse.Namespace) -> int:
         file = Path(given).expanduser()
         if file.is_dir():
             file = generator_files(file, "latest", "*")[0]
-        is_safetensors(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
+        checkpoint_format(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
 
-        from .plan_page import plan_page
+        from .plan_output import plan_output
 
-        page = plan_page(options, given, file, budget)
+        page = plan_output(options, given, file, budget)
     else:
-        from .plan_page import papers_page
+        from .plan_output import papers_output
 
-        page = papers_page(options)
+        page = papers_output(options)
     print(page)
     return 0
 

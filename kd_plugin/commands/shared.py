@@ -41,10 +41,6 @@ def _pixels(text: str) -> int:
 
 
 def check_size(size: int, spec: GeneratorSpec) -> None:
-    """Check that a generator supports an image size.
-
-    Raises:
-        OptionError: the size is not a multiple of the generator's stride.
-    """
+    """Raise an :class:`OptionError` if an image size is not a multiple of a generator's stride."""
     if size % spec.multiple:
         raise OptionError(f"--size {size}: a {spec.netG} takes multiples of {spec.multiple}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 from ..errors import ArgumentError, first_line
 from ..networks.taps import Recorder, Tap, unwrap
@@ -29,12 +30,10 @@ def make_adapters(student: nn.Module, teacher: nn.Module, taps: Sequence[Tap]) -
     like = next(student.parameters())
     adapters = []
     for tap in taps:
-        with torch.device("meta"):
-            adapter = nn.Conv2d(channels[tap.student], channels_t[tap.teacher], 1, dtype=like.dtype)
-        adapter.to_empty(device=like.device)
+        sizes = channels[tap.student], channels_t[tap.teacher], 1
+        adapter = skip_init(nn.Conv2d, *sizes, device=like.device, dtype=like.dtype)  # type: ignore[no-untyped-call]
         nn.init.dirac_(adapter.weight)
-        if adapter.bias is not None:
-            nn.init.zeros_(adapter.bias)
+        nn.init.zeros_(adapter.bias)
         adapters.append(adapter)
     return adapters
 

@@ -30,6 +30,7 @@ from .teacher_cache import TeacherCache
 from .teacher_pass import TeacherPass
 
 Taps = str | Tap | Sequence[str | Tap]
+Terms = Mapping[str, str | float | Schedule | WeightedTerm | None] | Iterable[str]
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Distiller(nn.Module):
         self,
         student: nn.Module,
         teacher: nn.Module,
-        terms: Mapping[str, str | float | Schedule | WeightedTerm | None] | Iterable[str],
+        terms: Terms,
         *,
         options: Mapping[str, Any] | None = None,
         taps: Taps | Mapping[str, Taps] | None = None,
@@ -244,10 +245,7 @@ def _in_float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if half else tensor
 
 
-def _built(
-    terms: Mapping[str, str | float | Schedule | WeightedTerm | None] | Iterable[str],
-    options: Mapping[str, Any] | None,
-) -> dict[str, WeightedTerm]:
+def _built(terms: Terms, options: Mapping[str, Any] | None) -> dict[str, WeightedTerm]:
     if not isinstance(terms, Mapping):
         return build_terms(terms, options)
     given = {name: term for name, term in terms.items() if isinstance(term, WeightedTerm)}

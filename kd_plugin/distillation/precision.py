@@ -142,10 +142,7 @@ class HalfPrecision:
         for parameter in network.parameters():
             if parameter.requires_grad and parameter not in self._unscaled:
                 self._unscaled[parameter] = True
-                parameter.register_hook(self._unscale)  # type: ignore[no-untyped-call]
-
-    def _unscale(self, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient / self.scale
+                parameter.register_hook(lambda gradient: gradient / self.scale)  # type: ignore[no-untyped-call]
 
 
 def run_in(network: nn.Module, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -19,27 +20,20 @@ class GradientShares:
     term takes one backward pass of the student. That of the host's losses is the gradient of its backward passes
     minus the terms', as autograd computes it, before clipping or accumulation. On several processes, it is that of
     this process, for its part of the batch.
-
-    Attributes:
-        steps: number of measured steps.
-        values: mean of each weighted term over them, by name.
     """
 
     def __init__(self) -> None:
-        self.steps = 0
-        self.values: dict[str, float] = {}
+        self.steps = 0  # number of measured steps
+        self.values: dict[str, float] = {}  # mean of each weighted term over them
         self._norms: dict[str, float] = {}
         self._step: _Step | None = None
 
     def begin(
         self, student: nn.Module, losses: Mapping[str, torch.Tensor], scale: Callable[[], float] | None = None
     ) -> None:
-        """Begin to measure a step, between its forward pass and its backward passes.
+        """Begin to measure a step of weighted terms, between its forward pass and its backward passes.
 
-        Args:
-            student: the network in training.
-            losses: its weighted terms by name, with their graph.
-            scale: returns the factor of the host's losses in the backward pass.
+        ``scale`` returns the factor of the host's losses in the backward pass.
         """
         parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         try:
@@ -52,12 +46,13 @@ class GradientShares:
         """End the measured step, if any; a step with non-finite gradients does not count."""
         step, self._step = self._step, None
         norms = step.norms() if step else {}
-        if not norms or not all(map(math.isfinite, norms.values())):
+        if step is None or not norms or not all(map(math.isfinite, norms.values())):
             return
         self.steps += 1
-        for sums, found in ((self._norms, norms), (self.values, step.values if step else {})):
+        for means, found in ((self._norms, norms), (self.values, step.values)):
             for name, number in found.items():
-                sums[name] = sums.get(name, 0.0) + (number - sums.get(name, 0.0)) / self.steps
+                mean = means.get(name, 0.0)
+                means[name] = mean + (number - mean) / self.steps
 
     @property
     def shares(self) -> dict[str, float]:
@@ -66,29 +61,26 @@ class GradientShares:
         return {name: norm / total for name, norm in self._norms.items()} if total else {}
 
 
+@dataclass
 class _Step:
     """The gradients of one step: those of the terms, and the total at the parameters."""
 
-    def __init__(
-        self,
-        parameters: Sequence[nn.Parameter],
-        terms: Mapping[str, Gradients],
-        values: dict[str, float],
-        scale: Callable[[], float] | None,
-    ) -> None:
-        self.values = values
-        self._terms = terms
-        self._scale = scale
-        self._scaled_by: float | None = None
-        self._arrived: list[torch.Tensor | None] = [None] * len(parameters)
+    parameters: Sequence[nn.Parameter]
+    terms: Mapping[str, Gradients]
+    values: dict[str, float]
+    scale: Callable[[], float] | None
+    scaled_by: float | None = None  # known in the backward pass
+
+    def __post_init__(self) -> None:
+        self._arrived: list[torch.Tensor | None] = [None] * len(self.parameters)
         self._hooks = [
             parameter.register_hook(functools.partial(self._arrive, place))  # type: ignore[no-untyped-call]
-            for place, parameter in enumerate(parameters)
+            for place, parameter in enumerate(self.parameters)
         ]
 
     def _arrive(self, place: int, gradient: torch.Tensor) -> None:
-        if self._scaled_by is None:
-            self._scaled_by = self._scale() if self._scale else 1.0
+        if self.scaled_by is None:
+            self.scaled_by = self.scale() if self.scale else 1.0
         before = self._arrived[place]
         self._arrived[place] = gradient.detach().clone() if before is None else before + gradient.detach()
 
@@ -96,14 +88,15 @@ class _Step:
         """Return the norms, "" for that of the host's losses; empty if there was no backward pass."""
         for hook in self._hooks:
             hook.remove()
-        if self._scaled_by is None:
+        if self.scaled_by is None:
             return {}
-        host: list[torch.Tensor | None] = []
+        host = []
         for place, arrived in enumerate(self._arrived):
-            parts = [gradients[place] for gradients in self._terms.values()]
-            terms = [part for part in parts if part is not None]
-            host.append(None if arrived is None else functools.reduce(torch.sub, terms, arrived / self._scaled_by))
-        return {"": _norm(host), **{name: _norm(gradients) for name, gradients in self._terms.items()}}
+            if arrived is not None:
+                parts = [gradients[place] for gradients in self.terms.values()]
+                terms = [part for part in parts if part is not None]
+                host.append(functools.reduce(torch.sub, terms, arrived / self.scaled_by))
+        return {"": _norm(host), **{name: _norm(gradients) for name, gradients in self.terms.items()}}
 
 
 def _gradients(value: torch.Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:

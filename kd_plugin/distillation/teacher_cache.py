@@ -106,8 +106,7 @@ class TeacherCache:
         self._warn(f"the teacher cache {self.folder} {reason}")
 
     def _measure(self) -> None:
-        self._written = 0
-        self._size = 0
+        self._written = self._size = 0
         for parent, _, names in os.walk(self.folder):
             for name in names:
                 try:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 from torch import nn
 
 from ..errors import ArgumentError, unknown_name
-from ..networks.taps import Place
+from ..networks.architecture import Place
 from .schedule import Schedule
 
 NO_TERMS = "none"  # the value of --distill for training without a teacher

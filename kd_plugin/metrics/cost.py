@@ -17,18 +17,14 @@ from ..networks.generator import GeneratorSpec, build_generator
 class Cost:
     """Size of a generator, and cost of one image.
 
-    Attributes:
-        params: number of parameters.
-        macs: multiply-accumulates of convolutions and matrix products. Norms, activations and additions, below
-            one percent in these networks, are not counted, as in the papers.
-        file_size: size of the checkpoint file in bytes.
-        latency: seconds, or None if not measured.
+    MACs are multiply-accumulates of convolutions and matrix products. Norms, activations and additions, below one
+    percent in these networks, are not counted, as in the papers.
     """
 
     params: float
     macs: float
-    file_size: float
-    latency: float | None = None
+    file_size: float  # of the checkpoint, in bytes
+    latency: float | None = None  # in seconds; None if not measured
 
 
 def count_parameters(network: nn.Module) -> int:

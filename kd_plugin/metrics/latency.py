@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 
 from ..networks.generator import GeneratorSpec, build_generator
 from .intervals import Interval
 
 
 def measure_latencies(
-    networks: Sequence[nn.Module],
+    networks: Sequence[Callable[[torch.Tensor], object]],
     images: Sequence[torch.Tensor],
     rounds: int = 5,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[float]:
-    """Return the median time of a forward pass of each network, in seconds.
+    """Return the median time of a forward pass of each network for its images (B, C, H, W), in seconds.
 
+<<<<<<< HEAD
     Args:
         networks, images, rounds, progress: as in :func:`measure_times`.
     """
@@ -29,7 +29,7 @@ def measure_latencies(
 
 
 def measure_times(
-    networks: Sequence[nn.Module],
+    networks: Sequence[Callable[[torch.Tensor], object]],
     images: Sequence[torch.Tensor],
     rounds: int = 5,
     progress: Callable[[float], None] = lambda done: None,
@@ -46,6 +46,10 @@ def measure_times(
 
     Returns:
         ``rounds`` times for each network, in the order of the passes.
+=======
+    The networks take turns, so that other load, or a changing clock rate, affects all of them equally. ``rounds``
+    passes are timed, after one for warm-up. ``progress`` is called with the completed fraction, 0 to 1.
+>>>>>>> main
     """
     times: list[list[float]] = [[] for _ in networks]
     with torch.no_grad():

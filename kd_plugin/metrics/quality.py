@@ -23,38 +23,23 @@ _SSIM_WINDOW = 11  # side of the Gaussian window of sigma 1.5, truncated at 3.5 
 
 @dataclass(frozen=True)
 class BandErrors:
-    """Normalised L1 error of each band: the first letter is the band along the width, the second the height.
+    """Normalised L1 error of each band: the first letter is the band along the width, the second the height."""
 
-    Attributes:
-        LL: approximation.
-        LH: horizontal details (``cH`` of PyWavelets).
-        HL: vertical details (``cV``).
-        HH: diagonal details (``cD``).
-    """
-
-    LL: float
-    LH: float
-    HL: float
-    HH: float
+    LL: float  # approximation
+    LH: float  # horizontal details (cH of PyWavelets)
+    HL: float  # vertical details (cV)
+    HH: float  # diagonal details (cD)
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The quality of a set of generated images, compared with the real ones.
+    """The quality of a set of generated images, compared with the real ones: means over the images."""
 
-    Attributes:
-        images: number of images.
-        l1: mean absolute difference on the [0, 1] scale; lower is better.
-        psnr: peak signal-to-noise ratio in dB, mean over images; higher is better, infinite for equal images.
-        ssim: structural similarity, mean over images; higher is better, 1 for equal images.
-        bands: error of each wavelet band; lower is better.
-    """
-
-    images: int
-    l1: float
-    psnr: float
-    ssim: float
-    bands: BandErrors
+    images: int  # their number
+    l1: float  # absolute difference on the [0, 1] scale; lower is better
+    psnr: float  # peak signal-to-noise ratio in dB; higher is better, infinite for equal images
+    ssim: float  # structural similarity; higher is better, 1 for equal images
+    bands: BandErrors  # lower is better
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers for JSON, with None for infinity (PSNR of equal images), which JSON does not have."""
@@ -65,12 +50,7 @@ class Quality:
 
 
 def measure_quality(generated: torch.Tensor, real: torch.Tensor, wavelet: str = "haar") -> Quality:
-    """Compute every measure of this file.
-
-    Raises:
-        ArgumentError: If shapes differ, values are outside [0, 1], or images are too small for SSIM.
-        KDError: If scikit-image is not installed.
-    """
+    """Compute every measure of this file; raises as :func:`ssim`."""
     return Quality(
         images=len(generated),
         l1=l1_error(generated, real),

@@ -19,10 +19,12 @@ from PIL import Image
 from ..errors import ArgumentError
 from ..losses.validate import check_images
 
+Network = Callable[[torch.Tensor], torch.Tensor]
+
 _STEPS = 127.5  # 8-bit steps in a unit of [-1, 1]
 
 
-def shift_error(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, pixels: int, border: int = 16) -> np.ndarray:
+def shift_error(network: Network, images: torch.Tensor, pixels: int, border: int = 16) -> np.ndarray:
     """Return how much the output changes, beyond the shift, if the input is shifted by whole pixels.
 
     Two windows of each image, of the same size and ``pixels`` apart along both axes, are translated. Where they
@@ -59,7 +61,7 @@ def shift_error(network: Callable[[torch.Tensor], torch.Tensor], images: torch.T
     return _change(moved, second[:, :, :-pixels, :-pixels][:, :, rows, columns])
 
 
-def reencode_error(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, quality: int = 90) -> tuple[np.ndarray, np.ndarray]:
+def reencode_error(network: Network, images: torch.Tensor, quality: int = 90) -> tuple[np.ndarray, np.ndarray]:
     """Return how much the output changes if the input is compressed as JPEG, and how much the input does.
 
     The input is compared with its 8-bit version, which is what would be saved without loss.
@@ -89,7 +91,7 @@ def reencode_error(network: Callable[[torch.Tensor], torch.Tensor], images: torc
     return _change(_translate(network, saved), _translate(network, encoded)), _change(saved, encoded)
 
 
-def _translate(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+def _translate(network: Network, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         output: torch.Tensor = network(images.contiguous())
     if output.shape[2:] != images.shape[2:]:

@@ -18,23 +18,6 @@ from torch import nn
 from ..errors import ArgumentError, unknown_name
 from ..imports import place_of
 
-__all__ = [
-    "INPUT",
-    "OUTPUT",
-    "Architecture",
-    "Conv",
-    "Generator",
-    "GeneratorSpec",
-    "Layer",
-    "Norm",
-    "Place",
-    "Places",
-    "TapPoint",
-    "architectures",
-    "get_architecture",
-    "register_architecture",
-]
-
 Norm = Literal["batch", "instance", "none"]
 Conv = Literal["standard", "separable"]
 Place = Literal["encoder", "middle", "decoder"]
@@ -114,12 +97,7 @@ class GeneratorSpec:
 
 
 class Generator(nn.Module):
-    """A generator with its description: images (B, C, H, W) in [-1, 1] in and out.
-
-    Args:
-        spec: the description.
-        model: the layers; the names of all tensors begin with ``model``.
-    """
+    """A generator, (B, C, H, W) images in [-1, 1] in and out; the names of all its tensors begin with ``model``."""
 
     def __init__(self, spec: GeneratorSpec, model: nn.Module) -> None:
         super().__init__()

@@ -16,18 +16,14 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError, CheckpointError, KDError, UnknownNetworkError, first_line
-from .checkpoint_files import is_safetensors
+from .checkpoint_files import checkpoint_format
 from .generator import GeneratorSpec, architectures, build_generator
 
-_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
 
 
 def inspect_checkpoint(path: str | os.PathLike[str]) -> GeneratorSpec:
-    """Return the architecture of the generator in a checkpoint file.
-
-    Args:
-        path: a ``.pth`` file as written by the hosts, a bare state dict.
+    """Return the architecture of the generator in a ``.pth`` file as written by the hosts, a bare state dict.
 
     Raises:
         CheckpointError: If the file is missing or unreadable.
@@ -43,7 +39,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         CheckpointError: If it is missing, not a file, unreadable or not a state dict, or would run code.
     """
     file = Path(path)
-    if is_safetensors(file):
+    if checkpoint_format(file) == "safetensors":
         return _read_safetensors(file)
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
@@ -92,22 +88,19 @@ def _unwrapped(key: str) -> str:
 
 
 def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state dict") -> GeneratorSpec:
-    """Return the architecture of a generator's state dict.
-
-    Args:
-        state: tensors by name, without wrapper prefixes.
-        source: its name in an error message.
+    """Return the architecture of a generator's state dict, without wrapper prefixes.
 
     Raises:
-        UnknownNetworkError: If it is not a generator of the family; the message names the first tensor that does not
-            match.
+        UnknownNetworkError: If it is not a generator of the family; the message names the ``source`` and the first
+            tensor that does not match.
     """
     errors: list[KDError] = []
     for architecture in architectures():
         try:
             spec = architecture.read(state)
             if spec is not None:
-                _compare(spec, state)
+                if problem := _difference(spec, state):
+                    raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but {problem}")
                 return spec
         except (CheckpointError, ArgumentError) as error:
             errors.append(error)
@@ -119,28 +112,22 @@ def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state d
     raise UnknownNetworkError(f"{source}: no first layer of a {titles} generator among {some}")
 
 
-def _compare(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> None:
-    """Check that the state dict is exactly that of the recognised generator."""
+def _difference(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> str:
+    """Return the first difference of a state dict from that of the recognised generator; "" if there is none."""
     with torch.device("meta"):
         expected = build_generator(spec).state_dict()
     for key, tensor in expected.items():
-        if key.endswith("num_batches_tracked") and key not in state:  # as in files from before PyTorch 0.4.1
-            continue
-        if key not in state:
-            raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is missing")
-        if state[key].shape != tensor.shape:
-            raise CheckpointError(
-                f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' has the shape {tuple(state[key].shape)}, "
-                f"expected {tuple(tensor.shape)}"
-            )
-        found = state[key]
-        if found.layout != torch.strided or (tensor.is_floating_point() and not found.is_floating_point()):
-            raise CheckpointError(
-                f"read as {spec.netG} with ngf {spec.ngf}, but '{key}' is a {found.layout} tensor of {found.dtype}, "
-                f"expected a dense one of floating-point values"
-            )
-    if stray := find_stray(state, expected):
-        raise CheckpointError(f"read as {spec.netG} with ngf {spec.ngf}, but '{stray}' is unexpected")
+        found = state.get(key)
+        if found is None:
+            if not key.endswith("num_batches_tracked"):  # not in files from before PyTorch 0.4.1
+                return f"'{key}' is missing"
+        elif found.shape != tensor.shape:
+            return f"'{key}' has the shape {tuple(found.shape)}, expected {tuple(tensor.shape)}"
+        elif found.layout != torch.strided or (tensor.is_floating_point() and not found.is_floating_point()):
+            kind = f"{found.layout} tensor of {found.dtype}"
+            return f"'{key}' is a {kind}, expected a dense one of floating-point values"
+    stray = find_stray(state, expected)
+    return f"'{stray}' is unexpected" if stray else ""
 
 
 def find_stray(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:
@@ -150,7 +137,7 @@ def find_stray(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Ten
 
 def is_statistic(key: str) -> bool:
     """Return whether a key names running statistics of a norm."""
-    return key.endswith(_STATISTICS)
+    return key.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
 
 
 def fill_network(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from ..errors import CheckpointError
 
@@ -11,8 +12,8 @@ _MAGIC = (b"PK", b"\x80")  # a zip archive (PyTorch 1.6 and later), and a pickle
 _LISTED = 6  # maximum number of files in a message
 
 
-def is_safetensors(file: Path) -> bool:
-    """Return whether a checkpoint is a safetensors file, not a PyTorch file.
+def checkpoint_format(file: Path) -> Literal["pytorch", "safetensors"]:
+    """Return the format of a checkpoint.
 
     Raises:
         CheckpointError: If the file is missing, not a file, empty, or neither of the two.
@@ -26,18 +27,16 @@ def is_safetensors(file: Path) -> bool:
     with file.open("rb") as stream:
         head = stream.read(9)
     if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= file.stat().st_size:
-        return True
+        return "safetensors"
     if not head.startswith(_MAGIC):
         raise CheckpointError(f"{file}: is not a PyTorch checkpoint, expected one the host saves as *_net_G*.pth")
-    return False
+    return "pytorch"
 
 
 def generator_files(folder: Path, *epochs: str) -> list[Path]:
-    """Return the generator checkpoints in a folder, of the first epoch that has any.
+    """Return the generator checkpoints in a folder, of the first of the ``epochs`` that has any.
 
-    Args:
-        folder: such as ``checkpoints/NAME``.
-        epochs: such as ``latest`` or ``20``, in order of preference; ``*`` matches any.
+    An epoch is ``latest`` or a number; ``*`` matches any.
 
     Raises:
         CheckpointError: If there is none.

@@ -61,13 +61,11 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
         CheckpointError: If the file is not a discriminator of the family.
     """
     state = read_state_dict(path)
-    prefix = next((p for p in ("model.", "net.") if f"{p}0.weight" in state), None)
-    if prefix is None:
-        raise CheckpointError(
-            f"{path}: is not a discriminator of the family, *_net_D*.pth: there is no 'model.0.weight'"
-        )
-    state = {key.removeprefix(prefix): value for key, value in state.items()}
     try:
+        prefix = next((p for p in ("model.", "net.") if f"{p}0.weight" in state), None)
+        if prefix is None:
+            raise CheckpointError("there is no 'model.0.weight'")
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
         with torch.device("meta"):  # draws no random numbers
             layers = _assemble(state)
         fill_network(layers, state)

@@ -105,12 +105,12 @@ class Resnet(Architecture):
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(spec.input_nc, full, 7, bias=bias)]
         layers += [norm(full), nn.ReLU(True)]
         for before, width in ((full, half), (half, quarter)):
-            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=bias)]
-            layers += [norm(width), nn.ReLU(True)]
+            down = nn.Conv2d(before, width, 3, stride=2, padding=1, bias=bias)
+            layers += [down, norm(width), nn.ReLU(True)]
         layers += [ResnetBlock(quarter, norm, bool(spec.dropout), bias, spec.conv) for _ in range(spec.depth)]
         for before, width in ((quarter, half), (half, full)):
-            layers += [nn.ConvTranspose2d(before, width, 3, 2, padding=1, output_padding=1, bias=bias)]
-            layers += [norm(width), nn.ReLU(True)]
+            up = nn.ConvTranspose2d(before, width, 3, 2, padding=1, output_padding=1, bias=bias)
+            layers += [up, norm(width), nn.ReLU(True)]
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(full, spec.output_nc, 7), nn.Tanh()]
         return ResnetGenerator(spec, nn.Sequential(*layers))
 

@@ -10,7 +10,6 @@ import difflib
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -19,20 +18,6 @@ from torch import nn
 from ..errors import ArgumentError
 from .architecture import Place, Places, TapPoint
 from .generator import architectures
-
-__all__ = [
-    "Call",
-    "Place",
-    "Recorder",
-    "Tap",
-    "default_taps",
-    "find_modules",
-    "parse_taps",
-    "read_taps",
-    "resolve_taps",
-    "tap_points",
-    "unwrap",
-]
 
 
 @dataclass(frozen=True)
@@ -88,9 +73,7 @@ class Recorder:
         ]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -199,7 +182,6 @@ def default_taps(student: nn.Module, teacher: nn.Module, places: Sequence[Place]
 
 
 def _pair(student: Sequence[TapPoint], teacher: Sequence[TapPoint]) -> Tap:
-    """Return the first two points of equal stride, or the first of both networks."""
     pairs = ((small, large) for small in student for large in teacher if small.stride == large.stride)
     small, large = next(pairs, (student[0], teacher[0]))
     return Tap(small.module, large.module)

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import ArgumentError, unknown_name
 from .checkpoint import fill_network, inspect_state_dict, read_state_dict
-from .generator import Generator, GeneratorSpec, build_generator
+from .generator import Generator, build_generator
 
 TeacherMode = Literal["eval", "train"]
 
@@ -48,16 +48,11 @@ def load_teacher(
     spec = inspect_state_dict(state, str(path))
     if spec.dropout is None:
         spec = replace(spec, dropout=dropout)
-    network = _assemble(spec, state)
-    freeze(network, mode)
-    return network.to(device)
-
-
-def _assemble(spec: GeneratorSpec, state: dict[str, torch.Tensor]) -> Generator:
     with torch.device("meta"):  # draws no random numbers
         network = build_generator(spec)
     fill_network(network, state)
-    return network
+    freeze(network, mode)
+    return network.to(device)
 
 
 def freeze(network: nn.Module, mode: TeacherMode) -> None:

@@ -134,7 +134,7 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
     if "cost" in settings.sections:
         costs = measure_costs(translators, files, settings.sizes, settings.batches, settings.device)
         subjects = [replace(subject, cost=costs.get(subject.key)) for subject in subjects]
-    columns = plan.finish(measured, store, pipeline, settings)
+    columns = plan.finish(measured, store, settings)
     samples = _samples(settings, subjects, measured, pipeline, plan, output, task.direction)
     return Direction(
         task.direction,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..metrics.cost import count_parameters
-from ..metrics.intervals import Interval
-from ..metrics.latency import time_networks
+from ..metrics.latency import measure_times, spread
 from ..metrics.memory import peak_memory
 from .networks import Translator
 from .results import Latency, NetworkCost
@@ -41,10 +39,10 @@ def measure_costs(
     points = [(size, batch) for size in sizes for batch in batches]
     for number, (size, batch) in enumerate(points):
         images = [torch.zeros(batch, t.channels, size, size, device=device) for t in translators.values()]
-        times = time_networks([_runner(t) for t in translators.values()], images, _ROUNDS)
+        times = measure_times([_runner(t) for t in translators.values()], images, _ROUNDS)
         for (key, translator), seconds in zip(translators.items(), times, strict=True):
             name = _device_name(device) if translator.module is not None else "CPU"
-            latencies[key].append(Latency(name, size, batch, _spread(seconds), len(seconds)))
+            latencies[key].append(Latency(name, size, batch, spread(seconds), len(seconds)))
         progress((number + 1) / len(points))
     return {
         key: NetworkCost(
@@ -71,11 +69,6 @@ def _counted(translator: Translator, size: int, device: torch.device) -> dict[st
 
 def _runner(translator: Translator) -> Callable[[torch.Tensor], object]:
     return translator.module or (lambda images: translator.translate(images, [0] * len(images)))
-
-
-def _spread(seconds: Sequence[float]) -> Interval:
-    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
-    return Interval(median, low, high)
 
 
 def _device_name(device: torch.device) -> str:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..networks.checkpoint_files import generator_files, is_safetensors
+from ..networks.checkpoint_files import checkpoint_format, generator_files
 from ..pictures import EXTENSIONS
 from .results import Role
 
@@ -52,7 +52,7 @@ def find_experiment(path: Path, role: Role, epoch: str = "latest") -> Experiment
     path = path.expanduser()
     if not path.is_dir():
         if path.suffix not in _EXPORTED:
-            is_safetensors(path)  # raises for a file that is not a checkpoint
+            checkpoint_format(path)  # raises for a file that is not a checkpoint
         elif not path.is_file():
             raise CheckpointError(f"{path}: no such file")
         return Experiment(path, role, _label(path), {_direction_of(path): path})

@@ -37,7 +37,8 @@ def choose(psnr: Mapping[str, np.ndarray], labels: Mapping[str, str], reference:
         order = np.argsort(values, kind="stable")
         for rank, place in (("best", -1), ("median", len(order) // 2), ("worst", 0)):
             index = int(order[place])
-            reasons.setdefault(index, []).append(f"{rank} of {labels[key]}: {values[index]:.1f} dB to the {reference}")
+            text = f"{rank} of {labels[key]}: {values[index]:.1f} dB to the {reference}"
+            reasons.setdefault(index, []).append(text)
     return {index: "; ".join(texts) for index, texts in reasons.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Context
@@ -26,33 +27,21 @@ def narrowest(like: GeneratorSpec, limit: int) -> GeneratorSpec:
     return replace(like, ngf=min(_LEAST_WIDTH, limit), widths=None)
 
 
-def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> list[str]:
-    """Return the measures of a budget that a generator exceeds."""
-    found = []
-    for measure, limit in budget.items():
-        value, large = getattr(cost, measure), getattr(teacher, measure)
-        if value is not None and large is not None and value > limit.absolute(large):
-            found.append(measure)
-    return found
+def exceeded(cost: Cost, budget: Budget, teacher: Cost) -> bool:
+    """Return whether a generator exceeds a limit on a measure that is known."""
+    measures = ((limit, getattr(cost, name), getattr(teacher, name)) for name, limit in budget.items())
+    return any(None not in (value, large) and value > limit.absolute(large) for limit, value, large in measures)
 
 
 def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool]) -> GeneratorSpec | None:
-    """Return ``like`` with the largest width that fits, or None.
+    """Return ``like`` with the largest width that fits, up to ``limit``, or None.
 
-    Args:
-        like: architecture, depth, convolutions, norm and channels; its width is ignored.
-        limit: maximum ``ngf``.
-        fits: a predicate; if it holds for a generator, it holds for all narrower ones.
+    If ``fits`` holds for a generator, it must hold for all narrower ones.
     """
     least = narrowest(like, limit).ngf
-    low, high = least - 1, limit  # low fits (or is below the minimum), nothing above high does
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(replace(like, ngf=middle, widths=None)):
-            low = middle
-        else:
-            high = middle - 1
-    return replace(like, ngf=low, widths=None) if low >= least else None
+    widths = range(least, limit + 1)
+    fitting = bisect.bisect_left(widths, True, key=lambda ngf: not fits(replace(like, ngf=ngf, widths=None)))
+    return replace(like, ngf=widths[fitting - 1], widths=None) if fitting else None
 
 
 def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, size: int) -> GeneratorSpec:

@@ -121,7 +121,12 @@ def student_spec(request: StudentRequest) -> GeneratorSpec:
     Raises:
         ArgumentError: If the family has no such generator.
     """
-    architecture, depth = _family(request.netG)
+    try:
+        architecture, depth = parse_netG(request.netG)
+    except ArgumentError as error:
+        if not _builders:
+            raise
+        raise ArgumentError(f"{error}, or the registered {', '.join(sorted(_builders))}") from None
     norm = "batch" if request.norm == "syncbatch" else request.norm
     if norm not in get_args(Norm):
         raise ArgumentError(f"norm '{norm}' is only known to the host: use batch, instance or none")
@@ -139,12 +144,3 @@ def student_spec(request: StudentRequest) -> GeneratorSpec:
         widths=request.widths,
         conv=request.conv,
     )
-
-
-def _family(netG: str) -> tuple[str, int]:
-    try:
-        return parse_netG(netG)
-    except ArgumentError as error:
-        if not _builders:
-            raise
-        raise ArgumentError(f"{error}, or the registered {', '.join(sorted(_builders))}") from None

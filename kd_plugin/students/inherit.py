@@ -12,6 +12,7 @@ outer levels. A separable convolution gets the closest approximation of the teac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -45,7 +46,9 @@ def inherit_weights(student: nn.Module, teacher: nn.Module, keep: Keep = "l1") -
     state, teacher_state = unwrap(student).state_dict(), unwrap(teacher).state_dict()
     spec, teacher_spec = _spec(state, "student"), _spec(teacher_state, "teacher")
     _check(spec, teacher_spec)
-    pairs, widths = _pair(spec, teacher_spec), _widths(teacher_spec, teacher_state)
+    pairs = _pair(spec, teacher_spec)
+    layers = get_architecture(teacher_spec.architecture).layers(teacher_spec)
+    widths = {INPUT: teacher_spec.input_nc, **_widths(layers, teacher_state)}
     kept = _choose(pairs, state, teacher_state, widths, keep)
     with torch.no_grad():
         for layer, source in pairs:
@@ -109,10 +112,9 @@ def _pair(student: GeneratorSpec, teacher: GeneratorSpec) -> list[tuple[Layer, L
     return pairs
 
 
-def _widths(spec: GeneratorSpec, state: State) -> dict[str, int]:
-    """Return the number of channels of every group of a generator."""
-    layers = get_architecture(spec.architecture).layers(spec)
-    return {INPUT: spec.input_nc, **{layer.writes: len(_weight(layer, state)) for layer in layers}}
+def _widths(layers: Iterable[Layer], state: State) -> dict[str, int]:
+    """Return the number of channels of every group that the layers write."""
+    return {layer.writes: len(_weight(layer, state)) for layer in layers}
 
 
 def _choose(
@@ -120,7 +122,7 @@ def _choose(
 ) -> Kept:
     """Return the kept channels of every group of the teacher that the student has."""
     kept = {INPUT: torch.arange(widths[INPUT])}
-    for group, width in {layer.writes: len(_weight(layer, state)) for layer, _ in pairs}.items():
+    for group, width in _widths((layer for layer, _ in pairs), state).items():
         if keep == "first" or group == OUTPUT or width == widths[group]:
             kept[group] = torch.arange(width)
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,23 +34,14 @@ class Student:
 
 @dataclass(frozen=True)
 class Plan:
-    """The students of a teacher that keep within a budget.
-
-    Attributes:
-        teacher: the teacher.
-        students: those within the budget and no slower than the teacher, the fastest first.
-        size: side of the square image in pixels, for operations and times.
-        device: the device of the measurement.
-        hidden: number of students within the budget but slower than the teacher.
-        work: maximum MACs of a recommended student.
-    """
+    """The students of a teacher that keep within a budget, measured on a device."""
 
     teacher: Student
-    students: list[Student]
-    size: int
+    students: list[Student]  # within the budget and no slower than the teacher, the fastest first
+    size: int  # side of the square image in pixels, for operations and times
     device: str
-    hidden: int = 0
-    work: float = math.inf
+    hidden: int = 0  # number of students within the budget but slower than the teacher
+    work: float = math.inf  # maximum MACs of a recommended student
 
     def recommended(self) -> dict[Student, list[str]]:
         """Return the recommended students, each with the measures in which it is best: latency, MACs, file size.
@@ -99,10 +90,8 @@ def make_plan(
     budget, the recommended students have at most the MACs of the wavelet paper's, of three eighths of the width.
 
     Args:
-        teacher: description of the teacher.
         size: side of a square image in pixels.
         budget: limits on parameters, operations, file size and latency; ``7x`` is relative to the teacher.
-        device: the device of the latency measurement.
         progress: called with the completed fraction, 0 to 1.
 
     Raises:
@@ -111,8 +100,22 @@ def make_plan(
     budget = budget or {}
     shapes = get_architecture(teacher.architecture).smaller(teacher)
     most = most_width(teacher)
-    teacher_cost = _timed(teacher, size, device) if "latency" in budget else generator_cost(teacher, size)
-    fits = _fits(budget, teacher_cost, size, device)
+
+    def limited_cost(spec: GeneratorSpec) -> Cost:
+        cost = generator_cost(spec, size)
+        if "latency" not in budget:
+            return cost
+        return replace(cost, latency=generator_latencies([spec], size, device, rounds=3)[0])
+
+    teacher_cost = limited_cost(teacher)
+
+    def fits(spec: GeneratorSpec) -> bool:
+        cost = generator_cost(spec, size)
+        if cost.params >= teacher_cost.params or cost.macs >= teacher_cost.macs:
+            return False
+        # The latency is measured only if all else fits.
+        return not exceeded(cost, budget, teacher_cost) and not exceeded(limited_cost(spec), budget, teacher_cost)
+
     candidates: list[GeneratorSpec] = []
     for i, shape in enumerate(shapes):
         best = widest(shape, most, fits)
@@ -124,16 +127,11 @@ def make_plan(
     if not candidates and not budget:
         raise ArgumentError(f"a {teacher.netG} of ngf {teacher.ngf} is too small to have students")
     if not candidates:
-        smallest = [narrowest(shape, most) for shape in shapes]
-        costs = {s: _timed(s, size, device) if "latency" in budget else generator_cost(s, size) for s in smallest}
+        costs = {spec: limited_cost(spec) for spec in (narrowest(shape, most) for shape in shapes)}
         raise ArgumentError(nothing_fits(budget, costs, teacher_cost))
     least = max(round(_LEAST_FRACTION * most), _LEAST_LISTED)
     specs = [teacher, *([spec for spec in candidates if spec.ngf >= least] or candidates)]
-    times = generator_latencies(specs, size, device, progress=lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
-    large, *measured = (
-        Student(spec, replace(generator_cost(spec, size), latency=time))
-        for spec, time in zip(specs, times, strict=True)
-    )
+    large, *measured = _measured(specs, size, device, lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
     fitting = [student for student in measured if not exceeded(student.cost, budget, large.cost)]
     if not fitting:
         raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured}, large.cost))
@@ -144,38 +142,24 @@ def make_plan(
     return Plan(large, students, size, str(device), hidden=len(fitting) - len(students), work=work)
 
 
-def _fits(budget: Budget, teacher: Cost, size: int, device: torch.device | str) -> Callable[[GeneratorSpec], bool]:
-    """Return a predicate for generators within a budget; the latency is measured only if it is limited."""
-    counted = {measure: limit for measure, limit in budget.items() if measure != "latency"}
-
-    def fits(spec: GeneratorSpec) -> bool:
-        cost = generator_cost(spec, size)
-        if cost.params >= teacher.params or cost.macs >= teacher.macs or exceeded(cost, counted, teacher):
-            return False
-        return "latency" not in budget or not exceeded(_timed(spec, size, device), budget, teacher)
-
-    return fits
-
-
-def _timed(spec: GeneratorSpec, size: int, device: torch.device | str) -> Cost:
-    return replace(generator_cost(spec, size), latency=generator_latencies([spec], size, device, rounds=3)[0])
-
-
-def _paper_students() -> list[tuple[str, GeneratorSpec, GeneratorSpec]]:
+def measure_papers(
+    size: int, device: torch.device | str = "cpu", progress: Callable[[float], None] = lambda done: None
+) -> list[tuple[str, Student, Student]]:
+    """Return the paper, the teacher and the student for the students of the two papers, measured on this machine."""
     resnet = GeneratorSpec("resnet", 3, 3, 64, 9, "instance", False, True)
     unet = GeneratorSpec("unet", 3, 3, 64, 8, "batch", True, False)
     wkd, srp = "WKD, CVPR 2022", "SRP, ECCV 2020"
     study = f"{wkd}, frequency study"  # of GANs of three sizes
     listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (study, unet, 32), (study, unet, 16)]
-    return [(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
-
-
-def measure_papers(
-    size: int, device: torch.device | str = "cpu", progress: Callable[[float], None] = lambda done: None
-) -> list[tuple[str, Student, Student]]:
-    """Return the paper, the teacher and the student for the students of the two papers, measured on this machine."""
-    rows = _paper_students()
+    rows = [(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
     specs = list(dict.fromkeys(spec for _, *pair in rows for spec in pair))
-    times = dict(zip(specs, generator_latencies(specs, size, device, progress=progress), strict=True))
-    cost = {spec: Student(spec, replace(generator_cost(spec, size), latency=times[spec])) for spec in specs}
-    return [(paper, cost[teacher], cost[student]) for paper, teacher, student in rows]
+    measured = dict(zip(specs, _measured(specs, size, device, progress), strict=True))
+    return [(paper, measured[teacher], measured[student]) for paper, teacher, student in rows]
+
+
+def _measured(
+    specs: Sequence[GeneratorSpec], size: int, device: torch.device | str, progress: Callable[[float], None]
+) -> list[Student]:
+    times = generator_latencies(specs, size, device, progress=progress)
+    timed = zip(specs, times, strict=True)
+    return [Student(spec, replace(generator_cost(spec, size), latency=latency)) for spec, latency in timed]

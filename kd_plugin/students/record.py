@@ -71,9 +71,7 @@ class StudentRecord:
     def read(cls, folder: Path, options: Mapping[str, type]) -> StudentRecord | None:
         """Return the record of an experiment's folder, or None without a file.
 
-        Args:
-            folder: the experiment's folder.
-            options: the valid names in ``host_options``, with the types of their values.
+        ``options`` are the valid names in ``host_options``, with the types of their values.
 
         Raises:
             CheckpointError: If the record is not valid.
@@ -95,17 +93,15 @@ class StudentRecord:
             raise CheckpointError(f"{file}: not a student record ({error}); delete it to continue without") from error
 
     def _check_types(self, options: Mapping[str, type]) -> None:
-        """Check the type of every value: the file is untrusted.
-
-        Raises:
-            TypeError: If a value is not valid; the message names it.
-        """
+        """Raise a TypeError, which names it, if a value is not valid: the file is untrusted."""
         parts = (self.host_options, self.distillation, self.students, self.teachers, self.build, self.pictures)
         for part in (*parts, *self.students.values(), *self.teachers.values()):
             if not isinstance(part, dict):
                 raise TypeError(f"expected an object, found {part!r}")
-        for name, value in (("model", self.model), ("dataset_mode", self.dataset_mode)):
-            if not _is_name(value) and (value is not None or name == "model"):
+        for name in ("model", "dataset_mode"):  # parts of the names of modules in the hosts
+            value = getattr(self, name)
+            optional = name == "dataset_mode" and value is None
+            if not optional and not (isinstance(value, str) and re.fullmatch(r"\w+", value)):
                 raise TypeError(f"{name} is {value!r}")
         if self.direction not in ("AtoB", "BtoA", None):
             raise TypeError(f"direction is {self.direction!r}")
@@ -149,21 +145,18 @@ class StudentRecord:
         """
         for name, described in self.students.items():
             file = folder / f"{epoch}_net_{name}.pth"
-            if "netG" in described and file.is_file():
+            if not file.is_file():
+                continue
+            if "netG" in described:
                 try:
                     found = inspect_checkpoint(file).to_dict()
                 except UnknownNetworkError:
                     return False
                 if any(described[key] != found[key] for key in _READABLE if key in described):
                     return False
-            elif "layout" in described and file.is_file() and described["layout"] != _layout(read_state_dict(file)):
+            elif "layout" in described and described["layout"] != _layout(read_state_dict(file)):
                 return False
         return True
-
-
-def _is_name(value: object) -> bool:
-    """Return whether a value can name a model or a dataset, which is part of a module name in the hosts."""
-    return isinstance(value, str) and re.fullmatch(r"\w+", value) is not None
 
 
 def describe(network: nn.Module) -> dict[str, Any]:

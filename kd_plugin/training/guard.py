@@ -89,12 +89,9 @@ class Guard:
             self._half.update()
 
     def observe(self, suffix: str, losses: Mapping[str, torch.Tensor], sources: Iterable[torch.Tensor]) -> None:
-        """Record the weighted terms of a generator, and check their gradients at intervals.
+        """Record the weighted terms of a generator, and check at intervals their gradients at their ``sources``.
 
-        Args:
-            suffix: the suffix of the generator's losses: "", "_A".
-            losses: the terms by name, with their graph.
-            sources: the student's tensors from which the terms are computed.
+        The ``suffix`` is that of the generator's losses: "", "_A".
         """
         self._values.update({f"{name}{suffix}": value.detach() for name, value in losses.items()})
         if self._steps % _EVERY:

@@ -11,8 +11,6 @@ from typing import Any
 
 from ..processes import is_distributed
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class Interruption:
     """Records a signal, so that the training can save and stop after the step; a second signal stops at once.
@@ -21,7 +19,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self._asked: int | None = None
+        self.asked: int | None = None  # the number of the received signal
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
@@ -29,7 +27,7 @@ class Interruption:
         """Install the handlers while ``owner`` exists, in the main thread, unless the signals have other handlers."""
         if is_distributed() or threading.current_thread() is not threading.main_thread():
             return
-        for number in _SIGNALS:
+        for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
             owner_of = getattr(handler, "__self__", None)
             if isinstance(owner_of, Interruption):  # of an earlier model in this process
@@ -38,11 +36,6 @@ class Interruption:
                 self._before[number] = handler
                 signal.signal(number, self._note)
         weakref.finalize(owner, self.end).atexit = False
-
-    @property
-    def asked(self) -> int | None:
-        """The number of the received signal, or None."""
-        return self._asked
 
     def end(self) -> None:
         """Restore the previous handlers."""
@@ -60,7 +53,7 @@ class Interruption:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
-        self._asked = number
+        self.asked = number
         self.end()
         # Not print, which is not reentrant.
         os.write(1, b"\n[distill] stopping after this step, to save; interrupt again to stop at once\n")

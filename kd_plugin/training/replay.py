@@ -12,25 +12,19 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from .state import RunState
+
 
 class Replay:
     """The batches that are still to skip.
 
     Meanwhile the host displays, prints and saves nothing: its options that end in ``_freq`` are raised, except
     ``--save_epoch_freq``, which is only used between epochs.
-
-    Args:
-        opt: the host's options.
-        batches: number of batches to skip.
-
-    Attributes:
-        left: number of batches left.
-        begun: whether one has been skipped.
     """
 
-    def __init__(self, opt: Any, batches: int) -> None:
-        self.left = batches
-        self.begun = False
+    def __init__(self, opt: Any, state: RunState) -> None:
+        self.state = state  # of the run at its save
+        self.left = state.batches  # number of batches to skip
         self._opt = opt
         self._raised = {
             name: value
@@ -39,12 +33,6 @@ class Replay:
         }
         for name in self._raised:
             setattr(opt, name, sys.maxsize)
-
-    def skip(self) -> bool:
-        """Count a skipped batch; return whether it was the last."""
-        self.begun = True
-        self.left -= 1
-        return not self.left
 
     def end(self) -> None:
         """Restore the host's options."""

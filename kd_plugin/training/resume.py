@@ -16,7 +16,7 @@ from ..processes import is_distributed, is_main_process, process_count, process_
 from .replay import Replay, fold
 from .rng import get_rng_state, set_rng_state
 from .saving import clear_save_errors, finish_save, saving_whole_files
-from .state import RunState, capture, capture_process, is_of, restore, restore_pools
+from .state import RunState, capture, capture_pools, is_of, restore, restore_pools
 from .steps import Moment, Steps
 
 
@@ -29,10 +29,6 @@ class Checkpointer:
         loads: the epoch of the networks that the run resumes, such as ``latest``; "" for a new run.
         record: name of the student's record.
         distillers: by generator; filled when the networks are set up.
-
-    Attributes:
-        steps: the current epoch and step.
-        half: the mixed precision of the networks, set when it is known.
     """
 
     def __init__(
@@ -41,7 +37,7 @@ class Checkpointer:
         self._model, self._folder, self._distillers = model, folder, distillers
         self._loads, self._record = loads, record
         self.steps = Steps()
-        self.half: HalfPrecision | None = None
+        self.half: HalfPrecision | None = None  # the mixed precision of the networks, set when it is known
         self._state: RunState | None = None
         self._epoch_numbers: dict[str, Any] = {}  # the RNG state before the batches of the epoch were drawn
         self._batch: Any = None  # the current batch
@@ -133,8 +129,7 @@ class Checkpointer:
                 f"continuing after {state.iteration} steps of epoch {state.epoch}: its first {state.batches} batches "
                 f"are loaded again, but not trained on"
             )
-            self._state = local or replace(state, random_numbers={}, seen="")
-            self._replay = Replay(opt, state.batches)
+            self._replay = Replay(opt, local or replace(state, random_numbers={}, seen=""))
         else:
             say(f"continuing after {state.iteration} steps of epoch {state.epoch}, which starts again")
         if late and self._drawn is None:
@@ -164,23 +159,21 @@ class Checkpointer:
         return self._replay is not None
 
     def skip_batch(self) -> bool:
-        """Count a batch that was trained before the save and is skipped.
-
-        Returns:
-            Whether it was the last of them.
-        """
-        assert self._replay is not None and self._state is not None
-        self._count_batch(self._state.epoch)
-        if not self._replay.skip():
+        """Count a batch that was trained before the save and is skipped; return whether it was the last of them."""
+        assert self._replay is not None
+        state = self._replay.state
+        self._count_batch(state.epoch)
+        self._replay.left -= 1
+        if self._replay.left:
             return False
-        if self._state.seen not in ("", self._seen):
+        if state.seen not in ("", self._seen):
             say(
                 "note: the dataset returns other images than before the save, so the rest of the epoch differs from "
                 "that of the uninterrupted run"
             )
-        if self._state.random_numbers:
-            set_rng_state(self._state.random_numbers)
-        self.steps.resume(*self._state.place[:2])
+        if state.random_numbers:
+            set_rng_state(state.random_numbers)
+        self.steps.resume(state.epoch, state.iteration)
         say(f"continuing with step {self.steps.iteration + 1} of epoch {self.steps.epoch}")
         return True
 
@@ -188,12 +181,8 @@ class Checkpointer:
         """Record the next batch of the host."""
         self._batch = batch
         if self._replay is not None and not self._replay.left:
-            self._end_replay()
-
-    def _end_replay(self) -> None:
-        assert self._replay is not None
-        self._replay.end()
-        self._replay = self._state = None  # the state is as large as networks and optimizers
+            self._replay.end()
+            self._replay = None  # its state is as large as networks and optimizers
 
     def trained(self) -> None:
         """Count the batch as trained, in one or more steps."""
@@ -207,9 +196,11 @@ class Checkpointer:
 
     def set_learning_rate(self) -> None:
         """Record that the host has set the learning rate: after an epoch, or before the next."""
-        if self._replay is not None and self._state is not None and self._replay.begun and self._replay.left:
-            self.steps.resume(*self._state.place[:2])
-            self._end_replay()
+        replay = self._replay
+        if replay is not None and 0 < replay.left < replay.state.batches:
+            self.steps.resume(replay.state.epoch, replay.state.iteration)
+            replay.end()
+            self._replay = None
             say("note: the dataset has fewer batches than before the save: continuing with the next epoch")
         if not self.replaying:
             self._epoch_numbers = get_rng_state()
@@ -223,11 +214,8 @@ class Checkpointer:
 
         Args:
             epoch: the host's name of the epoch.
-            host_saves: its ``save_networks``.
+            host_saves: its ``save_networks``, whose result is returned.
             more: saves the other files of the networks to a folder.
-
-        Returns:
-            The result of ``host_saves``, if it was called.
 
         Raises:
             HostError: If the disk is full or read-only.
@@ -282,22 +270,22 @@ class Checkpointer:
             self.half.update()
         steps, updated = self.steps, self.steps.between_epochs
         ahead = int(updated or not complete) if steps.lr_first else -int(complete and not updated)
-        progress = {
-            "epoch": steps.epoch,
-            "iteration": steps.iteration,
-            "complete": complete,
-            "lr_ahead": ahead,
-            "lr_epoch_count": self._lr_epoch_count,
-            "lr": getattr(self._model.opt, "lr", 0.0),
-            "epoch_random_numbers": {} if complete else self._epoch_numbers,
-            "batches": self._batches if self._batches_epoch == steps.epoch else 0,
-            "seen": self._seen,
-            "processes": process_count(),
-            "loss_scale": (self.half.scale, self.half.growth) if self.half and self.half.scales else None,
-        }
-        if is_main_process():
-            return capture(self._model, self.adapters, self._drawn_networks, **progress)
-        return capture_process(self._model, **progress)
+        state = RunState(
+            epoch=steps.epoch,
+            iteration=steps.iteration,
+            complete=complete,
+            lr_ahead=ahead,
+            lr_epoch_count=self._lr_epoch_count,
+            lr=getattr(self._model.opt, "lr", 0.0),
+            pools=capture_pools(self._model),
+            random_numbers=get_rng_state(),
+            epoch_random_numbers={} if complete else self._epoch_numbers,
+            batches=self._batches if self._batches_epoch == steps.epoch else 0,
+            seen=self._seen,
+            processes=process_count(),
+            loss_scale=(self.half.scale, self.half.growth) if self.half and self.half.scales else None,
+        )
+        return capture(state, self._model, self.adapters, self._drawn_networks) if is_main_process() else state
 
 
 def _first_numbers(state: RunState) -> Mapping[str, Any]:

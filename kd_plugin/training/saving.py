@@ -16,10 +16,7 @@ from ..files import sha256, write_text_atomically
 from .state import state_file
 
 _ELSEWHERE = ".saving_"
-
-
-def _marker(folder: Path) -> Path:
-    return folder / ".latest_being_saved"
+_MARKER = ".latest_being_saved"
 
 
 @contextmanager
@@ -46,12 +43,7 @@ def saving_whole_files(model: Any, folder: Path, epoch: int | str, record: str) 
 
     If the disk is full or the process is killed, the old files stay. Files of ``latest`` are moved one by one, the
     networks first; a marker lists them meanwhile, so that the next start can complete the set (:func:`finish_save`).
-
-    Args:
-        model: the host's model.
-        folder: the experiment's folder.
-        epoch: the host's name of the epoch.
-        record: name of the student's record, which is stored in the experiment's folder.
+    The student's ``record`` and the plugin's other files are stored in the experiment's ``folder``.
     """
     original = model.save_dir
     for place in {folder, Path(original)}:
@@ -67,32 +59,28 @@ def saving_whole_files(model: Any, folder: Path, epoch: int | str, record: str) 
         files.sort(key=lambda name: (_is_ours(name, record), name == state_file(folder).name))
         if epoch == "latest":
             digests = {file: sha256(elsewhere / file) for file in files}
-            write_text_atomically(_marker(folder), json.dumps({"from": elsewhere.name, "files": digests}))
+            write_text_atomically(folder / _MARKER, json.dumps({"from": elsewhere.name, "files": digests}))
         _move(files, elsewhere, folder, Path(original), record)
     if epoch == "latest":
-        _marker(folder).unlink()
+        (folder / _MARKER).unlink()
 
 
 def is_cut_short(folder: Path) -> bool:
     """Return whether a save of ``latest`` is in progress or was interrupted."""
-    return _marker(folder).exists()
+    return (folder / _MARKER).exists()
 
 
 def finish_save(folder: Path, networks: Path, record: str) -> bool:
     """Complete a save of ``latest`` that was interrupted while its files were moved into place.
 
-    Call it before a host loads its networks. Other temporary files of the interrupted run are removed.
-
-    Args:
-        folder: the experiment's folder.
-        networks: the folder of the host's networks, usually the same.
-        record: name of the student's record.
+    Call it before a host loads its networks, from the folder ``networks``. Other temporary files of the interrupted
+    run are removed.
 
     Returns:
         Whether files were moved: False if the save was interrupted before the first, or if the networks were saved
         again since.
     """
-    marker = _marker(folder)
+    marker = folder / _MARKER
     moved = False
     if marker.exists():
         try:
@@ -108,7 +96,7 @@ def finish_save(folder: Path, networks: Path, record: str) -> bool:
         marker.unlink()
     for rest in folder.glob(f"{_ELSEWHERE}*"):
         shutil.rmtree(rest, ignore_errors=True)
-    for rest in [*folder.glob(".latest_distill_state*.pth.*"), *folder.glob(f".{marker.name}.*")]:
+    for rest in [*folder.glob(".latest_distill_state*.pth.*"), *folder.glob(f".{_MARKER}.*")]:
         rest.unlink(missing_ok=True)
     return moved
 

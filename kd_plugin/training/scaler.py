@@ -25,11 +25,8 @@ def scalers_of(model: Any) -> dict[str, Any]:
 def find_loss_scale(model: Any, net: str, output: torch.Tensor) -> Callable[[], float] | None:
     """Return a function for the current scale of a generator's loss in the host; None if it is not scaled.
 
-    Args:
-        model: the host's model; its scaler is an attribute not named after the discriminator or, of several, the one
-            named after the generator.
-        net: the generator, "G_A".
-        output: its images.
+    The scaler is an attribute of the model not named after the discriminator or, of several, the one named after the
+    generator ``net``, such as "G_A".
 
     Raises:
         HostError: If several scalers are found, or none in a host that computes in float16, where unscaled terms

@@ -8,7 +8,7 @@ the host saves too, to check that the host's files belong to the state.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from ..errors import CheckpointError, first_line, in_one_line
 from ..files import write_atomically
 from ..networks.taps import unwrap
 from ..processes import say
-from .rng import get_rng_state
 from .scaler import scalers_of
 
 _FORMAT = 1
@@ -35,48 +34,31 @@ class RunState:
 
     On several processes, the first writes all of it; each other process writes its image pools and RNG state to a
     separate file, with its position in the training.
-
-    Attributes:
-        epoch: the last trained epoch.
-        iteration: number of its completed steps.
-        complete: whether the epoch was complete.
-        lr_ahead: the host's updates of the learning rate relative to the beginning of ``next_epoch``: -1 if one was
-            still due, 1 if that of the epoch itself was done.
-        lr_epoch_count: the ``--epoch_count`` from which the learning rate schedules count.
-        lr: the host's ``--lr``.
-        networks: state dicts by name, without wrappers.
-        adapters: state dicts of the learnt adapters, by generator.
-        optimizers, schedulers: their state dicts in the order of the model.
-        pools: the images in the host's image pools, by attribute.
-        random_numbers: RNG states of Python, NumPy and PyTorch.
-        epoch_random_numbers: those at the start of the epoch, before its batches were drawn; empty if unknown.
-        batches: number of trained batches of the epoch, in a host that trains them in ``optimize_parameters``.
-        seen: digest of the names of their images.
-        processes: number of processes of the training.
-        loss_scale: scale and growth of the mixed precision, if it has a scale.
-        scalers: state dicts of the host's gradient scalers, by attribute.
-        terms: state dicts of the randomly initialised networks of terms, by generator and term.
     """
 
-    epoch: int
-    iteration: int
-    complete: bool
+    epoch: int  # the last trained
+    iteration: int  # number of its completed steps
+    complete: bool  # whether the epoch was complete
+    # The host's updates of the learning rate relative to the beginning of next_epoch: -1 if one was still due, 1 if
+    # that of the epoch itself was done.
     lr_ahead: int
-    lr_epoch_count: int
-    lr: float
+    lr_epoch_count: int  # the --epoch_count from which the learning rate schedules count
+    lr: float  # the host's --lr
+    # State dicts: of networks by name, without wrappers; of the learnt adapters by generator; in the model's order.
     networks: dict[str, Any] = field(default_factory=dict)
     adapters: dict[str, Any] = field(default_factory=dict)
     optimizers: list[Any] = field(default_factory=list)
     schedulers: list[Any] = field(default_factory=list)
-    pools: dict[str, Any] = field(default_factory=dict)
-    random_numbers: dict[str, Any] = field(default_factory=dict)
+    pools: dict[str, Any] = field(default_factory=dict)  # the images in the host's image pools, by attribute
+    random_numbers: dict[str, Any] = field(default_factory=dict)  # RNG states of Python, NumPy and PyTorch
+    # Those at the start of the epoch, before its batches were drawn; empty if unknown.
     epoch_random_numbers: dict[str, Any] = field(default_factory=dict)
-    batches: int = 0
-    seen: str = ""
-    processes: int = 1
-    loss_scale: tuple[float, int] | None = None
-    scalers: dict[str, Any] = field(default_factory=dict)
-    terms: dict[str, Any] = field(default_factory=dict)
+    batches: int = 0  # trained ones of the epoch, in a host that trains them in optimize_parameters
+    seen: str = ""  # digest of the names of their images
+    processes: int = 1  # of the training
+    loss_scale: tuple[float, int] | None = None  # scale and growth of the mixed precision, if it has a scale
+    scalers: dict[str, Any] = field(default_factory=dict)  # state dicts of the host's gradient scalers, by attribute
+    terms: dict[str, Any] = field(default_factory=dict)  # of randomly initialised networks, by generator and term
 
     @property
     def next_epoch(self) -> int:
@@ -90,7 +72,7 @@ class RunState:
 
     def write(self, folder: Path, process: int = 0) -> None:
         """Write the state of a process to an experiment's folder, atomically."""
-        content = {"format": _FORMAT, **{f.name: getattr(self, f.name) for f in fields(self)}}
+        content = {"format": _FORMAT, **vars(self)}
         write_atomically(state_file(folder, process), lambda stream: torch.save(content, stream))
 
     @classmethod
@@ -119,19 +101,13 @@ def state_file(folder: Path, process: int = 0) -> Path:
     return folder / (f"latest_distill_state_{process}.pth" if process else "latest_distill_state.pth")
 
 
-def capture_process(model: Any, **progress: Any) -> RunState:
-    """Return the per-process part of the state; ``progress`` are its fields without tensors."""
-    pools = {name: list(pool.images) for name, pool in _pools(model).items()}
-    return RunState(**progress, pools=pools, random_numbers=get_rng_state())
-
-
 def capture(
-    model: Any, adapters: Mapping[str, nn.Module], drawn: Mapping[str, nn.Module], **progress: Any
+    state: RunState, model: Any, adapters: Mapping[str, nn.Module], drawn: Mapping[str, nn.Module]
 ) -> RunState:
-    """Return the state of a host's model; ``progress`` are its fields without tensors."""
+    """Return a state with a host's networks, optimizers and scalers, the adapters and the drawn networks added."""
     networks = {name: unwrap(getattr(model, f"net{name}")).state_dict() for name in model.model_names}
     return replace(
-        capture_process(model, **progress),
+        state,
         networks={name: {key: tensor.cpu() for key, tensor in state.items()} for name, state in networks.items()},
         adapters={name: module.state_dict() for name, module in adapters.items()},
         optimizers=[optimizer.state_dict() for optimizer in model.optimizers],
@@ -139,6 +115,11 @@ def capture(
         scalers={name: scaler.state_dict() for name, scaler in scalers_of(model).items()},
         terms={name: network.state_dict() for name, network in drawn.items()},
     )
+
+
+def capture_pools(model: Any) -> dict[str, list[torch.Tensor]]:
+    """Return the images in a host's image pools, by attribute."""
+    return {name: list(pool.images) for name, pool in _pools(model).items()}
 
 
 def restore_pools(model: Any, state: RunState) -> None:
@@ -159,12 +140,7 @@ def restore(
 ) -> None:
     """Restore a host's model, with its networks loaded, from a state, except its image pools.
 
-    Args:
-        model: the host's model.
-        state: the state.
-        adapters: the learnt adapters by generator.
-        drawn: the randomly initialised networks of terms, by generator and term.
-        with_schedule: whether to restore the learning rates too, or use those of a new run.
+    ``with_schedule`` restores the learning rates too; otherwise they are those of a new run.
 
     Raises:
         CheckpointError: If the state is of a different model.
@@ -234,12 +210,11 @@ def _shifted(function: Callable[[int], float], shift: int) -> Callable[[int], fl
 
 
 def _pools(model: Any) -> dict[str, Any]:
-    """Return the host's image pools, by attribute."""
-    pools = {}
-    for name, value in vars(model).items():
-        if isinstance(getattr(value, "images", None), list) and hasattr(value, "pool_size"):
-            pools[name] = value
-    return pools
+    return {
+        name: value
+        for name, value in vars(model).items()
+        if isinstance(getattr(value, "images", None), list) and hasattr(value, "pool_size")
+    }
 
 
 def is_of(model: Any, state: RunState) -> bool:
@@ -247,13 +222,9 @@ def is_of(model: Any, state: RunState) -> bool:
     for name, saved in state.networks.items():
         network = getattr(model, f"net{name}", None)
         loaded = unwrap(network).state_dict() if isinstance(network, nn.Module) else {}
-        if loaded.keys() != saved.keys():
+        if _shapes({name: loaded}) != _shapes({name: saved}):
             return False
-        if not all(_equal(tensor.cpu(), saved[key].to(tensor.dtype)) for key, tensor in loaded.items()):
-            return False
+        for key, tensor in loaded.items():
+            if not torch.allclose(tensor.cpu(), saved[key].to(tensor.dtype), rtol=0, atol=0, equal_nan=True):
+                return False
     return True
-
-
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Return whether two tensors are equal, where NaN equals NaN."""
-    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())

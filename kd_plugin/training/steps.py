@@ -21,18 +21,12 @@ class Steps:
 
     Loops call their schedulers at the end of an epoch or, in hosts of some years, at its beginning, also before the
     first. So the first step after such a call begins the next epoch, unless it is the first step of the training.
-
-    Attributes:
-        epoch: epoch of the last step; 0 before the first.
-        iteration: number of steps in that epoch.
-        moment: the state since that step.
-        lr_first: whether the loop sets the learning rate before an epoch, not after it.
     """
 
     def __init__(self) -> None:
-        self.epoch, self.iteration = 0, 0
-        self.moment = Moment.NOT_STARTED
-        self.lr_first = False
+        self.epoch, self.iteration = 0, 0  # of the last step, counted from 1; 0 before the first
+        self.moment = Moment.NOT_STARTED  # since that step
+        self.lr_first = False  # whether the loop sets the learning rate before an epoch, not after it
 
     @property
     def between_epochs(self) -> bool:

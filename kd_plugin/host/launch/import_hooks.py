@@ -97,11 +97,9 @@ def _note_ambiguous(found: type) -> None:
 
 def _switch(host_class: type) -> type:
     """Return a class that constructs the host's model or, with ``--distill``, that model with the mixin."""
-    distilled = type(
-        f"Distill{host_class.__name__}",
-        (DistillMixin, host_class),
-        {"distill_optional": True, "__module__": host_class.__module__, "__doc__": host_class.__doc__},
-    )
+    described = {"__module__": host_class.__module__, "__doc__": host_class.__doc__}
+    name = host_class.__name__
+    distilled: Any = type(f"Distill{name}", (DistillMixin, host_class), {"distill_optional": True, **described})
 
     def construct(cls: type, opt: Any) -> Any:
         if getattr(opt, "distill", ""):
@@ -115,13 +113,8 @@ def _switch(host_class: type) -> type:
         with building_students(host_class, student):
             return host_class(opt)
 
-    members = {
-        "modify_commandline_options": distilled.modify_commandline_options,  # type: ignore[attr-defined]
-        "__new__": construct,
-        "__module__": host_class.__module__,
-        "__doc__": host_class.__doc__,
-    }
-    return type(host_class.__name__, (host_class,), members)
+    members = {"modify_commandline_options": distilled.modify_commandline_options, "__new__": construct}
+    return type(name, (host_class,), {**members, **described})
 
 
 def _retire_record(model: Any, folder: Path) -> None:

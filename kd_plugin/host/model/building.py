@@ -24,35 +24,25 @@ from ...students import StudentRequest, build_student, is_registered
 
 @dataclass(frozen=True)
 class BuildCall:
-    """A call of a host's ``define_G``.
+    """A call of a host's ``define_G``, and the generator that was built."""
 
-    Attributes:
-        define_G: function of the host.
-        arguments: arguments by name.
-        network: generator that was built.
-        by_host: whether the host, and not the plugin, built it.
-    """
-
-    define_G: Callable[..., nn.Module]
-    arguments: dict[str, Any]
+    define_G: Callable[..., nn.Module]  # of the host
+    arguments: dict[str, Any]  # by name
     network: nn.Module
-    by_host: bool
+    by_host: bool  # whether the host, and not the plugin, built the network
 
 
 @contextmanager
 def building_students(host_class: type, student: StudentRequest) -> Iterator[list[BuildCall]]:
     """Context manager in which models of a class build the requested student; yields the list of calls.
 
-    Args:
-        host_class: class of the model; ``define_G`` is looked up in the modules of its bases.
-        student: settings of the generators beyond the arguments of ``define_G``.
+    ``define_G`` is looked up in the modules of the bases of ``host_class``.
 
     Raises:
         HostError: on exit, if the settings require ``define_G`` and the host did not call it.
     """
-    modules = [module for module in _modules(host_class) if callable(getattr(module, "define_G", None))]
     calls: list[BuildCall] = []
-    originals = [(module, module.define_G) for module in modules]
+    originals = [(module, module.define_G) for module in _modules(host_class)]
     for module, original in originals:
         module.define_G = _replacement(original, student, calls)  # type: ignore[attr-defined]
     try:
@@ -68,14 +58,11 @@ def building_students(host_class: type, student: StudentRequest) -> Iterator[lis
 
 
 def _modules(host_class: type) -> list[ModuleType]:
-    """Return the distinct modules that may hold the ``define_G`` called by a model's class."""
-    found: list[ModuleType] = []
-    for cls in host_class.__mro__:
-        defining = sys.modules.get(cls.__module__)
-        for module in (defining, getattr(defining, "networks", None)):
-            if isinstance(module, ModuleType) and module not in found:
-                found.append(module)
-    return found
+    """Return the distinct modules with a ``define_G`` that a model's class may call."""
+    defining = [sys.modules.get(cls.__module__) for cls in host_class.__mro__]
+    places = [place for module in defining for place in (module, getattr(module, "networks", None))]
+    modules = dict.fromkeys(place for place in places if isinstance(place, ModuleType))
+    return [module for module in modules if callable(getattr(module, "define_G", None))]
 
 
 def _replacement(

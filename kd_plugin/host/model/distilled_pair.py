@@ -22,8 +22,8 @@ from ...version import __version__
 from ..options.default_student import check_smaller
 from ..options.distill import DistillConfig
 from ..options.record import values_of
-from ..repository.family import PICTURE_OPTIONS, network_options
-from .pair import Pair, find_pairs, network_of
+from ..repository.family import PICTURE_OPTIONS, Pair, network_options
+from .pair import find_pairs, network_of
 from .start import note_large_discriminator, start_from_teacher
 from .student import Built
 from .teacher_network import load_teacher_of
@@ -32,26 +32,15 @@ from .teachers import check_channels
 
 @dataclass
 class DistilledPair:
-    """A pair in training, with its teacher and distiller.
-
-    Attributes:
-        pair: the generator and its output.
-        file: checkpoint of the teacher.
-        teacher: the loaded network; the distiller may run it in another precision, or compiled.
-        distiller: compares the host's network with the teacher.
-    """
+    """A pair in training, with its teacher and distiller."""
 
     pair: Pair
-    file: Path
-    teacher: nn.Module
+    file: Path  # checkpoint of the teacher
+    teacher: nn.Module  # as loaded; the distiller may run it in another precision, or compiled
     distiller: Distiller
 
     def follow(self, student: nn.Module) -> None:
-        """Update the student if the host has wrapped it since, as some do after ``setup`` for several GPUs.
-
-        Raises:
-            OptionError: DataParallel replicates the student, and terms read its layers.
-        """
+        """Update the student if the host has wrapped it for several GPUs; raises as :func:`refuse_replicas`."""
         if student is not self.distiller.student:
             self.distiller.follow(student)
             refuse_replicas(self.distiller)
@@ -80,22 +69,13 @@ def prepare_pair(
     half: HalfPrecision | None,
     cache: TeacherCache | None,
 ) -> DistilledPair:
-    """Load the teacher of a pair and create its distiller.
-
-    Args:
-        model: model of the host after ``setup``, possibly wrapped for several GPUs.
-        config: options of the plugin.
-        pair: the generator.
-        file: checkpoint of the teacher.
-        built: how the model's generators were built.
-        half: mixed precision of the networks.
-        cache: cache of the teacher's outputs.
+    """Load the teacher of a pair from ``file`` and create its distiller, after the ``setup`` of the host's model.
 
     Raises:
         KDError: the teacher does not fit the student, or a term cannot read them.
     """
     opt, student = model.opt, network_of(model, pair)
-    teacher = load_teacher_of(student, file, config.teacher_mode, opt, built.netG, built.calls)
+    teacher = load_teacher_of(student, file, config.teacher_mode, opt, built)
     teacher.to(model.device)
     check_channels(pair, file, teacher, student)
     if not getattr(opt, "continue_train", False):
@@ -112,11 +92,7 @@ def prepare_pair(
 
 
 def refuse_replicas(distiller: Distiller) -> None:
-    """Check that no term reads layers of a network that is replicated.
-
-    Raises:
-        OptionError: DataParallel replicates the student.
-    """
+    """Raise an :class:`OptionError` if terms read layers of a student that DataParallel replicates."""
     student = distiller.student
     if distiller.taps and isinstance(student, nn.DataParallel) and len(student.device_ids) > 1:
         names = ", ".join(distiller.taps)

@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import KDError, OptionError
 from ..options.command_line import CommandLine, check_commas, end, explain_errors, misspelt
 from ..options.default_student import complete_student, keep_from_teacher
-from ..options.distill import DistillConfig, are_in, experiment_folder
+from ..options.distill import DistillConfig, add_options, are_in, experiment_folder
 from ..options.excepthook import report_in_one_line
 from ..options.forgotten_model import check_model
 from ..options.record import recorded_model, use_record
@@ -25,16 +25,8 @@ def gather_options(
 ) -> ArgumentParser:
     """Add the plugin's options to a host's parser or, in a test, restore the student's from its record.
 
-    Errors end the program with a one-line message.
-
-    Args:
-        cls: class of the model, with the mixin.
-        parser: parser of the host, with its basic options.
-        is_train: whether the run is a training.
-        host: adds the options of the host's model.
-
-    Returns:
-        The parser.
+    Errors end the program with a one-line message. The parser has the host's basic options; ``host`` adds those of
+    the model.
     """
     report_in_one_line()
     try:
@@ -62,7 +54,7 @@ def _add_options(cls: Any, line: CommandLine, is_train: bool) -> None:
         return
     if not named:
         explain_errors(line.parser, is_train, resuming=True)
-    line.add_options()
+    add_options(line.parser)
     check_commas(line.parser)
     if continued:
         check_saved(line.opt)

@@ -30,19 +30,12 @@ def defaults_of(parser: ArgumentParser) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class HowToTest:
-    """Commands that test the student of a training.
+    """Commands that test the student of a training."""
 
-    Attributes:
-        script: training script: a file, or ``-m`` and a module.
-        opt: options of the host.
-        defaults: result of :func:`defaults_of` for this model.
-        plain: model of the host that loads the student without the plugin, "" if none does.
-    """
-
-    script: Sequence[str]
+    script: Sequence[str]  # of the training: a file, or -m and a module
     opt: Namespace
-    defaults: Mapping[str, Any]
-    plain: str
+    defaults: Mapping[str, Any]  # result of defaults_of for this model
+    plain: str  # model of the host that loads the student without the plugin, "" if none does
 
     def lines(self) -> list[str]:
         """Return the lines that show the commands; empty without a test script next to the training script."""
@@ -104,12 +97,7 @@ def _test_script(script: Sequence[str]) -> list[str]:
 
 
 def model_name(host_class: type, chosen: str) -> str:
-    """Return the ``--model`` name of a host's class, from its file ``models/NAME_model.py``.
-
-    Args:
-        host_class: class of the host.
-        chosen: ``--model`` of the training, returned if the file has another name.
-    """
+    """Return the ``--model`` name of a host's class, NAME of ``models/NAME_model.py``; ``chosen`` for other files."""
     file = host_class.__module__.rpartition(".")[2]
     return file.removesuffix("_model") if file.endswith("_model") else chosen
 

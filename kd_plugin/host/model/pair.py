@@ -10,14 +10,9 @@ from torch import nn
 from ...errors import HostError
 from ..repository.family import Pair, generator_names, known_pairs
 
-__all__ = ["Pair", "find_pairs", "network_of"]
-
 
 def find_pairs(model: Any) -> tuple[Pair, ...]:
     """Return the pairs of a host's model: ``distill_pairs`` of its class, or those of a known family.
-
-    ``distill_pairs`` is a list of (network name, attribute of its output), for instance
-    ``[("G_A", "fake_B")]``.
 
     Raises:
         HostError: no pairs are declared, and the networks match no known model.

@@ -42,15 +42,7 @@ Host = Callable[[], Any]  # method of the host's model with its arguments bound
 class DistillationRun:
     """The state of a distilled training; the mixin calls its methods from those of the host's model.
 
-    Args:
-        model: model of the host, with its networks built.
-        host_class: class of the model without the mixin.
-        config: options of the plugin.
-        built: how its generators were built.
-
-    Attributes:
-        pairs: the generators with a teacher; empty before ``setup``.
-        guard: skips steps that are not finite; None before ``setup``.
+    Constructed once the model has built its networks; ``host_class`` is its class without the mixin.
 
     Raises:
         OptionError: the teachers do not fit the model's generators.
@@ -61,8 +53,8 @@ class DistillationRun:
         opt = model.opt
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._continues = bool(getattr(opt, "continue_train", False))
-        self.pairs: list[DistilledPair] = []
-        self.guard: Guard | None = None
+        self.pairs: list[DistilledPair] = []  # with a teacher; empty before setup
+        self.guard: Guard | None = None  # skips steps that are not finite; None before setup
         self._distillers: dict[str, Distiller] = {}
         self._attached: list[Attachment] = []
         self._in_step = False
@@ -89,9 +81,7 @@ class DistillationRun:
         model, config, checkpointer = self._model, self._config, self.checkpointer
         checkpointer.before_setup()
         returned = host()
-        for flag in config.idle():
-            say(f"note: --{flag} has no effect: its term is not in --distill {config.distill}")
-        for note in (*config.student.notes(), *config.cost.notes()):
+        for note in config.notes():
             say(f"note: {note}")
         half, cache = config.cost.half(model.device), config.cost.cache()
         with naming_options():

@@ -16,7 +16,7 @@ from ...networks.taps import unwrap
 from ...processes import say
 from ...students import inherit_weights
 from ..options.student import StudentOptions
-from .pair import Pair
+from ..repository.family import Pair
 
 _FULL_NDF = 64  # the family's default: 2.77 M parameters
 
@@ -27,14 +27,7 @@ def start_from_teacher(
     """Copy the teacher's weights to a student and its discriminator, as requested by the options.
 
     Call this after the host has initialised its networks, at construction or in ``setup``, and not in a continued
-    run.
-
-    Args:
-        model: model of the host.
-        pair: the generator.
-        student, teacher: the networks; the student may be wrapped.
-        file: checkpoint of the teacher.
-        options: which networks start from the teacher.
+    run. The student may be wrapped; ``file`` is the checkpoint of the teacher.
 
     Raises:
         OptionError: the weights do not fit.
@@ -55,12 +48,11 @@ def note_large_discriminator(model: Any, pair: Pair, student: nn.Module) -> None
     if not isinstance(discriminator, nn.Module) or getattr(model.opt, "ndf", 0) < _FULL_NDF:
         return
     small, large = (count_parameters(network) / 1e6 for network in (student, discriminator))
-    if large <= small:
-        return
-    say(
-        f"note: netD{pair.suffix} has {large:.2f} M parameters, its generator {small:.2f} M; a discriminator of "
-        f"0.69 M gave the best results in the wavelet paper: --student_ndf 32"
-    )
+    if large > small:
+        say(
+            f"note: netD{pair.suffix} has {large:.2f} M parameters, its generator {small:.2f} M; a discriminator of "
+            f"0.69 M gave the best results in the wavelet paper: --student_ndf 32"
+        )
 
 
 def _start_discriminator(model: Any, pair: Pair, teacher: Path) -> None:

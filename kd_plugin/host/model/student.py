@@ -19,27 +19,19 @@ from .unreadable import explain_unreadable
 
 @dataclass(frozen=True)
 class Built:
-    """How the generators of a model were built.
+    """How the generators of a model were built."""
 
-    Attributes:
-        student: settings beyond the arguments of ``define_G``.
-        calls: the calls of ``define_G``.
-        netG: ``--netG`` of the host, before ``--student_netG`` is applied.
-    """
-
-    student: StudentRequest
+    student: StudentRequest  # settings beyond the arguments of define_G
     calls: list[BuildCall]
-    netG: str
+    netG: str  # of the host, before --student_netG is applied
 
 
 @contextmanager
 def building_student(host_class: type, opt: Any, config: DistillConfig | None) -> Iterator[Built]:
     """Context manager in which a model builds the student described by the options or its record.
 
-    Args:
-        host_class: class of the model.
-        opt: options of the host; the student's settings are applied to them in place.
-        config: options of the plugin; None without distillation, when only a recorded student is built.
+    The student's settings are applied to the host's options in place. Without distillation (``config`` is None), only
+    a recorded student is built.
 
     Raises:
         OptionError: the options contradict each other or the record, or the host cannot build its networks.

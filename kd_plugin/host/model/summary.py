@@ -29,12 +29,7 @@ _EVERY = 50  # interval, in steps of the last epoch, at which gradients are meas
 class Summary:
     """Measures the terms in the last epoch of a training and prints a summary.
 
-    Args:
-        opt: options of the host.
-        folder: folder of the experiment.
-        distilled: the students with their teachers.
-        nets: names of all trained generators.
-        commands: the commands that test them.
+    ``nets`` names all trained generators, also those without a teacher.
     """
 
     def __init__(
@@ -81,11 +76,7 @@ class Summary:
         self._saved_epoch, self._unsaved = self._epoch, 0
 
     def look(
-        self,
-        net: str,
-        student: nn.Module,
-        losses: Mapping[str, torch.Tensor],
-        scale: Callable[[], float] | None,
+        self, net: str, student: nn.Module, losses: Mapping[str, torch.Tensor], scale: Callable[[], float] | None
     ) -> None:
         """Measure the terms of a student, between forward and backward pass, in the selected steps."""
         if self._looks:

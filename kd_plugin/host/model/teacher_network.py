@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,14 @@ from ...networks.checkpoint import find_stray, is_statistic, read_state_dict
 from ...networks.taps import unwrap
 from ...networks.teacher import TeacherMode, freeze, load_teacher
 from .building import BuildCall
+from .student import Built
 
 
-def load_teacher_of(
-    student: nn.Module, file: Path, mode: TeacherMode, opt: Any, netG: str, calls: Sequence[BuildCall]
-) -> nn.Module:
+def load_teacher_of(student: nn.Module, file: Path, mode: TeacherMode, opt: Any, built: Built) -> nn.Module:
     """Load a teacher; the host's ``define_G`` builds those outside the family, at the width and norm of the file.
 
     This supports hosts with custom generators, such as the antialiased ones of contrastive-unpaired-translation,
-    whose options (``--no_antialias``) must be the same as in the training of the teacher.
-
-    Args:
-        student: the distilled generator; may be wrapped.
-        file: checkpoint of the teacher.
-        mode: ``"eval"`` or ``"train"``.
-        opt: options of the host.
-        netG: ``--netG`` of the host, before ``--student_netG`` is applied.
-        calls: how the host built its generators.
+    whose options (``--no_antialias``) must be the same as in the training of the teacher. The student may be wrapped.
 
     Raises:
         CheckpointError: the file cannot be read, or holds neither kind of network.
@@ -40,13 +31,13 @@ def load_teacher_of(
     try:
         return load_teacher(file, mode, dropout=not getattr(opt, "no_dropout", False))
     except UnknownNetworkError as error:
-        call = next((call for call in calls if unwrap(call.network) is unwrap(student)), None)
+        call = next((call for call in built.calls if unwrap(call.network) is unwrap(student)), None)
         if call is None:
             raise
         reason = str(error)
     state = read_state_dict(file)
     ngf = next((len(t) for key, t in state.items() if t.ndim == 4 and key.endswith(".weight")), 0)
-    network = _build(call, {"ngf": ngf, "netG": netG, "gpu_ids": [], **_norm_of(state, call)})
+    network = _build(call, {"ngf": ngf, "netG": built.netG, "gpu_ids": [], **_norm_of(state, call)})
     expected = network.state_dict()
     state = {key: tensor for key, tensor in state.items() if key in expected or not is_statistic(key)}
     try:
@@ -55,7 +46,7 @@ def load_teacher_of(
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UnknownNetworkError(
-            f"{reason}; it does not match --netG {netG} of this host at ngf {ngf} either: {in_one_line(error)}"
+            f"{reason}; it does not match --netG {built.netG} of this host at ngf {ngf} either: {in_one_line(error)}"
         ) from None
     freeze(network, mode)
     return network

@@ -22,11 +22,7 @@ _DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
 
 
 def check_not_overwritten(config: DistillConfig, folder: Path) -> None:
-    """Check that the run does not overwrite its teacher.
-
-    Raises:
-        OptionError: a teacher is in the folder of the experiment.
-    """
+    """Raise an :class:`OptionError` if a teacher is in the folder of the run, which would overwrite it."""
     for option, path in _given(config).items():
         if folder.resolve() in (path.resolve(), path.resolve().parent):
             raise OptionError(
@@ -38,12 +34,9 @@ def check_not_overwritten(config: DistillConfig, folder: Path) -> None:
 def check_teacher_paths(config: DistillConfig, checkpoints: Path) -> None:
     """Check that the specified teachers exist, before their generators are known.
 
-    Args:
-        config: options of the plugin.
-        checkpoints: the host's ``--checkpoints_dir``, searched for suggestions.
-
     Raises:
-        OptionError: a file or folder does not exist, or holds no generator of the epoch.
+        OptionError: a file or folder does not exist (the message suggests one in ``checkpoints``), or holds no
+            generator of the epoch.
     """
     for option, path in _given(config).items():
         if option != "teacher" and path.is_dir():
@@ -58,11 +51,7 @@ def find_teachers(
 ) -> dict[Pair, Path]:
     """Return the teacher's checkpoint by pair; a CycleGAN may have a teacher for one pair only.
 
-    Args:
-        config: options of the plugin.
-        pairs: pairs of the model.
-        direction: the host's ``--direction``, "AtoB" or "BtoA".
-        checkpoints: the host's ``--checkpoints_dir``, searched for suggestions.
+    The direction is that of the host, "AtoB" or "BtoA"; ``checkpoints`` is searched for suggestions.
 
     Raises:
         OptionError: no file is found, an option does not fit the model, or a teacher was trained in the opposite
@@ -122,11 +111,7 @@ def peek_teacher(config: DistillConfig) -> GeneratorSpec | None:
 
 
 def check_channels(pair: Pair, file: Path, teacher: nn.Module, student: nn.Module) -> None:
-    """Check that teacher and student have the same input and output channels.
-
-    Raises:
-        OptionError: they differ.
-    """
+    """Raise an :class:`OptionError` if teacher and student differ in their input or output channels."""
     small, large = ((d.get("input_nc"), d.get("output_nc")) for d in (describe(student), describe(teacher)))
     if None not in (*small, *large) and small != large:
         raise OptionError(

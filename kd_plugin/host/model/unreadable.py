@@ -12,19 +12,14 @@ from types import TracebackType
 from PIL import Image
 
 from ...errors import first_line
+from ..repository.family import PICTURE_EXTENSIONS
 
 _LISTED = 5
-# Extensions of images in the hosts.
-_EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
 _LEAST = 2  # pixels; hosts round the size to a multiple of four, which makes 1 zero
 
 
 def explain_unreadable(dataroot: str | os.PathLike[str]) -> None:
-    """Install an exception hook that lists unusable images after an error from reading images.
-
-    Args:
-        dataroot: the host's ``--dataroot``, which the hook searches.
-    """
+    """Install an exception hook that lists unusable images in ``dataroot`` after an error from reading images."""
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -45,7 +40,7 @@ def find_unreadable(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the images below a folder that cannot be read or are too small for a host, with the reason."""
     files = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in sorted(names))
     for file in files:
-        if file.suffix.lower() not in _EXTENSIONS:
+        if file.suffix.lower() not in PICTURE_EXTENSIONS:
             continue
         try:
             with Image.open(file) as picture:

@@ -14,44 +14,34 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ...errors import KDError, OptionError
-from .distill import add_options, are_in, flags
+from .distill import are_in, flags
 
 
 class CommandLine:
-    """The options of a host's parser while they are gathered.
-
-    Args:
-        parser: parser of the host.
-    """
+    """The options of a host's parser while they are gathered, parsed anew at each access."""
 
     def __init__(self, parser: ArgumentParser) -> None:
         self.parser = parser
-        self._opt: Namespace | None = None
-        self._given: dict[str, Any] | None = None
 
     @property
     def opt(self) -> Namespace:
         """The current options, including defaults."""
-        if self._opt is None:
-            self._opt = self.parser.parse_known_args()[0]
-        return self._opt
+        return self.parser.parse_known_args()[0]
 
     @property
     def given(self) -> dict[str, Any]:
-        """The options given on the command line."""
-        if self._given is None:
-            self._given = _given_options(self.parser)
-        return self._given
-
-    def set_defaults(self, **defaults: Any) -> None:
-        """Set the defaults of options that are not on the command line."""
-        self.parser.set_defaults(**defaults)
-        self._opt = None
-
-    def add_options(self) -> None:
-        """Add the options of the plugin."""
-        add_options(self.parser)
-        self._opt = self._given = None
+        """The options given on the command line, parsed without defaults."""
+        parser = self.parser
+        defaults, of_parser = [(action, action.default) for action in parser._actions], parser._defaults
+        try:
+            parser._defaults = {}
+            for action, _ in defaults:
+                action.default = argparse.SUPPRESS
+            return vars(parser.parse_known_args()[0])
+        finally:
+            parser._defaults = of_parser
+            for action, default in defaults:
+                action.default = default
 
 
 def end(parser: ArgumentParser, message: object) -> NoReturn:
@@ -102,11 +92,7 @@ def misspelt(parser: ArgumentParser) -> str:
 
 
 def check_commas(parser: ArgumentParser) -> None:
-    """Check that the terms of ``--distill`` are a single argument.
-
-    Raises:
-        OptionError: further words follow that belong to no option.
-    """
+    """Raise an :class:`OptionError` if ``--distill`` is followed by more than one word."""
     if any(not action.option_strings for action in parser._actions):  # may be positional arguments
         return
     arguments = sys.argv[1:]
@@ -119,26 +105,10 @@ def check_commas(parser: ArgumentParser) -> None:
             raise OptionError(f"--distill {' '.join(words)}: separate terms with commas: --distill {terms}")
 
 
-def _given_options(parser: ArgumentParser) -> dict[str, Any]:
-    """Return the options given on the command line, parsed without defaults."""
-    defaults, of_parser = [(action, action.default) for action in parser._actions], parser._defaults
-    try:
-        parser._defaults = {}
-        for action, _ in defaults:
-            action.default = argparse.SUPPRESS
-        return vars(parser.parse_known_args()[0])
-    finally:
-        parser._defaults = of_parser
-        for action, default in defaults:
-            action.default = default
-
-
 def complete_options(parser: ArgumentParser, complete: Callable[[Namespace], None]) -> None:
     """Register a function that completes the options before the host prints them and writes ``train_opt.txt``.
 
-    Args:
-        parser: parser of the host; the options of the data set may be added later.
-        complete: modifies the options in place. The program exits with the message of a :class:`KDError` it raises.
+    The program exits with the message of a :class:`KDError` that the function raises.
     """
     original = parser.parse_args
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +14,7 @@ from torch import nn
 from ...distillation.precision import DTYPES, HalfPrecision, PrecisionName, run_in
 from ...distillation.teacher_cache import TeacherCache
 from ...errors import ArgumentError, OptionError, first_line
-from ...flags import flags_of, option
+from ...flags import option
 from ...networks.generator import GeneratorSpec, build_generator
 from ...processes import say
 
@@ -47,15 +47,7 @@ class CostOptions:
     teacher_cache_size: float = option(10.0, "maximum size of --teacher_cache in GB", type=float)
 
     def check(self, opt: Namespace, teacher_mode: str) -> None:
-        """Check the options before anything is built.
-
-        Args:
-            opt: options of the host.
-            teacher_mode: mode of the teacher, "eval" or "train".
-
-        Raises:
-            OptionError: an option is invalid; the message gives the value and a remedy.
-        """
+        """Raise an :class:`OptionError` for an invalid option, before anything is built."""
         if not self.teacher_cache_size > 0:
             raise OptionError(f"--teacher_cache_size {self.teacher_cache_size:g}: give a size in GB above 0")
         if not self.teacher_cache:
@@ -103,12 +95,10 @@ class CostOptions:
         Raises:
             OptionError: the device does not support the precision.
         """
-        if self.teacher_dtype:
-            name = self.teacher_dtype
-            _try("teacher_dtype", name, next(teacher.parameters()).device, lambda network: run_in(network, name))
         prepared: Any = torch.compile(teacher) if self.teacher_compile else teacher
-        if self.teacher_dtype:
-            run_in(prepared, self.teacher_dtype)
+        if name := self.teacher_dtype:
+            _try("teacher_dtype", name, next(teacher.parameters()).device, lambda network: run_in(network, name))
+            run_in(prepared, name)
         elif half:
             half.run(prepared)
         return prepared  # type: ignore[no-any-return]
@@ -130,17 +120,9 @@ class CostOptions:
         except RuntimeError as error:
             raise OptionError(f"--teacher_cache {self.teacher_cache}: no such home folder, give a path") from error
 
-    def to_dict(self) -> Mapping[str, Any]:
-        """Return the options as a dictionary for JSON."""
-        return {flag.name: getattr(self, flag.name) for flag in flags_of(CostOptions)}
-
 
 def _try(flag: str, name: str, device: torch.device, convert: Callable[[nn.Module], None]) -> None:
-    """Check that a precision works, with two small generators.
-
-    Raises:
-        OptionError: PyTorch does not support it on the device.
-    """
+    """Try a precision on two small generators; raise an :class:`OptionError` if the device does not support it."""
     try:
         for spec in _SMALL:
             with torch.random.fork_rng(devices=[]):  # leave the RNG state of the run unchanged

@@ -20,15 +20,12 @@ _MARK = "default_student"  # option that is true if the student is not specified
 
 
 def keep_from_teacher(line: CommandLine, teacher: GeneratorSpec) -> None:
-    """Make the teacher's architecture, norm and dropout the defaults of the host's options.
-
-    Options on the command line take precedence.
-    """
+    """Make the teacher's architecture, norm and dropout the defaults of the host's options."""
     opt = line.opt
     kept: dict[str, Any] = {"netG": teacher.netG, "norm": teacher.norm, "normG": teacher.norm}
     if teacher.dropout is not None:
         kept["no_dropout"] = not teacher.dropout
-    line.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
+    line.parser.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
 
 
 def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued: bool, recorded: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -93,11 +93,7 @@ class DistillConfig:
         return [name for name, only in self._nets().items() if net is None or only in ("", net)]
 
     def check_nets(self, nets: Sequence[str]) -> None:
-        """Check that the generators named in ``--distill`` exist in the model.
-
-        Raises:
-            OptionError: one does not exist; the message lists those that do.
-        """
+        """Raise an :class:`OptionError` if a generator named in ``--distill`` does not exist in the model."""
         for name, net in self._nets().items():
             if net and net not in nets:
                 raise OptionError(
@@ -105,11 +101,7 @@ class DistillConfig:
                 )
 
     def check_files(self, nets: Sequence[str]) -> None:
-        """Check that a file of one teacher is not given for several generators.
-
-        Raises:
-            OptionError: it is; the message names the option and the generators.
-        """
+        """Raise an :class:`OptionError` if a file of one teacher is given for several generators."""
         for name in self.names:
             served = [net for net in nets if name in self.names_for(net)]
             for flag in get_term(name).implied_options(Path("latest_net_G.pth")):
@@ -144,13 +136,14 @@ class DistillConfig:
             given["srp"] = self.srp_layers or self.distill_taps
         return {name: parse_taps(text) for name, text in given.items() if text}
 
-    def idle(self) -> list[str]:
-        """Return the options that are set but have no effect with the requested terms."""
+    def notes(self) -> list[str]:
+        """Return notes on options that have no effect."""
         idle = [f.name for f, value in self.of_terms if f.term not in self.names and value != f.default]
         readers = self._readers(None)
         if self.distill_taps and (not readers or (readers == ["srp"] and self.srp_layers)):
             idle.append("distill_taps")
-        return idle
+        reason = f"its term is not in --distill {self.distill}"
+        return [*(f"--{f} has no effect: {reason}" for f in idle), *self.student.notes(), *self.cost.notes()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the terms with their weights and settings as a dictionary for JSON."""
@@ -164,7 +157,7 @@ class DistillConfig:
             "max_bad_steps": self.max_bad_steps,
             "student_init": self.student.student_init,
             "discriminator_init": self.student.discriminator_init,
-            **self.cost.to_dict(),
+            **asdict(self.cost),
         }
 
     def _value(self, name: str) -> Any:

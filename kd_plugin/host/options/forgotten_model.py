@@ -7,24 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import OptionError
-from ..repository.family import HostModel, families
-
-_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
+from ..repository.family import PICTURE_EXTENSIONS, HostModel, families
 
 
 def check_model(opt: Namespace, nets: Sequence[str] | None, named: bool) -> None:
-    """Check that the teacher and the data set do not belong to another model of the host's family.
-
-    The layout of the data set is checked only if ``--model`` is not on the command line, as it may differ between
-    hosts.
+    """Raise an :class:`OptionError` if the teacher or the data set belongs to another model of the host's family.
 
     Args:
         opt: options, with a teacher that exists.
         nets: generators declared by the model's class, or None.
-        named: whether ``--model`` is on the command line.
-
-    Raises:
-        OptionError: they belong to another model, which the message names.
+        named: whether ``--model`` is on the command line; then the layout of the data set, which may differ between
+            hosts, is not checked.
     """
     prefix = "distill_" if opt.model.startswith("distill_") else ""
     model = opt.model.removeprefix(prefix)
@@ -69,4 +62,4 @@ def _data_of(opt: Namespace, name: str, other: HostModel) -> str:
 
 
 def _has_images(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.suffix.lower() in _EXTENSIONS for entry in folder.iterdir())
+    return folder.is_dir() and any(entry.suffix.lower() in PICTURE_EXTENSIONS for entry in folder.iterdir())

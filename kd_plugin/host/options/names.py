@@ -18,11 +18,7 @@ _OPTIONS = {
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Context manager that adds the option to an :class:`ArgumentError` that names its argument.
-
-    Raises:
-        OptionError: with the message of the error and the option.
-    """
+    """Context manager that turns an :class:`ArgumentError` that names its argument into an :class:`OptionError`."""
     try:
         yield
     except ArgumentError as error:

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,9 @@ from .student import StudentOptions
 
 
 def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
-    """Return the class of the model that a student was trained with, unless ``--model`` is given.
+    """Return the class of the model that a student was trained with; None to keep ``cls``, which the host selected.
 
-    Call this before the model's options are added. The recorded model becomes the default.
-
-    Args:
-        cls: class of the model selected by the host.
-        line: basic options of the host.
-        is_train: whether the run is a training; a record is used only if it continues another.
-
-    Returns:
-        The class as the host looks it up, or None to keep the host's selection.
+    Call this before the model's options are added. The recorded model becomes the default of ``--model``.
 
     Raises:
         OptionError: ``--model`` is not the model that the student was trained with, or the host does not have that
@@ -48,9 +40,9 @@ def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
         return None
     given = line.given
     named = "model" in given
-    single = named or given.get("dataset_mode") == "single" or _has_suffix(sys.argv)
-    if opt.model == "test" and single:  # tests one generator of any model on a folder of images
-        return None
+    suffixed = any(argument.partition("=")[0] == "--model_suffix" for argument in sys.argv)  # of --model test only
+    if opt.model == "test" and (named or suffixed or given.get("dataset_mode") == "single"):
+        return None  # tests one generator of any model on a folder of images
     find = _find_model(cls)
     name = next((n for n in names if importlib.util.find_spec(f"{find.__module__}.{n}_model")), "")
     found = find(name) if name else None
@@ -64,7 +56,7 @@ def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
             f"does not have: add models/{record.model}_model.py, or select an existing model with --model"
         )
     say(f"--model {name}, from {folder / RECORD_NAME}")
-    line.set_defaults(model=name)
+    line.parser.set_defaults(model=name)
     return found
 
 
@@ -73,11 +65,6 @@ def _contradiction(option: str, value: object, folder: Path, known: object, how:
         f"--{option} {value} contradicts {folder / RECORD_NAME}: the student was {how} with {known}; remove the "
         f"option"
     )
-
-
-def _has_suffix(arguments: Sequence[str]) -> bool:
-    """Return whether ``--model_suffix``, an option of ``--model test`` only, is on the command line."""
-    return any(argument.partition("=")[0] == "--model_suffix" for argument in arguments)
 
 
 def _find_model(cls: type) -> Callable[[str], type]:
@@ -93,10 +80,7 @@ def _related(one: type, other: type) -> bool:
 
 
 def use_record(line: CommandLine) -> StudentRecord | None:
-    """Make the options of a recorded student the defaults.
-
-    Returns:
-        The record, or None if there is none.
+    """Make the options of a recorded student the defaults; return its record, None if there is none.
 
     Raises:
         OptionError: an option on the command line contradicts the record.
@@ -117,7 +101,7 @@ def use_record(line: CommandLine) -> StudentRecord | None:
     _check_choices(line, recorded, folder)
     if recorded.get("direction", getattr(opt, "direction", None)) != getattr(opt, "direction", None):
         say(f"--direction {record.direction}, from {folder / RECORD_NAME}")
-    line.set_defaults(**recorded)
+    line.parser.set_defaults(**recorded)
     filled = line.opt
     if filled.model != "test" and given.get("direction", record.direction) != record.direction:
         raise _contradiction("direction", filled.direction, folder, record.direction)
@@ -136,10 +120,9 @@ def use_record(line: CommandLine) -> StudentRecord | None:
 
 
 def _check_choices(line: CommandLine, recorded: dict[str, Any], folder: Path) -> None:
-    """Check that recorded values are valid choices of the host, except for ``netG``, which the plugin extends.
+    """Raise a :class:`CheckpointError` if a recorded value is not a choice of the host.
 
-    Raises:
-        CheckpointError: a value is not a valid choice.
+    ``netG`` is not checked, as the plugin extends its choices.
     """
     for action in line.parser._actions:
         name, choices = action.dest, action.choices
@@ -183,11 +166,7 @@ def recorded_student(opt: Namespace) -> StudentRequest | None:
 
 
 def student_of(record: StudentRecord, opt: Namespace) -> StudentRequest:
-    """Return how the generators of a record were built.
-
-    Raises:
-        OptionError: the record names a function below the checkpoint folder.
-    """
+    """Return how the generators of a record were built; raises as :func:`recorded_student`."""
     student = record.request
     if student.factory:
         refuse_among_checkpoints(
@@ -198,15 +177,9 @@ def student_of(record: StudentRecord, opt: Namespace) -> StudentRequest:
 
 
 def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str], file: Path) -> None:
-    """Check that a function named in a record is not defined below the checkpoint folder.
+    """Raise an :class:`OptionError` if a function named in a record is defined below ``--checkpoints_dir``.
 
-    Args:
-        function: ``package.module:function``.
-        checkpoints: the host's ``--checkpoints_dir``.
-        file: file of the record.
-
-    Raises:
-        OptionError: it is. Code from checkpoints is untrusted and must not be executed.
+    Code from checkpoints is untrusted and must not be executed.
     """
     top, *rest = function.partition(":")[0].split(".")
     try:
@@ -234,11 +207,7 @@ def values_of(opt: Namespace, names: Iterable[str]) -> dict[str, Any]:
 
 
 def check_networks(record: StudentRecord, opt: Namespace, folder: Path) -> None:
-    """Check that the host's options agree with the recorded networks.
-
-    Raises:
-        OptionError: an option differs; the message names it, both values and the file.
-    """
+    """Raise an :class:`OptionError` if an option of the host differs from the recorded networks."""
     expected = record.options_for(opt)
     for name in network_options() if getattr(opt, "continue_train", False) else generator_options():
         if hasattr(opt, name) and name in expected and getattr(opt, name) != expected[name]:
@@ -247,11 +216,7 @@ def check_networks(record: StudentRecord, opt: Namespace, folder: Path) -> None:
 
 
 def check_student(given: StudentOptions, recorded: StudentRequest, folder: Path) -> None:
-    """Check that the student options of a continued run agree with the record.
-
-    Raises:
-        OptionError: an option differs; the message names it, both values and the file.
-    """
+    """Raise an :class:`OptionError` if a student option of a continued run differs from the record."""
     named = {
         "student_widths": (given.student_widths, given.request.widths, recorded.widths),
         "student_conv": (given.student_conv, given.student_conv, recorded.conv),

@@ -43,7 +43,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
     distill = str(given.get("distill", record.distillation["distill"]))
     if distill == NO_TERMS:
         say(f"continuing without a teacher, as given by {f'--distill {NO_TERMS}' if 'distill' in given else file}")
-        line.set_defaults(distill=NO_TERMS)
+        line.parser.set_defaults(distill=NO_TERMS)
         return
     terms = {name.partition(":")[0] for name in split_names(distill)}
     found = _recorded(record, file)
@@ -60,7 +60,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
         if name not in given and is_function(str(value)):
             refuse_among_checkpoints(str(value), opt.checkpoints_dir, file)
     _check_teachers(record, {name: path for name, path in teachers.items() if name not in given}, file)
-    line.set_defaults(**recorded, **teachers)
+    line.parser.set_defaults(**recorded, **teachers)
     named = {name: given[name] for name in _TEACHERS if name in given}
     replaced = ", ".join(
         path for name, path in recorded_teachers.items() if named and (name in named or not teachers)
@@ -74,11 +74,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
 
 
 def _recorded(record: StudentRecord, file: Path) -> dict[str, Any]:
-    """Return the recorded options of the distillation by name, validated.
-
-    Raises:
-        CheckpointError: a value is invalid.
-    """
+    """Return the recorded options of the distillation by name, validated."""
     content = record.distillation
     weights, settings = content.get("terms", {}), content.get("options", {})
     if not isinstance(weights, dict) or not isinstance(settings, dict):
@@ -119,11 +115,7 @@ def _teachers(record: StudentRecord, file: Path) -> dict[str, str]:
 
 
 def _check_teachers(record: StudentRecord, used: dict[str, str], file: Path) -> None:
-    """Check that the recorded teachers in use are the files that the student was trained with.
-
-    Raises:
-        OptionError: a file is missing or has changed.
-    """
+    """Raise an :class:`OptionError` if the file of a recorded teacher in use is missing or has changed."""
     for net, described in record.teachers.items():
         path = Path(described["file"]).expanduser()
         if f"teacher_{net}" not in used and "teacher" not in used:
@@ -136,11 +128,7 @@ def _check_teachers(record: StudentRecord, used: dict[str, str], file: Path) -> 
 
 
 def check_not_distilled(opt: Namespace) -> None:
-    """Check that a run continued without options of the plugin was not distilled.
-
-    Raises:
-        OptionError: it was, according to its state, and there is no record to continue from.
-    """
+    """Raise an :class:`OptionError` if a run that has no record was distilled, according to its state."""
     file = state_file(experiment_folder(opt))
     if file.is_file():
         raise OptionError(
@@ -169,11 +157,7 @@ def finish_last_save(opt: Namespace) -> None:
 
 
 def check_saved(opt: Namespace) -> None:
-    """Check that there is a checkpoint to continue from.
-
-    Raises:
-        OptionError: the run has saved no networks.
-    """
+    """Raise an :class:`OptionError` if the run has saved no networks to continue from."""
     folder, epoch = experiment_folder(opt), loaded_epoch(opt)
     if not any(folder.glob(f"{epoch}_net_*.pth")):
         raise OptionError(
@@ -191,4 +175,4 @@ def continue_epochs(line: CommandLine) -> None:
     opt = line.opt
     state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
     if state is not None and hasattr(opt, "epoch_count"):
-        line.set_defaults(epoch_count=state.next_epoch)
+        line.parser.set_defaults(epoch_count=state.next_epoch)

@@ -68,16 +68,11 @@ class StudentOptions:
     @property
     def request(self) -> StudentRequest:
         """The student's settings beyond the host's options."""
-        return StudentRequest(
-            widths=self._widths(), conv=self.student_conv or "standard", factory=self.student_factory
-        )
+        conv = self.student_conv or "standard"
+        return StudentRequest(widths=self._widths(), conv=conv, factory=self.student_factory)
 
     def check(self) -> None:
-        """Check the options before anything is built.
-
-        Raises:
-            OptionError: an option is invalid; the message gives the value and a remedy.
-        """
+        """Raise an :class:`OptionError` for an invalid option, before anything is built."""
         for name in ("student_ngf", "student_ndf"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -97,16 +92,13 @@ class StudentOptions:
                     f"--latency {budget['latency'].text} to measure students and list their options"
                 )
         if self.student_factory:
+            factory = f"--student_factory {self.student_factory}"
             if not is_function(self.student_factory):
-                raise OptionError(
-                    f"--student_factory {self.student_factory}: name a function as package.module:function"
-                )
-            unused = next((n for n in ("student_widths", "student_netG", "student_budget") if getattr(self, n)), "")
-            unused = unused or ("student_conv" if self.student_conv == "separable" else "")
+                raise OptionError(f"{factory}: name a function as package.module:function")
+            unused = [name for name in ("student_widths", "student_netG", "student_budget") if getattr(self, name)]
+            unused += ["student_conv"] if self.student_conv == "separable" else []
             if unused:
-                raise OptionError(
-                    f"--{unused} has no effect with --student_factory {self.student_factory}: remove it"
-                )
+                raise OptionError(f"--{unused[0]} has no effect with {factory}: remove it")
 
     def notes(self) -> list[str]:
         """Return notes on options that have no effect."""
@@ -169,11 +161,7 @@ class StudentOptions:
 
 
 def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
-    """Check that the image size is divisible by the strides of teacher and student.
-
-    Raises:
-        OptionError: it is not; the message suggests a size that fits both.
-    """
+    """Raise an :class:`OptionError` if the image size is not divisible by the strides of teacher and student."""
     side = _training_size(opt)
     if side is None:
         return

@@ -27,11 +27,8 @@ _PIP = {
 def failed_imports(host: Path, scripts: Sequence[str]) -> list[str]:
     """Run the top-level import statements of scripts.
 
-    Statements inside ``try`` or ``if`` are skipped, as the script runs without what they import.
-
-    Args:
-        host: folder in which the scripts run.
-        scripts: paths of the scripts, relative to ``host``.
+    Statements inside ``try`` or ``if`` are skipped, as the script runs without what they import. The scripts run in
+    ``host``, and their paths are relative to it.
 
     Returns:
         A line for each package that is missing or fails to import, and for each other error: the script, the reason,
@@ -41,11 +38,10 @@ def failed_imports(host: Path, scripts: Sequence[str]) -> list[str]:
         [sys.executable, __file__, *scripts], cwd=host, capture_output=True, text=True, check=False
     )
     try:
-        lines: list[str] = json.loads(child.stdout)
+        return list(json.loads(child.stdout))
     except ValueError:
         reason = f"their imports end the process with exit status {child.returncode}"
         return [f"{' and '.join(scripts)} cannot start: {reason}"]
-    return lines
 
 
 def _try_imports(scripts: Sequence[str]) -> Iterator[str]:
@@ -74,10 +70,7 @@ def _try_imports(scripts: Sequence[str]) -> Iterator[str]:
 def _explain(error: BaseException, host: Path, folder: Path) -> tuple[str, str]:
     """Return the package that failed to import, or the location in the host, and the line to print.
 
-    Args:
-        error: raised by the import.
-        host: folder of the repository.
-        folder: folder of the script.
+    The script is in ``folder``, in the repository ``host``.
     """
 
     def is_of_host(module: str) -> bool:

@@ -82,6 +82,7 @@ CONSTRUCTIONS = (
     Construction("as before 2025 (--gpu_ids)", "define_G", "when they are built", "DataParallel"),
 )
 PICTURE_OPTIONS = ("load_size", "crop_size", "preprocess")
+PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 
 _SINGLE = HostModel((Pair("G", "fake_B"),), "aligned")
 _CYCLE = HostModel((Pair("G_A", "fake_B"), Pair("G_B", "fake_A")), "unaligned")

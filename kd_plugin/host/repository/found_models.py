@@ -21,12 +21,13 @@ def found_models(models: Path) -> dict[str, str]:
 def _distilled(models: Path, name: str) -> str:
     if name == "test":
         return "none: it only tests"
-    texts = list(_texts(models, f"{name}_model"))
+    sources = list(_sources(models, f"{name}_model"))
+    texts = [text for text, _ in sources]
     if any(re.search(r"^\s*distill_pairs\s*=", text, re.MULTILINE) for text in texts):
         return "declared in its class"
     networks: list[str] = []
-    for text in texts:
-        found, replaces = _networks(ast.parse(text))
+    for _, tree in sources:
+        found, replaces = _networks(tree)
         networks += found
         if replaces:
             break
@@ -39,23 +40,28 @@ def _distilled(models: Path, name: str) -> str:
     return f"none by default, its networks are {listed}: declare distill_pairs in its class" if listed else ""
 
 
-def _texts(models: Path, module: str) -> Iterator[str]:
+def _sources(models: Path, module: str) -> Iterator[tuple[str, ast.Module]]:
     """Yield the source of a model, and of the models its module imports, which may be its base classes."""
-    seen: set[str] = set()
     modules = [module]
     for module in modules:
-        file = models / f"{module}.py"
-        if module in seen or not file.is_file():
+        text, tree = parse(models / f"{module}.py")
+        if tree is None:
             continue
-        seen.add(module)
-        text = file.read_text(encoding="utf-8", errors="replace")
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError):
-            continue
-        yield text
+        yield text, tree
         imported = (node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-        modules += [name for name in (path.rpartition(".")[2] for path in imported) if name.endswith("_model")]
+        names = dict.fromkeys(path.rpartition(".")[2] for path in imported)
+        modules += [name for name in names if name.endswith("_model") and name not in modules]
+
+
+def parse(file: Path) -> tuple[str, ast.Module | None]:
+    """Return the text of a source file and its syntax tree, which is None if it is missing or cannot be parsed."""
+    if not file.is_file():
+        return "", None
+    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        return text, ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return text, None
 
 
 def _networks(tree: ast.Module) -> tuple[list[str], bool]:

@@ -41,11 +41,7 @@ def _added(patch: Path) -> dict[str, str]:
 
 
 def find_patch(host: Path, name: str = "") -> str:
-    """Return the name of the patch for a host, and check that the folder is a host.
-
-    Args:
-        host: folder that contains ``models/``.
-        name: name of the patch; detected if empty.
+    """Return the name of the patch for a host, detected if ``name`` is empty, and check that the folder is a host.
 
     Raises:
         HostError: the folder is not a host, or no patch has the name or fits the host.
@@ -86,7 +82,7 @@ def install(host: Path, files: dict[str, str]) -> list[str]:
     Raises:
         HostError: a file exists with different content, in which case nothing is written, or cannot be written.
     """
-    missing = _check_missing(host, files, "exists and differs from the patch: rename it first")
+    missing = _paths(host, files, "missing", "exists and differs from the patch: rename it first")
     for path in missing:
         try:
             write_text_atomically(host / path, files[path])
@@ -101,20 +97,19 @@ def remove(host: Path, files: dict[str, str]) -> list[str]:
     Raises:
         HostError: a file has been modified, in which case nothing is removed, or cannot be removed.
     """
-    missing = _check_missing(host, files, "differs from the installed file: remove it manually if intended")
-    removed = [path for path in files if path not in missing]
-    for path in removed:
+    installed = _paths(host, files, "installed", "differs from the installed file: remove it manually if intended")
+    for path in installed:
         try:
             (host / path).unlink()
         except OSError as error:
             raise HostError(f"{host / path} cannot be removed: {error.strerror}") from error
-    return removed
+    return installed
 
 
-def _check_missing(host: Path, files: dict[str, str], reason: str) -> list[str]:
-    """Return the missing files; raise ``reason`` if one is different."""
+def _paths(host: Path, files: dict[str, str], state: str, reason: str) -> list[str]:
+    """Return the paths of the files in a state; raise ``reason`` if a file is different."""
     found = status(host, files)
     for path, how in found.items():
         if how == "different":
             raise HostError(f"{host / path} {reason}")
-    return [path for path, how in found.items() if how == "missing"]
+    return [path for path, how in found.items() if how == state]

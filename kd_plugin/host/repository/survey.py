@@ -4,52 +4,36 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import HostError
 from .family import CONSTRUCTIONS, find_family
 from .folder import find_host
-from .found_models import found_models
+from .found_models import found_models, parse
 from .model_files import patches, status
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A capability of a host.
-
-    Attributes:
-        what: description.
-        found: what was found; "" if nothing.
-        where: file and line.
-        needed: whether the plugin requires it.
-    """
+    """A capability of a host."""
 
     what: str
-    found: str
-    where: str = ""
-    needed: bool = False
+    found: str  # "" if nothing was found
+    where: str = ""  # file and line
+    needed: bool = False  # whether the plugin requires it
 
 
 @dataclass
 class Survey:
-    """Result of :func:`survey`.
+    """Result of :func:`survey`."""
 
-    Attributes:
-        folder: folder of the host.
-        kind: short description of the host.
-        findings: one per capability.
-        models: the generators to distil by model; "" where the files name no networks.
-        patches: state of the plugin's model files present in the host, by path.
-        scripts: train.py and test.py where present, relative to ``folder``.
-    """
-
-    folder: str
-    kind: str
-    findings: list[Finding] = field(default_factory=list)
-    models: dict[str, str] = field(default_factory=dict)
-    patches: dict[str, str] = field(default_factory=dict)
-    scripts: list[str] = field(default_factory=list)
+    folder: str  # of the host
+    kind: str  # short description of the host
+    findings: list[Finding]  # one per capability
+    models: dict[str, str]  # the generators to distil by model; "" where the files name no networks
+    patches: dict[str, str]  # state of the plugin's model files present in the host, by path
+    scripts: list[str]  # train.py and test.py where present, relative to ``folder``
 
     @property
     def missing(self) -> list[str]:
@@ -105,12 +89,7 @@ class _Source:
 
     def __init__(self, host: Path, file: Path) -> None:
         self.name = str(file.relative_to(host))
-        self.tree: ast.Module | None = None
-        if file.is_file():
-            try:
-                self.tree = ast.parse(file.read_text(encoding="utf-8", errors="replace"))
-            except (SyntaxError, ValueError, RecursionError):
-                self.tree = None
+        _, self.tree = parse(file)
 
     def nodes(self) -> Iterator[ast.AST]:
         return ast.walk(self.tree) if self.tree else iter(())

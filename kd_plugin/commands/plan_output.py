@@ -26,14 +26,10 @@ _MEASURING = "measuring latency"
 _BEST = {"latency": "fastest", "macs": "fewest MACs", "file_size": "smallest file"}
 
 
-def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budget) -> str:
+def plan_output(options: argparse.Namespace, given: str, file: Path, budget: Budget) -> str:
     """Return the students of a teacher within a budget, as a table or JSON.
 
-    Args:
-        options: options of the command.
-        given: the teacher as given by the user.
-        file: checkpoint of the teacher.
-        budget: the limits.
+    The user gave the teacher as ``given``; its checkpoint is ``file``.
 
     Raises:
         KDError: the file holds no generator, the size or device is invalid, or no student is within the budget.
@@ -43,10 +39,10 @@ def plan_page(options: argparse.Namespace, given: str, file: Path, budget: Budge
     device = _device(options.device)
     with _measuring() as progress:
         plan = make_plan(teacher, options.size, budget, device, progress)
-    return _as_json(plan, file) if options.json else _page(plan, file, given, budget)
+    return json.dumps(_plan_json(plan, file), indent=2) if options.json else _page(plan, file, given, budget)
 
 
-def papers_page(options: argparse.Namespace) -> str:
+def papers_output(options: argparse.Namespace) -> str:
     """Return the students of the two papers with their teachers, as a table or JSON.
 
     Raises:
@@ -68,7 +64,7 @@ def papers_page(options: argparse.Namespace) -> str:
             small, large = getattr(student.cost, measure), getattr(teacher.cost, measure)
             table[-1] += [f"{amount(measure, large)} -> {amount(measure, small)}", _times(large / small)]
     where = f"One image of {options.size}x{options.size} on {_where(str(device))}."
-    return "\n".join([where, "", *_aligned(table, left=[0, 1])])
+    return f"{where}\n\n{_aligned(table, left=[0, 1])}"
 
 
 def _device(name: str) -> torch.device:
@@ -100,20 +96,16 @@ def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
     for student in plan.students:
         mark = "*" if student in slower else ""
         rows.append([mark, *_cells(student.cost, teacher.cost), student_flags(student.spec, teacher.spec)])
-    lines = [
-        f"{file}: {teacher.spec.netG}, ngf {teacher.spec.ngf}",
-        f"one image of {plan.size}x{plan.size} on {_where(plan.device)}",
-        "",
-        *_aligned([head, *rows], left=[len(head) - 1]),
-        "",
+    where = f"one image of {plan.size}x{plan.size} on {_where(plan.device)}"
+    train = f"kd run train.py ... --distill wavelet,srp --teacher {given} with the options in its row."
+    paragraphs = [
+        f"{file}: {teacher.spec.netG}, ngf {teacher.spec.ngf}\n{where}",
+        _aligned([head, *rows], left=[len(head) - 1]),
         *_notes(plan, slower),
-        *_recommendation(plan, budget),
+        _recommendation(plan, budget),
+        f"To train one: {train}" if plan.students else "",
     ]
-    if plan.students:
-        lines.append(
-            f"To train one: kd run train.py ... --distill wavelet,srp --teacher {given} with the options in its row."
-        )
-    return "\n".join(lines).rstrip()
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def student_flags(student: GeneratorSpec, teacher: GeneratorSpec) -> str:
@@ -125,18 +117,18 @@ def student_flags(student: GeneratorSpec, teacher: GeneratorSpec) -> str:
     return " ".join(flags)
 
 
-def _recommendation(plan: Plan, budget: Budget) -> list[str]:
+def _recommendation(plan: Plan, budget: Budget) -> str:
     rows = []
     for student, measures in plan.recommended().items():
         costs = [amount(measure, getattr(student.cost, measure)) for measure in _BEST]
         best = ", ".join(_BEST[measure] for measure in measures)
         rows.append(["", best, *costs, student_flags(student.spec, plan.teacher.spec)])
     if not rows:
-        return []
+        return ""
     within = ", ".join(f"{measure} {limit.text}" for measure, limit in budget.items())
     if not within:
         within = f"macs {amount('macs', plan.work)} (three eighths of the width, as in the wavelet paper)"
-    return [f"Recommended among the widest of each kind within {within}:", *_aligned(rows, left=[1, 5]), ""]
+    return f"Recommended among the widest of each kind within {within}:\n{_aligned(rows, left=[1, 5])}"
 
 
 def _cells(cost: Cost, teacher: Cost | None) -> list[str]:
@@ -156,24 +148,23 @@ def _times(ratio: float) -> str:
 
 
 def _notes(plan: Plan, slower: dict[Student, Student]) -> list[str]:
-    lines = []
+    notes = []
     if plan.hidden:
         students = "1 student is" if plan.hidden == 1 else f"{plan.hidden} students are"
-        lines += [f"{students} not listed: slower than the teacher on this machine.", ""]
+        notes.append(f"{students} not listed: slower than the teacher on this machine.")
     if not slower:
-        return lines
+        return notes
     slow, fast = max(slower.items(), key=lambda pair: _work_per_time(pair[1]) / _work_per_time(pair[0]))
     first, second = (student_flags(each.spec, plan.teacher.spec) for each in (slow, fast))
     times = (fast.cost.latency or 0) / (slow.cost.latency or 1)
     separable = all(each.spec.conv == "separable" for each in slower)
     why = f" (depthwise convolutions are memory-bound and rarely fast on a {plan.device.upper()})"
-    return [
-        *lines,
+    notes.append(
         f"* fewer MACs than another student, but not faster{why if separable else ''}: "
         f"'{first}' has {fast.cost.macs / slow.cost.macs:.1f}x fewer than '{second}', which takes {times:.2f} of "
-        f"its time",
-        "",
-    ]
+        f"its time"
+    )
+    return notes
 
 
 def _work_per_time(student: Student) -> float:
@@ -184,39 +175,33 @@ def _where(device: str) -> str:
     return f"{device}, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(device)
 
 
-def _aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
-    """Return the lines of a table; the columns in ``left`` are left-aligned, the others right-aligned."""
+def _aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> str:
+    """Return a table; the columns in ``left`` are left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = [row[i].ljust(width) if i in left else row[i].rjust(width) for i, width in enumerate(widths)]
         lines.append("  ".join(cells).rstrip())
-    return lines
+    return "\n".join(lines)
 
 
 def _student_json(student: Student) -> dict[str, Any]:
     return {**student.spec.to_dict(), **asdict(student.cost)}
 
 
-def _as_json(plan: Plan, file: Path) -> str:
+def _plan_json(plan: Plan, file: Path) -> dict[str, Any]:
     slower = dict(plan.slower())
-    students = [
-        {
-            **_student_json(student),
-            "flags": student_flags(student.spec, plan.teacher.spec),
-            "slower_with_fewer_macs": student in slower,
-        }
-        for student in plan.students
-    ]
-    content = {
+    flags = {student: student_flags(student.spec, plan.teacher.spec) for student in plan.students}
+    return {
         "size": plan.size,
         "device": plan.device,
         "teacher": {"file": str(file), **_student_json(plan.teacher)},
-        "students": students,
+        "students": [
+            {**_student_json(student), "flags": flags[student], "slower_with_fewer_macs": student in slower}
+            for student in plan.students
+        ],
         "hidden": plan.hidden,
         "recommended": [
-            {"best": measures, "flags": student_flags(student.spec, plan.teacher.spec)}
-            for student, measures in plan.recommended().items()
+            {"best": measures, "flags": flags[student]} for student, measures in plan.recommended().items()
         ],
     }
-    return json.dumps(content, indent=2)
