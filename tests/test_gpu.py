@@ -18,6 +18,8 @@ from helpers.models import distil_options, distilling, host_batch, set_up, train
 from helpers.tensors import flat
 from torch import nn
 
+from kd_plugin.metrics.memory import peak_memory
+
 DEVICE = torch.device(os.environ.get("KD_GPU_DEVICE", "cuda:0"))
 GPUS = torch.cuda.device_count() if DEVICE.type == "cuda" else 0
 pytestmark = [
@@ -230,3 +232,15 @@ def test_scripts_train_continue_and_test(form: str, images: Path, teachers: Path
     test = f"kd run test.py {shared} --results_dir {tmp_path}/results"
     succeed(run([LAUNCH, *test.split(), *device], HOST, form))
     assert len(list((tmp_path / "results").rglob("*fake_B.png"))) == 4
+
+
+@pytest.mark.skipif(DEVICE.type != "cuda", reason="PyTorch counts requested memory on GPUs alone")
+def test_the_peak_memory_is_what_a_network_without_workspaces_requests() -> None:
+    network = nn.Sequential(nn.ReflectionPad2d(3), nn.Upsample(scale_factor=2), nn.ReLU(True), nn.Tanh())
+    torch.cuda.reset_peak_memory_stats(DEVICE)
+    before = torch.cuda.memory_stats(DEVICE)["requested_bytes.all.current"]
+    images = torch.zeros(2, 3, 100, 90, device=DEVICE)
+    with torch.no_grad():
+        network(images)
+    requested = torch.cuda.memory_stats(DEVICE)["requested_bytes.all.peak"] - before
+    assert peak_memory(network, images) == requested

@@ -27,7 +27,8 @@ computed from singular vectors and defined for singular covariances too. Distanc
 take seconds each with 2,048 features, and be worse: copies of an image count as evidence there. For Gaussians with 16
 to 256 features and 40 to 500 images, the standard deviation of such draws was 1.3 to 2 times that of independent sets
 for *F* and 1.3 to 1.7 times for *K* (pairs of copies left out), that of linear draws 1.0 to 1.5 times for both: the
-intervals are rather too wide than too narrow.
+intervals are rather too wide than too narrow. Of two networks of equal quality, the paired difference of either
+distance excluded 0 in 1 to 5 of 100 trials.
 """
 
 from __future__ import annotations
