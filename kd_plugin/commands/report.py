@@ -11,8 +11,6 @@ from ..pictures import Preprocessing
 _SECTIONS = ("cost", "quality", "frequency", "relations", "stability", "samples")
 
 
-
-
 def add_parser(commands: Any) -> None:
     """Add the command to the parser of ``kd``."""
     parser = commands.add_parser(

@@ -21,9 +21,9 @@ def measure_latencies(
 ) -> list[float]:
     """Return the median time of a forward pass of each network for its images (B, C, H, W), in seconds.
 
-<<<<<<< HEAD
-    Args:
-        networks, images, rounds, progress: as in :func:`measure_times`.
+    <<<<<<< HEAD
+        Args:
+            networks, images, rounds, progress: as in :func:`measure_times`.
     """
     return [statistics.median(times) for times in measure_times(networks, images, rounds, progress)]
 
@@ -36,20 +36,20 @@ def measure_times(
 ) -> list[list[float]]:
     """Return the times of the forward passes of each network, in seconds.
 
-    The networks take turns, so that other load, or a changing clock rate, affects all of them equally.
+        The networks take turns, so that other load, or a changing clock rate, affects all of them equally.
 
-    Args:
-        networks: networks in the mode to measure.
-        images: (B, C, H, W), the input of each network.
-        rounds: number of timed passes of each network, after one for warm-up.
-        progress: called with the completed fraction, 0 to 1.
+        Args:
+            networks: networks in the mode to measure.
+            images: (B, C, H, W), the input of each network.
+            rounds: number of timed passes of each network, after one for warm-up.
+            progress: called with the completed fraction, 0 to 1.
 
-    Returns:
-        ``rounds`` times for each network, in the order of the passes.
-=======
-    The networks take turns, so that other load, or a changing clock rate, affects all of them equally. ``rounds``
-    passes are timed, after one for warm-up. ``progress`` is called with the completed fraction, 0 to 1.
->>>>>>> main
+        Returns:
+            ``rounds`` times for each network, in the order of the passes.
+    =======
+        The networks take turns, so that other load, or a changing clock rate, affects all of them equally. ``rounds``
+        passes are timed, after one for warm-up. ``progress`` is called with the completed fraction, 0 to 1.
+    >>>>>>> main
     """
     times: list[list[float]] = [[] for _ in networks]
     with torch.no_grad():

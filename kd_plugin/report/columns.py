@@ -123,7 +123,8 @@ def plan_columns(
             problems.append(Problem("FID and KID", str(error), fatal=False))
         else:
             truth = ("truth",) if task.real == task.truth else ()
-            plan.features = features_part(plan.network, ("input", *networks, *truth))
+            keys = ("input", *networks, *truth)
+            plan.features = features_part(plan.network, keys, settings.preprocessing.crop_size)
             plan.parts.append(plan.features)
     if "frequency" in sections:
         plan.bands = BandStudy(subjects, settings.preprocessing.crop_size // 2)
@@ -138,5 +139,3 @@ def _network(settings: Settings) -> FeatureNetwork:
     if settings.features:
         return load_features(settings.features, settings.device)
     return inception(settings.inception, settings.device)
-
-

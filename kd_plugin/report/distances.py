@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from ..metrics.distances import frechet_bias_note, frechet_resamples, kernel_resamples
-from ..metrics.features import FeatureNetwork
-from .measuring import Batch, Measured, Part
+from ..metrics.features import INCEPTION, FeatureNetwork
+from .measuring import Measured, Part
 from .quality import differences
 from .results import Measure, Subject
 
 _LEAST = 2  # images
 
 
-def features_part(network: FeatureNetwork, keys: tuple[str, ...]) -> Part:
-    """Return the part that computes the features of each image."""
+def features_part(network: FeatureNetwork, keys: tuple[str, ...], size: int) -> Part:
+    """Return the part that computes the features of each image of about ``size`` pixels.
 
-    def compute(batch: Batch) -> list[np.ndarray]:
-        return list(network.features(batch.images).astype(np.float32))
-
-    return Part(f"features {network.digest}", compute, keys)
+    Results are stored under the features of a fixed image, so that another network, or other weights, under the same
+    name is another part.
+    """
+    generator = torch.Generator().manual_seed(0)
+    features = network(torch.rand(1, 3, size, size, generator=generator))
+    name = f"features 1, {network.description.name}, {hashlib.sha256(features.tobytes()).hexdigest()}"
+    return Part(name, lambda batch: list(network(batch.images)), keys)
 
 
 def distance_measures(
@@ -44,11 +49,13 @@ def distance_measures(
         subjects: for their roles.
         protocol: what the values depend on.
     """
-    features = {key: array for key, array in measured.arrays[part.name, ""].items() if key not in ("truth", "real")}
+    features = {key: array for key, array in measured.arrays[part.name, ""].items() if key != "truth"}
     if len(measured.items) < _LEAST or len(real) < _LEAST:
         return []
-    suffix = "" if network.is_inception else f" ({network.name})"
-    titles = ("KID", "FID") if network.is_inception else ("kernel distance", "Frechet distance")
+    described = network.description
+    is_inception = described.name == INCEPTION
+    suffix = "" if is_inception else f" ({described.name})"
+    titles = ("KID", "FID") if is_inception else ("kernel distance", "Frechet distance")
     measures = []
     for key, title, resample, digits in (
         ("kernel", titles[0], kernel_resamples, 5),
@@ -65,7 +72,12 @@ def distance_measures(
                 digits,
                 {name: drawn.interval() for name, drawn in resamples.items()},
                 differences(subjects, list(resamples), lambda a, b, r=resamples: r[a].difference(r[b])),  # type: ignore[misc]
-                {"network": network.name, "library": network.library, "resize": network.resize, **protocol},
+                {
+                    "network": described.name,
+                    "library": f"{described.library} {described.version}",
+                    "resize": described.resize,
+                    **protocol,
+                },
                 frechet_bias_note(next(iter(features.values())), real, paired) if key == "frechet" else "",
             )
         )

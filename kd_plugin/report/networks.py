@@ -87,7 +87,7 @@ class ModuleTranslator:
                 return self._checked(self.module(images))
             outputs = []
             with torch.random.fork_rng(enabled=self._random):
-                for image, seed in zip(images.split(1), seeds, strict=True):
+                for image, seed in zip(torch.split(images, 1), seeds, strict=True):
                     if self._random:  # masks depend on the image alone, whatever else is in the batch
                         torch.manual_seed(seed)
                     outputs.append(self._checked(self.module(image)))

@@ -8,6 +8,7 @@ from importlib import metadata
 from itertools import combinations
 
 import numpy as np
+import torch
 
 from ..metrics.intervals import Interval, difference_interval, mean_interval
 from ..metrics.quality import l1_error, psnr, ssim
@@ -49,7 +50,7 @@ def quality_part(subjects: Sequence[Subject], reference: Reference) -> Part:
 
 
 def _quality(batch: Batch) -> list[np.ndarray]:
-    pairs = zip(batch.images.split(1), batch.reference.split(1), strict=True)
+    pairs = zip(torch.split(batch.images, 1), torch.split(batch.reference, 1), strict=True)
     return [np.array([psnr(*pair), ssim(*pair), l1_error(*pair)]) for pair in pairs]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -21,11 +21,11 @@ _QUALITY = 90  # of the JPEG
 
 def stability_parts(keys: tuple[str, ...]) -> list[tuple[str, Part]]:
     """Return the changes of the input, each with the part that computes those of the output for each image."""
-    shifts = [
-        (f"shifted by {pixels} pixel{'s' if pixels > 1 else ''}", partial(_shifted, pixels)) for pixels in _SHIFTS
-    ]
-    changes = [*shifts, (f"JPEG quality {_QUALITY}", _reencoded)]
-    return [(title, Part(f"stability 1, {title}", compute, keys)) for title, compute in changes]
+    changes: dict[str, Callable[[Batch], list[np.ndarray]]] = {
+        f"shifted by {pixels} pixel{'s' if pixels > 1 else ''}": partial(_shifted, pixels) for pixels in _SHIFTS
+    }
+    changes[f"JPEG quality {_QUALITY}"] = _reencoded
+    return [(title, Part(f"stability 1, {title}", compute, keys)) for title, compute in changes.items()]
 
 
 def stability(
