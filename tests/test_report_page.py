@@ -167,7 +167,7 @@ def test_two_directions_and_many_students(tmp_path: Path) -> None:
     report = make_report(tmp_path, students=12, names=("a.png",), directions=("AtoB", "BtoA"))
     page = page_of(report, tmp_path)
     assert page.words().count("AtoB") and page.words().count("BtoA")
-    colours = re.findall(r"--s\d+:([^;}]+)", page.source)
+    colours = re.findall(r"--_s\d+:([^;}]+)", page.source)
     assert len(colours) == 2 * 15 and len(set(colours)) == 2 * 15  # light and dark
     script = (tmp_path / "relations.js").read_text(encoding="utf-8")
     assert script.count("kdRelations(") == 2 and '"d1-s0"' in script
@@ -276,6 +276,8 @@ found.chosen = under.getAttribute("src") === select.value;
 found.tag = compare.querySelector(".tag.right").textContent;
 
 const widget = document.querySelector(".relations");
+widget.scrollIntoView();
+found.opened = await until(() => widget.classList.contains("drawn"));
 const layers = widget.querySelector(".pick .layers").getBoundingClientRect();
 const status = () => widget.querySelector(".status").textContent;
 widget.querySelector(".pick").dispatchEvent(new MouseEvent("click", {
@@ -309,7 +311,7 @@ def test_tabs_slider_and_relation_maps_work_in_a_browser(tmp_path: Path) -> None
     assert found["edge"] == pytest.approx(0.2, abs=0.02)  # less half the width of the line
     assert found["dragged"] == "75"
     assert found["chosen"] and found["tag"] == f"{HOSTILE}, missing detail"
-    assert found["answered"] and found["moved"]
+    assert found["opened"] and found["answered"] and found["moved"]
     rows = [
         np.asarray(Image.open(tmp_path / path), float)[2 * 16 + 3] / 127.5 - 1
         for path in report.directions[0].samples[0].relations.values()

@@ -77,6 +77,6 @@ def _td(cell: _Cell) -> None:
     with tags.td():
         tags.span(value)
         if ratio:
-            tags.span(ratio, cls="ratio")
+            tags.span(ratio, cls="ratio bad" if ratio.startswith("0.") else "ratio good")
         if interval:
             tags.small(interval)

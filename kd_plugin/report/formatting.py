@@ -44,7 +44,9 @@ def prefixed(value: float | None, unit: str = "") -> str:
     """
     if value is None:
         return ABSENT
-    if not math.isfinite(value) or value <= 0:
+    if not math.isfinite(value):
+        return number(value, 0)
+    if value <= 0:
         return f"{number(value, 0)}\u00a0{unit}".rstrip()
     power = math.floor(math.log10(float(f"{value:.2e}")) / 3 + 1e-9)
     power = min(max(power, -3), 4)

@@ -147,7 +147,7 @@ def _quality(view: View, student: Subject, measure: Measure) -> Figure | None:
     teacher = view.teacher
     theirs = measure.values.get(teacher.key) if teacher else None
     detail = f"against {measure.against}, {'higher' if measure.higher_is_better else 'lower'} is better"
-    if theirs:
+    if theirs and measure.against != "teacher":
         detail += f"; the teacher has {number(theirs.value, measure.digits)}"
     verdict, tone = _against_teacher(measure, student, teacher if theirs else None)
     return Figure(

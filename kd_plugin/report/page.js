@@ -36,7 +36,7 @@
       list.append(tab);
     });
     directions.prepend(list);
-    const linked = panels.findIndex((panel) => location.hash && panel.querySelector(`[id="${location.hash.slice(1)}"]`));
+    const linked = panels.findIndex((panel) => panel.contains(document.getElementById(location.hash.slice(1))));
     show(Math.max(linked, 0));
   }
 

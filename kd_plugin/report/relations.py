@@ -87,7 +87,7 @@ def _widget(view: View, identifier: str, sample: Sample) -> None:
         data_reference=reference,
     ):
         tags.h3(sample.name)
-        with tags.div(cls="maps", style=f"--ratio:{sample.width / max(sample.height, 1):.4f}"):
+        with tags.div(cls="maps", style=f"--_ratio:{sample.width / max(sample.height, 1):.4f}"):
             with tags.figure(cls="map pick", tabindex=0, role="application") as pick:
                 with tags.div(cls="layers"):
                     _layer(sample, background)

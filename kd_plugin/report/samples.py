@@ -40,7 +40,7 @@ def _gallery(view: View, sample: Sample) -> None:
     """Add a column for each subject: its image, difference map and missing-detail map."""
     rows = [maps for maps in (sample.differences, sample.missing_detail) if maps]
     keys = view.order(dict.fromkeys(k for paths in (sample.images, *rows) for k in paths))
-    with tags.div(cls="gallery", style=f"--rows:{2 + len(rows)};--columns:{len(keys)}"):
+    with tags.div(cls="gallery", style=f"--_rows:{2 + len(rows)};--_columns:{len(keys)}"):
         for key in keys:
             with tags.div(cls="column"):
                 with tags.div(cls="label"):
@@ -64,7 +64,7 @@ def _kinds(sample: Sample) -> Iterator[tuple[str, dict[str, str]]]:
 def _slider(view: View, sample: Sample) -> None:
     """Add two images above each other, and a range input that moves the edge of the upper one."""
     left, right = _first_pair(view, sample)
-    with tags.div(cls="compare scripted", style=f"--ratio:{sample.width / max(sample.height, 1):.4f}"):
+    with tags.div(cls="compare scripted", style=f"--_ratio:{sample.width / max(sample.height, 1):.4f}"):
         with tags.div(cls="stage", aria_hidden="true"):
             picture(sample, sample.images[right], "")
             picture(sample, sample.images[left], "")

@@ -79,7 +79,7 @@ class View:
 
     def colour(self, key: str) -> str:
         """Return the CSS colour of a subject."""
-        return f"var(--s{self.colours[key]})" if key in self.colours else "var(--soft)"
+        return f"var(--_s{self.colours[key]})" if key in self.colours else "currentColor"
 
     def name(self, key: str) -> Any:
         """Add the name of a subject with a dot of its colour."""
@@ -107,8 +107,8 @@ def colour_style(report: Report) -> str:
     for number, role in enumerate(_subjects(report).values()):
         pair = _ROLES.get(role) or _student_colour(students)
         students += role not in _ROLES
-        light.append(f"--s{number}:{pair[0]}")
-        dark.append(f"--s{number}:{pair[1]}")
+        light.append(f"--_s{number}:{pair[0]}")
+        dark.append(f"--_s{number}:{pair[1]}")
     return f":root{{{';'.join(light)}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{';'.join(dark)}}}}}"
 
 
