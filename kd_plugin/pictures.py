@@ -69,7 +69,7 @@ class Preprocessing:
         crop = "" if whole or "crop" not in self.preprocess else f", centre {self.crop_size}x{self.crop_size}"
         return f"{self.preprocess}: {sizes}{crop}, bicubic"
 
-    def __call__(self, image: Image.Image) -> Image.Image:
+    def __call__(self, image: Image.Image, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
         """Return the image as a generator receives it.
 
         Raises:
@@ -77,13 +77,14 @@ class Preprocessing:
         """
         width, height = image.size
         if self.preprocess == "resize_and_crop":
-            image = _resize(image, self._load_size, self._load_size)
+            image = _resize(image, self._load_size, self._load_size, resample)
         elif self.preprocess.startswith("scale_width") and not (
             width == self._load_size and height >= self.crop_size
         ):
-            image = _resize(image, self._load_size, int(max(self._load_size * height / width, self.crop_size)))
+            scaled = int(max(self._load_size * height / width, self.crop_size))
+            image = _resize(image, self._load_size, scaled, resample)
         elif self.preprocess == "none":
-            image = _resize(image, *(round(side / 4) * 4 for side in (width, height)))
+            image = _resize(image, round(width / 4) * 4, round(height / 4) * 4, resample)
         if "crop" not in self.preprocess:
             return image
         if min(image.size) < self.crop_size:
@@ -92,10 +93,10 @@ class Preprocessing:
         return image.crop((left, top, left + self.crop_size, top + self.crop_size))
 
 
-def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
+def _resize(image: Image.Image, width: int, height: int, resample: Image.Resampling) -> Image.Image:
     if min(width, height) < 1:
         raise UnusableImageError(f"its {image.size[0]}x{image.size[1]} pixels are too few")
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+    return image if image.size == (width, height) else image.resize((width, height), resample)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -123,13 +124,7 @@ def open_image(file: Path, half: Literal["", "A", "B"] = "") -> Image.Image:
     Raises:
         UnusableImageError: If the file cannot be read.
     """
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-    except FileNotFoundError:
-        raise UnusableImageError("no such file") from None
-    except Exception as error:  # damaged files may raise anything
-        raise UnusableImageError(f"it cannot be read ({first_line(error, 120)})") from error
+    image = _read(file).convert("RGB")
     if not half:
         return image
     width, height = image.size
@@ -137,6 +132,29 @@ def open_image(file: Path, half: Literal["", "A", "B"] = "") -> Image.Image:
     if not middle:
         raise UnusableImageError(f"its {width}x{height} pixels are not a pair A|B")
     return image.crop((0, 0, middle, height) if half == "A" else (middle, 0, width, height))
+
+
+def open_labels(file: Path) -> Image.Image:
+    """Return a label map, whose 8-bit values (indices of the palette, if any) are classes, and 255 is ignored.
+
+    Raises:
+        UnusableImageError: If the file cannot be read, or has colours.
+    """
+    image = _read(file)
+    if image.mode not in ("L", "P"):
+        raise UnusableImageError(f"its mode is {image.mode}, a label map has 8-bit values (L) or a palette (P)")
+    return Image.fromarray(np.asarray(image))
+
+
+def _read(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise UnusableImageError("no such file") from None
+    except Exception as error:  # damaged files may raise anything
+        raise UnusableImageError(f"it cannot be read ({first_line(error, 120)})") from error
 
 
 def as_array(image: Image.Image, channels: int = 3) -> np.ndarray:

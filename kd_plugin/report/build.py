@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,14 +113,14 @@ def _directions(settings: Settings, folders: Mapping[str, Path | None], wanted: 
 
 def _direction(settings: Settings, task: Task, output: Path, store: Store, problems: list[Problem]) -> Direction:
     subjects, translators, finished, files = _subjects(settings, task, problems)
-    items, unmatched = items_of(task, finished)
+    items, unmatched = items_of(task, finished, settings.labels)
     problems += unmatched
     items = items[: settings.limit]
     has_truth = task.truth is not None
     if has_truth:
         subjects.append(Subject("truth", "ground truth", "truth"))
     pipeline = Pipeline(translators, settings.preprocessing)
-    plan = plan_columns(settings, task, subjects, translators, problems)
+    plan = plan_columns(settings, task, subjects, translators, store, problems)
     progress = Progress([Phase(f"measuring {len(items)} images, {task.direction}", 1.0)])
     try:
         progress.begin(progress.phases[0].name)
@@ -134,16 +133,16 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
     if "cost" in settings.sections:
         costs = measure_costs(translators, files, settings.sizes, settings.batches, settings.device)
         subjects = [replace(subject, cost=costs.get(subject.key)) for subject in subjects]
-    columns = plan.finish(measured, store, settings)
+    measures, frequency, stability = plan.finish(measured, task, subjects, settings)
     samples = _samples(settings, subjects, measured, pipeline, plan, output, task.direction)
     return Direction(
         task.direction,
         len(measured.items),
-        hashlib.sha256("".join(measured.digests).encode()).hexdigest(),
+        measured.sha256,
         tuple(subjects),
-        columns.measures,
-        columns.frequency,
-        columns.stability,
+        measures,
+        frequency,
+        stability,
         samples,
     )
 

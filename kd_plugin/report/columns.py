@@ -1,60 +1,48 @@
-"""The measures of a report: which are computed for each image, and the columns they make."""
+"""The measures of a report: what is computed for each image, and the columns it makes."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import KDError
-from ..metrics.features import FeatureNetwork, inception, load_features
+from ..metrics.features import inception, load_features, lpips_network
 from .bands import BandStudy
 from .distances import distance_measures, features_part
 from .inputs import Task, items_of
 from .measuring import Measured, Part, Pipeline, measure_items
 from .networks import Translator
-from .quality import Reference, quality_measures, quality_part, references
+from .quality import Reference, lpips_measures, lpips_part, quality_measures, quality_part, references
 from .results import Frequency, Measure, Problem, Stability, Subject
+from .segmenting import segmentation_measures, segmentation_part
 from .shifts import stability, stability_parts
 from .store import Store
 
 if TYPE_CHECKING:
     from .build import Settings
 
-
-@dataclass
-class Columns:
-    """The finished measures of a direction."""
-
-    measures: tuple[Measure, ...] = ()
-    frequency: Frequency | None = None
-    stability: tuple[Stability, ...] = ()
+_Columns = Callable[[Measured, dict[str, str]], Sequence[Measure]]
 
 
 @dataclass
 class Plan:
-    """What is computed for each image.
+    """What is computed for each image, and how it is summarised.
 
     Attributes:
-        subjects: all subjects, with the ground truth.
-        task: for the real images.
         parts: computed for each image.
-        quality: by reference: the part with PSNR, SSIM and L1.
-        network: for distances of features; None without.
-        features: its part.
+        columns: return the columns of the parts, given the results and their protocol.
+        quality: by reference: the part with the PSNR.
         bands: the frequency study.
         stability: changes of the input, with their parts.
     """
 
-    subjects: Sequence[Subject]
-    task: Task
     parts: list[Part] = field(default_factory=list)
+    columns: list[_Columns] = field(default_factory=list)
     quality: dict[Reference, Part] = field(default_factory=dict)
-    network: FeatureNetwork | None = None
-    features: Part | None = None
     bands: BandStudy | None = None
     stability: list[tuple[str, Part]] = field(default_factory=list)
 
@@ -65,42 +53,21 @@ class Plan:
                 return {k: array[:, 0] for k, array in measured.arrays[part.name, part.against].items()}
         return {}
 
-    def finish(self, measured: Measured, store: Store, settings: Settings) -> Columns:
-        """Return the columns."""
+    def finish(
+        self, measured: Measured, task: Task, subjects: Sequence[Subject], settings: Settings
+    ) -> tuple[tuple[Measure, ...], Frequency | None, tuple[Stability, ...]]:
+        """Return the columns, the frequency study and the table of stability."""
         protocol = {
-            "images": f"{len(measured.items)} of {self.task.inputs.folder}",
-            "SHA-256 of the inputs": hashlib.sha256("".join(measured.digests).encode()).hexdigest()[:16],
+            "images": f"{len(measured.items)} of {task.inputs.folder}",
+            "SHA-256 of the inputs": measured.sha256[:16],
             "preprocessing": str(settings.preprocessing),
             "interval": "95 %, bootstrap over images",
         }
-        measures = []
-        if self.network and self.features:
-            real, described = self._real(measured, store, settings)
-            paired = self.task.real == self.task.truth and self.task.truth is not None
-            measures += distance_measures(
-                measured, self.features, self.network, real, paired, self.subjects, {**protocol, **described}
-            )
-        for reference, part in self.quality.items():
-            if "quality" in settings.sections:
-                measures += quality_measures(measured, part, reference, self.subjects, protocol)
-        return Columns(
-            tuple(measures),
+        return (
+            tuple(measure for columns in self.columns for measure in columns(measured, protocol)),
             self.bands.finish(measured) if self.bands else None,
-            stability(self.stability, measured, self.subjects),
+            stability(self.stability, measured, subjects),
         )
-
-    def _real(self, measured: Measured, store: Store, settings: Settings) -> tuple[np.ndarray, dict[str, str]]:
-        """Return the features of the real images, and what they are."""
-        assert self.features is not None and self.task.real is not None
-        name = self.features.name
-        if self.task.real == self.task.truth:
-            return measured.arrays[name, ""]["truth"], {"real images": "the ground truth"}
-        items, _ = items_of(Task("", self.task.real), {})
-        part = Part(name, self.features.compute, ("input",))
-        found = measure_items(items, Pipeline({}, settings.preprocessing), [part], store, settings.batch)
-        digest = hashlib.sha256("".join(found.digests).encode()).hexdigest()[:16]
-        described = f"{len(found.items)} of {self.task.real.folder}, SHA-256 {digest}"
-        return found.arrays[name, ""]["input"], {"real images": described}
 
 
 def plan_columns(
@@ -108,26 +75,31 @@ def plan_columns(
     task: Task,
     subjects: Sequence[Subject],
     translators: Mapping[str, Translator],
+    store: Store,
     problems: list[Problem],
 ) -> Plan:
     """Decide what to compute; what cannot be computed is added to ``problems``."""
-    plan, sections = Plan(subjects, task), set(settings.sections)
-    networks = tuple(s.key for s in subjects if s.role in ("teacher", "student"))
-    if sections & {"quality", "samples", "relations"}:
+    plan, sections = Plan(), set(settings.sections)
+    size = settings.preprocessing.crop_size
+    if "quality" in sections and settings.distances:
+        if task.real:
+            _add_distances(plan, settings, task, subjects, store, problems)
+        else:
+            reason = "there are no real images of the target domain to compare with"
+            problems.append(Problem("FID and KID", reason, fatal=False))
+    if sections & {"quality", "samples", "relations"}:  # samples are chosen by their PSNR
         plan.quality = {reference: quality_part(subjects, reference) for reference in references(subjects)}
         plan.parts += plan.quality.values()
-    if "quality" in sections and task.real and settings.distances:
-        try:
-            plan.network = _network(settings)
-        except KDError as error:
-            problems.append(Problem("FID and KID", str(error), fatal=False))
-        else:
-            truth = ("truth",) if task.real == task.truth else ()
-            keys = ("input", *networks, *truth)
-            plan.features = features_part(plan.network, keys, settings.preprocessing.crop_size)
-            plan.parts.append(plan.features)
+    for reference, part in plan.quality.items() if "quality" in sections else ():
+        plan.columns.append(partial(quality_measures, part=part, reference=reference, subjects=subjects))
+    if "quality" in sections and settings.lpips:
+        _add_lpips(plan, settings, subjects, problems)
+    if "quality" in sections and settings.segmenter:
+        part = segmentation_part(settings.segmenter, subjects, size)
+        plan.parts.append(part)
+        plan.columns.append(partial(segmentation_measures, part=part, source=settings.segmenter, subjects=subjects))
     if "frequency" in sections:
-        plan.bands = BandStudy(subjects, settings.preprocessing.crop_size // 2)
+        plan.bands = BandStudy(subjects, size // 2)
         plan.parts += plan.bands.parts
     if "stability" in sections and translators:
         plan.stability = stability_parts(tuple(translators))
@@ -135,7 +107,53 @@ def plan_columns(
     return plan
 
 
-def _network(settings: Settings) -> FeatureNetwork:
-    if settings.features:
-        return load_features(settings.features, settings.device)
-    return inception(settings.inception, settings.device)
+def _add_distances(
+    plan: Plan, settings: Settings, task: Task, subjects: Sequence[Subject], store: Store, problems: list[Problem]
+) -> None:
+    device = settings.device
+    try:
+        network = (
+            load_features(settings.features, device) if settings.features else inception(settings.inception, device)
+        )
+    except KDError as error:
+        if settings.features or settings.inception:  # what the user named must work
+            raise
+        problems.append(Problem("FID and KID", str(error), fatal=False))
+        return
+    paired = task.real == task.truth
+    keys = tuple(s.key for s in subjects if paired or s.role != "truth")
+    part = features_part(network, keys, settings.preprocessing.crop_size)
+    plan.parts.append(part)
+
+    def columns(measured: Measured, protocol: dict[str, str]) -> list[Measure]:
+        if paired:
+            real, described = measured.arrays[part.name, ""]["truth"], "the ground truth"
+        else:
+            real, described = _real_features(part, task, settings, store)
+        protocol = {**protocol, "real images": described}
+        return distance_measures(measured, part, network, real, paired, subjects, protocol)
+
+    plan.columns.append(columns)
+
+
+def _real_features(part: Part, task: Task, settings: Settings, store: Store) -> tuple[np.ndarray, str]:
+    """Return the features (M, D) of the real images, and what they are."""
+    assert task.real is not None
+    items, _ = items_of(Task("", task.real), {})
+    alone = Part(part.name, part.compute, ("input",))
+    found = measure_items(items, Pipeline({}, settings.preprocessing), [alone], store, settings.batch)
+    described = f"{len(found.items)} of {task.real.folder}, SHA-256 {found.sha256[:16]}"
+    return found.arrays[part.name, ""]["input"], described
+
+
+def _add_lpips(plan: Plan, settings: Settings, subjects: Sequence[Subject], problems: list[Problem]) -> None:
+    try:
+        network = lpips_network(device=settings.device)
+    except KDError as error:
+        problems.append(Problem("LPIPS", str(error)))
+        return
+    for reference in references(subjects):
+        part = lpips_part(network, subjects, reference)
+        plan.parts.append(part)
+        columns = partial(lpips_measures, part=part, network=network, reference=reference, subjects=subjects)
+        plan.columns.append(columns)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from ..errors import ArgumentError, KDError
 from ..pictures import (
@@ -19,6 +20,7 @@ from ..pictures import (
     match_images,
     name_of,
     open_image,
+    open_labels,
 )
 from .results import Problem
 
@@ -49,6 +51,7 @@ class Item:
         truth: file of the ground truth, if any.
         truth_half: side of a pair.
         finished: file by key of the subject.
+        labels: file of the label map, if any.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Item:
     truth: Path | None = None
     truth_half: Side = ""
     finished: dict[str, Path] = field(default_factory=dict)
+    labels: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,15 @@ def tasks_of(
     return [Task(directions[0], Images(images), known, Images(real) if real else known)]
 
 
-def items_of(task: Task, finished: Mapping[str, Path]) -> tuple[list[Item], list[Problem]]:
+def items_of(
+    task: Task, finished: Mapping[str, Path], labels: Path | None = None
+) -> tuple[list[Item], list[Problem]]:
     """Match the inputs of a task with the ground truth and finished images.
 
     Args:
         task: the task.
         finished: folder of finished images by key of the subject.
+        labels: folder of label maps.
 
     Returns:
         The items that have everything, and a problem for each that does not.
@@ -150,7 +157,7 @@ def items_of(task: Task, finished: Mapping[str, Path]) -> tuple[list[Item], list
     files = {name_of(file, folder): file for file in find_images(folder)}
     problems = []
     others: dict[str, dict[str, Path]] = {}
-    folders = {key: images for key, images in finished.items()}
+    folders = {**finished, **({"labels": labels} if labels else {})}
     if task.truth and not task.truth.half:
         folders["truth"] = task.truth.folder
     for key, place in folders.items():
@@ -171,6 +178,7 @@ def items_of(task: Task, finished: Mapping[str, Path]) -> tuple[list[Item], list
                 truth,
                 task.truth.half if task.truth else "",
                 {key: others[key][name] for key in finished},
+                others["labels"][name] if labels else None,
             )
         )
     if not items:
@@ -190,6 +198,7 @@ class Loaded:
     input: np.ndarray
     truth: np.ndarray | None
     finished: dict[str, np.ndarray]
+    labels: np.ndarray | None = None  # (H, W)
 
 
 def load_item(item: Item, preprocessing: Preprocessing, channels: int, multiple: int) -> Loaded:
@@ -212,16 +221,27 @@ def load_item(item: Item, preprocessing: Preprocessing, channels: int, multiple:
         except UnusableImageError as error:
             raise UnusableImageError(f"{file}: {error}") from error
 
+    def read_labels(file: Path) -> np.ndarray:
+        try:
+            return np.asarray(preprocessing(open_labels(file), Image.Resampling.NEAREST))
+        except UnusableImageError as error:
+            raise UnusableImageError(f"{file}: {error}") from error
+
     image = read(item.file, item.half, prepare=True, channels=channels)
     height, width = image.shape[:2]
     if height % multiple or width % multiple:
         raise UnusableImageError(f"{item.file}: {width}x{height} pixels, the network takes multiples of {multiple}")
     truth = None if item.truth is None else read(item.truth, item.truth_half, prepare=True)
     finished = {key: read(file) for key, file in item.finished.items()}
-    shapes = {"ground truth": truth, **{str(item.finished[key]): value for key, value in finished.items()}}
+    labels = None if item.labels is None else read_labels(item.labels)
+    shapes = {
+        "ground truth": truth,
+        "label map": labels,
+        **{str(item.finished[key]): value for key, value in finished.items()},
+    }
     for name, array in shapes.items():
         if array is not None and array.shape[:2] != (height, width):
             raise UnusableImageError(
                 f"{item.file}: {name} has {array.shape[1]}x{array.shape[0]} pixels, the input {width}x{height}"
             )
-    return Loaded(item, image, truth, finished)
+    return Loaded(item, image, truth, finished, labels)

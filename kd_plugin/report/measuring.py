@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -100,6 +101,11 @@ class Measured:
     arrays: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
+    @property
+    def sha256(self) -> str:
+        """A digest of all inputs, in hexadecimal."""
+        return hashlib.sha256("".join(self.digests).encode()).hexdigest()
+
 
 class Pipeline:
     """Produces the images of every subject for a batch of items.
@@ -144,6 +150,9 @@ class Pipeline:
         if key == "truth":
             assert loaded.truth is not None
             return loaded.truth
+        if key == "labels":
+            assert loaded.labels is not None
+            return loaded.labels
         return loaded.finished[key]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import combinations
@@ -10,14 +10,18 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from ..metrics.features import PerceptualNetwork
 from ..metrics.intervals import Interval, difference_interval, mean_interval
 from ..metrics.quality import l1_error, psnr, ssim
 from .measuring import Batch, Measured, Part
 from .results import Difference, Measure, Subject
 
-# Title, unit, whether higher is better, decimals.
-_COLUMNS = (("PSNR", "dB", True, 2), ("SSIM", "", True, 3), ("L1", "", False, 4))
-_KEYS = ("psnr", "ssim", "l1")
+# Title, unit, whether higher is better, decimals, library if it is not scikit-image.
+_COLUMNS = (
+    ("PSNR", "dB", True, 2, "kd_plugin, range 1"),
+    ("SSIM", "", True, 3, ""),
+    ("L1", "", False, 4, "kd_plugin, mean absolute difference, range 1"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,32 +59,63 @@ def _quality(batch: Batch) -> list[np.ndarray]:
 
 
 def quality_measures(
-    measured: Measured, part: Part, reference: Reference, subjects: Sequence[Subject], protocol: dict[str, str]
+    measured: Measured, protocol: dict[str, str], part: Part, reference: Reference, subjects: Sequence[Subject]
 ) -> list[Measure]:
-    """Return the columns of a part."""
+    """Return the columns of :func:`quality_part`."""
     arrays = measured.arrays[part.name, part.against]
     measures = []
-    for column, (title, unit, higher, digits) in enumerate(_COLUMNS):
-        library = _library() if title == "SSIM" else "kd_plugin"
-        settings = {"SSIM": "Gaussian window, sigma 1.5, range 1", "L1": "mean absolute difference, range 1"}
+    for column, (title, unit, higher, digits, library) in enumerate(_COLUMNS):
         values = {key: array[:, column] for key, array in arrays.items()}
-        named = {"library": library, **protocol}
-        if title in settings:
-            named["settings"] = settings[title]
-        measures.append(
-            Measure(
-                f"{_KEYS[column]}_{reference.key}",
-                title,
-                unit,
-                higher,
-                reference.label,
-                digits,
-                {key: mean_interval(value) for key, value in values.items()},
-                differences(subjects, list(values), lambda a, b, v=values: difference_interval(v[a], v[b])),  # type: ignore[misc]
-                named,
-            )
-        )
+        named = {"library": library or _library(), **protocol}
+        measures.append(_mean_measure(title, unit, higher, digits, reference, values, subjects, named))
     return measures
+
+
+def lpips_part(network: PerceptualNetwork, subjects: Sequence[Subject], reference: Reference) -> Part:
+    """Return the part that computes the LPIPS of each image."""
+    described = network.description
+    name = f"{described.name} 1, {described.library} {described.version}"
+    keys = compared(subjects, reference)
+    return Part(name, lambda batch: list(network(batch.images, batch.reference)), keys, reference.key)
+
+
+def lpips_measures(
+    measured: Measured,
+    protocol: dict[str, str],
+    part: Part,
+    network: PerceptualNetwork,
+    reference: Reference,
+    subjects: Sequence[Subject],
+) -> list[Measure]:
+    """Return the column of :func:`lpips_part`."""
+    described = network.description
+    named = {"network": described.name, "library": f"{described.library} {described.version}", **protocol}
+    values = measured.arrays[part.name, part.against]
+    return [_mean_measure("LPIPS", "", False, 4, reference, values, subjects, named)]
+
+
+def _mean_measure(
+    title: str,
+    unit: str,
+    higher_is_better: bool,
+    digits: int,
+    reference: Reference,
+    values: Mapping[str, np.ndarray],
+    subjects: Sequence[Subject],
+    protocol: dict[str, str],
+) -> Measure:
+    """Return the column of a measure of single images."""
+    return Measure(
+        f"{title.lower()}_{reference.key}",
+        title,
+        unit,
+        higher_is_better,
+        reference.label,
+        digits,
+        {key: mean_interval(array) for key, array in values.items()},
+        differences(subjects, list(values), lambda a, b: difference_interval(values[a], values[b])),
+        protocol,
+    )
 
 
 def differences(
@@ -92,4 +127,4 @@ def differences(
 
 
 def _library() -> str:
-    return f"scikit-image {metadata.version('scikit-image')}"
+    return f"scikit-image {metadata.version('scikit-image')}, Gaussian window, sigma 1.5, range 1"
