@@ -6,9 +6,7 @@ import argparse
 from typing import Any
 
 from ..errors import ArgumentError, OptionError
-from ..pictures import Preprocessing
-
-_SECTIONS = ("cost", "quality", "frequency", "relations", "stability", "samples")
+from ..report import SECTIONS
 
 
 def add_parser(commands: Any) -> None:
@@ -42,7 +40,7 @@ def add_parser(commands: Any) -> None:
     data.add_argument("--eval", action="store_true", help="as in the host: no dropout, running statistics")
     how = parser.add_argument_group("what to measure")
     how.add_argument(
-        "--only", metavar="PART", action="append", default=[], help=f"only this: {', '.join(_SECTIONS)}; repeatable"
+        "--only", metavar="PART", action="append", default=[], help=f"only this: {', '.join(SECTIONS)}; repeatable"
     )
     how.add_argument(
         "--features",
@@ -77,14 +75,16 @@ def _report(options: argparse.Namespace) -> int:
     if not options.teacher and not options.student:
         raise OptionError("kd report needs a generator: --teacher checkpoints/BIG --student checkpoints/SMALL")
     for name in options.only:
-        if name not in _SECTIONS:
-            raise OptionError(f"--only {name}: choose from {', '.join(_SECTIONS)}")
+        if name not in SECTIONS:
+            raise OptionError(f"--only {name}: choose from {', '.join(SECTIONS)}")
     if bool(options.segmenter) != bool(options.labels):
         raise OptionError("--segmenter and --labels belong together: give both")
+
+    from ..pictures import Preprocessing
+    from .report_run import run
+
     try:
         preprocessing = Preprocessing(options.preprocess, options.load_size, options.size)
     except ArgumentError as error:
         raise OptionError(f"--preprocess {options.preprocess}: {error}") from error
-    from .report_run import run
-
-    return run(options, preprocessing, options.only or _SECTIONS)
+    return run(options, preprocessing, options.only or SECTIONS)

@@ -26,6 +26,7 @@ from ...students import RECORD_NAME
 from ...training.state import state_file
 from ..model.building import building_students
 from ..model.mixin import DistillMixin
+from ..model.report_of_test import report_at_exit
 from ..options.distill import add_options
 from ..options.record import recorded_student
 
@@ -110,6 +111,7 @@ def _switch(host_class: type) -> type:
             if opt.isTrain and not getattr(opt, "continue_train", False):
                 _retire_record(model, Path(opt.checkpoints_dir, opt.name))
             return model
+        report_at_exit(opt)
         with building_students(host_class, student):
             return host_class(opt)
 

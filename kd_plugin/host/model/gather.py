@@ -17,6 +17,7 @@ from ..options.forgotten_model import check_model
 from ..options.record import recorded_model, use_record
 from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
 from .how_to_test import defaults_of
+from .report_of_test import add_report_option
 from .teachers import check_not_overwritten, check_teacher_paths, peek_teacher
 
 
@@ -50,6 +51,8 @@ def _add_options(cls: Any, line: CommandLine, is_train: bool) -> None:
     named = are_in(sys.argv[1:])
     if continued and record is None and not named:
         check_not_distilled(line.opt)
+    if not is_train:
+        add_report_option(line, record)
     if not is_train or (cls.distill_optional and record is None and not named):
         return
     if not named:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from ...errors import HostError
 from ..options.distill import DistillConfig
 from .gather import gather_options
+from .report_of_test import report_at_exit
 from .run import DistillationRun
 from .student import building_student
 
@@ -48,7 +49,9 @@ class DistillMixin:
         config = DistillConfig.from_namespace(opt) if opt.isTrain else None
         with building_student(type(self), opt, config) as built:
             super().__init__(opt)  # type: ignore[call-arg]
-        if config is not None:
+        if config is None:
+            report_at_exit(opt)
+        else:
             host_class = type(self).__mro__[type(self).__mro__.index(DistillMixin) + 1]
             self._run = DistillationRun(self, host_class, config, built)
 
