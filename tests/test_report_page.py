@@ -18,11 +18,11 @@ from PIL import Image
 
 from kd_plugin import KDError
 from kd_plugin.metrics.intervals import Interval
-from kd_plugin.report.comparison import best_student, compare
-from kd_plugin.report.headline import figures, ranking_sentence
-from kd_plugin.report.page import write_page
+from kd_plugin.report.page.comparison import best_student, compare
+from kd_plugin.report.page.document import write_page
+from kd_plugin.report.page.headline import figures, ranking_sentence
+from kd_plugin.report.page.view import views
 from kd_plugin.report.results import Difference, Direction, Latency, Measure, Report, Subject
-from kd_plugin.report.view import views
 
 VOID = {"meta", "img", "input", "br", "link"}
 needs_browser = pytest.mark.skipif(

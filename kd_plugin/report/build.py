@@ -15,9 +15,9 @@ from ..pictures import Preprocessing
 from ..progress import Phase, Progress
 from ..version import __version__
 from .columns import Plan, plan_columns
-from .costs import measure_costs
 from .experiments import DIRECTIONS, Experiment, distinct
 from .inputs import Item, Task, items_of, tasks_of
+from .measures.costs import measure_costs
 from .measuring import Measured, Pipeline, measure_items
 from .networks import Loader, Mode, Translator, open_translator
 from .results import Direction, Problem, Report, Sample, Subject
@@ -210,8 +210,8 @@ def _samples(
 
 def _facts(settings: Settings) -> dict[str, str]:
     mode = {
-        "train": "as test.py: batch statistics of each image, and dropout, where a network has them",
-        "eval": "as test.py --eval: running statistics, no dropout",
+        "train": "train mode, as test.py: batch statistics of each image, and dropout, where a network has them",
+        "eval": "eval mode: running statistics, no dropout",
     }[settings.mode]
     return {
         "preprocessing": str(settings.preprocessing),

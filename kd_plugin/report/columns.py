@@ -11,15 +11,15 @@ import numpy as np
 
 from ..errors import KDError
 from ..metrics.features import inception, load_features, lpips_network
-from .bands import BandStudy
-from .distances import distance_measures, features_part
 from .inputs import Task, items_of
+from .measures.bands import BandStudy
+from .measures.distances import distance_measures, features_part
+from .measures.quality import Reference, lpips_measures, lpips_part, quality_measures, quality_part, references
+from .measures.segmenting import segmentation_measures, segmentation_part
+from .measures.shifts import stability, stability_parts
 from .measuring import Measured, Part, Pipeline, measure_items
 from .networks import Translator
-from .quality import Reference, lpips_measures, lpips_part, quality_measures, quality_part, references
 from .results import Frequency, Measure, Problem, Stability, Subject
-from .segmenting import segmentation_measures, segmentation_part
-from .shifts import stability, stability_parts
 from .store import Store
 
 if TYPE_CHECKING:

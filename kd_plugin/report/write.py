@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import KDError
 from ..files import write_text_atomically
 from .build import Settings, build_report
-from .page import write_page
+from .page.document import write_page
 from .store import NAME, Store
 
 _LISTED = 5  # maximum number of images to name

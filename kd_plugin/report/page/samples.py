@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dominate import tags
 
-from .results import Sample
+from ..results import Sample
 from .view import View, url
 
 _SMALL = 256  # pixels: narrower images are enlarged, and shown with square pixels

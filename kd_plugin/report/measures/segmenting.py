@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..errors import ArgumentError, KDError, in_one_line
-from ..imports import import_function
-from ..metrics.segmentation import confusion, segmentation_resamples
-from .measuring import Batch, Measured, Part
+from ...errors import ArgumentError, KDError, in_one_line
+from ...imports import import_function
+from ...metrics.segmentation import confusion, segmentation_resamples
+from ..measuring import Batch, Measured, Part
+from ..results import Measure, Subject
 from .quality import differences
-from .results import Measure, Subject
 
 _TITLES = {"pixel_accuracy": "pixel accuracy", "class_accuracy": "class accuracy", "mean_iou": "mean IoU"}
 

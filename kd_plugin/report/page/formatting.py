@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..metrics.intervals import Interval
+from ...metrics.intervals import Interval
 
 ABSENT = "\u2013"
 _MINUS = "\u2212"

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..metrics.intervals import Interval
+from ...metrics.intervals import Interval
+from ..results import Difference, Measure, Subject
 from .formatting import limits, number
-from .results import Difference, Measure, Subject
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from dominate import tags
 
-from .results import Direction, Report, Role, Subject
+from ..results import Direction, Report, Role, Subject
 
 # For light and dark backgrounds.
 _ROLES: dict[Role, tuple[str, str]] = {

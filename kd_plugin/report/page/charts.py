@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from dominate import svg, tags
 
+from ..results import Frequency
 from .formatting import ABSENT, limits, number
-from .results import Frequency
 from .view import View
 
 _HEIGHT, _TOP, _BOTTOM = 250, 16, 222  # pixels

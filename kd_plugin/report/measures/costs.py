@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..metrics.cost import count_parameters
-from ..metrics.latency import measure_times, spread
-from ..metrics.memory import peak_memory
-from .networks import Translator
-from .results import Latency, NetworkCost
+from ...metrics.cost import count_parameters
+from ...metrics.latency import measure_times, spread
+from ...metrics.memory import peak_memory
+from ..networks import Translator
+from ..results import Latency, NetworkCost
 
 _ROUNDS = 7
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from dominate import tags
 
+from ..results import Latency, Measure, NetworkCost, Subject
 from .comparison import compare, difference_text, rank
 from .formatting import limits, number, prefixed, ratio_of, times
-from .results import Latency, Measure, NetworkCost, Subject
 from .view import View
 
 

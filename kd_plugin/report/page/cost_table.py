@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dominate import tags
 
+from ..results import Latency, NetworkCost
 from .formatting import ABSENT, prefixed, ratio_of, times
 from .headline import same_latency
-from .results import Latency, NetworkCost
 from .view import View
 
 _Cell = tuple[str, str, str]

@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from ..metrics.intervals import difference_interval, mean_interval
-from ..metrics.stability import reencode_error, shift_error
-from .measuring import Batch, Measured, Part
-from .networks import to_tensor
+from ...metrics.intervals import difference_interval, mean_interval
+from ...metrics.stability import reencode_error, shift_error
+from ..measuring import Batch, Measured, Part
+from ..networks import to_tensor
+from ..results import Stability, Subject
 from .quality import differences
-from .results import Stability, Subject
 
 _SHIFTS = (1, 2, 4)  # pixels
 _QUALITY = 90  # of the JPEG

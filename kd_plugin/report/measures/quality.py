@@ -10,11 +10,11 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from ..metrics.features import PerceptualNetwork
-from ..metrics.intervals import Interval, difference_interval, mean_interval
-from ..metrics.quality import l1_error, psnr, ssim
-from .measuring import Batch, Measured, Part
-from .results import Difference, Measure, Subject
+from ...metrics.features import PerceptualNetwork
+from ...metrics.intervals import Interval, difference_interval, mean_interval
+from ...metrics.quality import l1_error, psnr, ssim
+from ..measuring import Batch, Measured, Part
+from ..results import Difference, Measure, Subject
 
 # Title, unit, whether higher is better, decimals, library if it is not scikit-image.
 _COLUMNS = (

@@ -8,13 +8,13 @@ from pathlib import Path
 from dominate import document, tags
 from dominate.util import raw
 
-from ..files import write_text_atomically
+from ...files import write_text_atomically
+from ..results import Problem, Report
 from .charts import band_chart, spectrum_chart
 from .cost_table import cost_table
 from .headline import headline
 from .measure_table import facts, measure_table, measures_of, notes, protocols
 from .relations import has_relations, relations, write_relations
-from .results import Problem, Report
 from .samples import samples
 from .view import View, colour_style, views
 

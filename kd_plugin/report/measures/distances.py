@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..metrics.distances import frechet_bias_note, frechet_resamples, kernel_resamples
-from ..metrics.features import INCEPTION, FeatureNetwork
-from .measuring import Measured, Part
+from ...metrics.distances import frechet_bias_note, frechet_resamples, kernel_resamples
+from ...metrics.features import INCEPTION, FeatureNetwork
+from ..measuring import Measured, Part
+from ..results import Measure, Subject
 from .quality import differences
-from .results import Measure, Subject
 
 _LEAST = 2  # images
 

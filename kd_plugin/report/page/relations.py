@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from dominate import tags
 
-from ..errors import KDError
-from ..files import write_atomically
-from .results import Sample
+from ...errors import KDError
+from ...files import write_atomically
+from ..results import Sample
 from .samples import picture
 from .view import View
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..metrics.frequency import BandSums, band_sums, radial_spectrum
-from .measuring import Batch, Measured, Part
+from ...metrics.frequency import BandSums, band_sums, radial_spectrum
+from ..measuring import Batch, Measured, Part
+from ..results import Frequency, Subject
 from .quality import compared, references
-from .results import Frequency, Subject
 
 _LEVELS, _WAVELET = 3, "haar"
 _NAMES = (f"LL{_LEVELS}", *(f"{band}{level}" for level in range(_LEVELS, 0, -1) for band in ("LH", "HL", "HH")))

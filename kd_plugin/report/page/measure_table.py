@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from dominate import tags
 
-from ..metrics.intervals import Interval
+from ...metrics.intervals import Interval
+from ..results import Measure
 from .comparison import best_student, compare, difference_text
 from .formatting import ABSENT, limits, number
-from .results import Measure
 from .view import View
 
 

@@ -1,0 +1,1 @@
+"""What is computed for each image of a report, and the columns and tables it makes."""

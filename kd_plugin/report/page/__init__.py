@@ -1,0 +1,1 @@
+"""``index.html`` of a report, drawn from its dataclasses alone."""
