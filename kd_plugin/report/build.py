@@ -120,19 +120,33 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
     if has_truth:
         subjects.append(Subject("truth", "ground truth", "truth"))
     pipeline = Pipeline(translators, settings.preprocessing)
-    plan = plan_columns(settings, task, subjects, translators, store, problems)
-    progress = Progress([Phase(f"measuring {len(items)} images, {task.direction}", 1.0)])
+    plan = plan_columns(settings, task, subjects, translators, problems)
+    real_items: list[Item] = []
+    if plan.of_real and task.real:
+        real_items, _ = items_of(Task("", task.real), {})
+    progress = _progress(task.direction, len(items), len(real_items), "cost" in settings.sections)
+    images, real, costs = progress.phases
     try:
-        progress.begin(progress.phases[0].name)
+        progress.begin(images.name)
         measured = measure_items(items, pipeline, plan.parts, store, settings.batch, progress.update)
+        problems += measured.problems
+        if not measured.items:
+            raise KDError(
+                f"{task.inputs.folder}: none of the {len(items)} images can be used: {measured.problems[0]}"
+            )
+        if plan.of_real:
+            progress.begin(real.name)
+            alone = Pipeline({}, settings.preprocessing)
+            plan.real = measure_items(real_items, alone, [plan.of_real], store, settings.batch, progress.update)
+            problems += plan.real.problems
+        if "cost" in settings.sections:
+            progress.begin(costs.name)
+            found = measure_costs(
+                translators, files, settings.sizes, settings.batches, settings.device, progress.update
+            )
+            subjects = [replace(subject, cost=found.get(subject.key)) for subject in subjects]
     finally:
         progress.clear()
-    problems += measured.problems
-    if not measured.items:
-        raise KDError(f"{task.inputs.folder}: none of the {len(items)} images can be used: {measured.problems[0]}")
-    if "cost" in settings.sections:
-        costs = measure_costs(translators, files, settings.sizes, settings.batches, settings.device)
-        subjects = [replace(subject, cost=costs.get(subject.key)) for subject in subjects]
     measures, frequency, stability = plan.finish(measured, task, subjects, settings)
     samples = _samples(settings, subjects, measured, pipeline, plan, output, task.direction)
     return Direction(
@@ -144,6 +158,17 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
         frequency,
         stability,
         samples,
+    )
+
+
+def _progress(direction: str, images: int, real: int, costs: bool) -> Progress:
+    """Return the progress line; the phases' lengths are rough until they run."""
+    return Progress(
+        [
+            Phase(f"measuring {images} images, {direction}", 0.5 * images),
+            Phase(f"measuring {real} real images", 0.1 * real),
+            Phase("measuring cost", 10.0 if costs else 0.0),
+        ]
     )
 
 

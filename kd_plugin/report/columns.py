@@ -11,16 +11,15 @@ import numpy as np
 
 from ..errors import KDError
 from ..metrics.features import inception, load_features, lpips_network
-from .inputs import Task, items_of
+from .inputs import Task
 from .measures.bands import BandStudy
 from .measures.distances import distance_measures, features_part
 from .measures.quality import Reference, lpips_measures, lpips_part, quality_measures, quality_part, references
 from .measures.segmenting import segmentation_measures, segmentation_part
 from .measures.shifts import stability, stability_parts
-from .measuring import Measured, Part, Pipeline, measure_items
+from .measuring import Measured, Part
 from .networks import Translator
 from .results import Frequency, Measure, Problem, Stability, Subject
-from .store import Store
 
 if TYPE_CHECKING:
     from .build import Settings
@@ -38,6 +37,8 @@ class Plan:
         quality: by reference: the part with the PSNR.
         bands: the frequency study.
         stability: changes of the input, with their parts.
+        of_real: computed for each real image, unless they are the ground truth.
+        real: its results.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -45,6 +46,8 @@ class Plan:
     quality: dict[Reference, Part] = field(default_factory=dict)
     bands: BandStudy | None = None
     stability: list[tuple[str, Part]] = field(default_factory=list)
+    of_real: Part | None = None
+    real: Measured | None = None
 
     def psnr(self, measured: Measured, reference: str) -> dict[str, np.ndarray]:
         """Return the PSNR of each image to a reference, by subject; empty if it was not computed."""
@@ -75,7 +78,6 @@ def plan_columns(
     task: Task,
     subjects: Sequence[Subject],
     translators: Mapping[str, Translator],
-    store: Store,
     problems: list[Problem],
 ) -> Plan:
     """Decide what to compute; what cannot be computed is added to ``problems``."""
@@ -83,7 +85,7 @@ def plan_columns(
     size = settings.preprocessing.crop_size
     if "quality" in sections and settings.distances:
         if task.real:
-            _add_distances(plan, settings, task, subjects, store, problems)
+            _add_distances(plan, settings, task, subjects, problems)
         else:
             reason = "there are no real images of the target domain to compare with"
             problems.append(Problem("FID and KID", reason, fatal=False))
@@ -108,7 +110,7 @@ def plan_columns(
 
 
 def _add_distances(
-    plan: Plan, settings: Settings, task: Task, subjects: Sequence[Subject], store: Store, problems: list[Problem]
+    plan: Plan, settings: Settings, task: Task, subjects: Sequence[Subject], problems: list[Problem]
 ) -> None:
     device = settings.device
     try:
@@ -124,26 +126,18 @@ def _add_distances(
     keys = tuple(s.key for s in subjects if paired or s.role != "truth")
     part = features_part(network, keys, settings.preprocessing.crop_size)
     plan.parts.append(part)
+    plan.of_real = None if paired else Part(part.name, part.compute, ("input",))
 
     def columns(measured: Measured, protocol: dict[str, str]) -> list[Measure]:
-        if paired:
-            real, described = measured.arrays[part.name, ""]["truth"], "the ground truth"
-        else:
-            real, described = _real_features(part, task, settings, store)
+        real, described = measured.arrays[part.name, ""].get("truth"), "the ground truth"
+        if plan.real is not None and task.real is not None:
+            real = plan.real.arrays[part.name, ""]["input"]
+            described = f"{len(plan.real.items)} of {task.real.folder}, SHA-256 {plan.real.sha256[:16]}"
+        assert real is not None
         protocol = {**protocol, "real images": described}
         return distance_measures(measured, part, network, real, paired, subjects, protocol)
 
     plan.columns.append(columns)
-
-
-def _real_features(part: Part, task: Task, settings: Settings, store: Store) -> tuple[np.ndarray, str]:
-    """Return the features (M, D) of the real images, and what they are."""
-    assert task.real is not None
-    items, _ = items_of(Task("", task.real), {})
-    alone = Part(part.name, part.compute, ("input",))
-    found = measure_items(items, Pipeline({}, settings.preprocessing), [alone], store, settings.batch)
-    described = f"{len(found.items)} of {task.real.folder}, SHA-256 {found.sha256[:16]}"
-    return found.arrays[part.name, ""]["input"], described
 
 
 def _add_lpips(plan: Plan, settings: Settings, subjects: Sequence[Subject], problems: list[Problem]) -> None:
