@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import KDError, first_line
 from ..files import sha256
-from .networks import ModuleTranslator
+from .networks import ModuleTranslator, fitted
 
 
 class OnnxTranslator:
@@ -59,7 +59,7 @@ class OnnxTranslator:
             padding = parts[-1].new_zeros(self._batch - len(parts[-1]), *images.shape[1:])
             parts = (*parts[:-1], torch.cat([parts[-1], padding]))
         outputs = [self._session.run(None, {self._name: part.cpu().numpy()})[0] for part in parts]
-        return torch.from_numpy(np.concatenate(outputs)[: len(images)])
+        return fitted(torch.from_numpy(np.concatenate(outputs)[: len(images)]), images, self.description)
 
 
 def load_program(file: Path, device: torch.device) -> ModuleTranslator:

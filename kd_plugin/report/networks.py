@@ -18,6 +18,8 @@ from ..networks.generator import GeneratorSpec
 
 Mode = Literal["train", "eval"]
 
+_ROUNDING = 4  # pixels
+
 
 class Translator(Protocol):
     """Translates images.
@@ -84,19 +86,32 @@ class ModuleTranslator:
         with torch.inference_mode():
             images = images.to(self.device)
             if not self._single:
-                return self._checked(self.module(images))
+                return fitted(self.module(images), images, self.description)
             outputs = []
             with torch.random.fork_rng(enabled=self._random):
                 for image, seed in zip(torch.split(images, 1), seeds, strict=True):
                     if self._random:  # masks depend on the image alone, whatever else is in the batch
                         torch.manual_seed(seed)
-                    outputs.append(self._checked(self.module(image)))
+                    outputs.append(fitted(self.module(image), image, self.description))
             return torch.cat(outputs)
 
-    def _checked(self, output: Any) -> torch.Tensor:
-        if not isinstance(output, torch.Tensor) or output.ndim != 4 or output.shape[1] not in (1, 3):
-            raise KDError(f"{self.description} returned no images (B, 1 or 3, H, W), so there is nothing to compare")
-        return output
+
+def fitted(output: Any, images: torch.Tensor, name: str) -> torch.Tensor:
+    """Return a network's output at the size of its input, which a ResNet rounds up to multiples of 4 pixels.
+
+    Raises:
+        KDError: If the output is not images (B, 1 or 3, H, W) of about that size.
+    """
+    (height, width), found = images.shape[2:], getattr(output, "shape", ())
+    if len(found) != 4 or found[1] not in (1, 3):
+        raise KDError(f"{name}: returned {tuple(found) or type(output).__name__}, expected images (B, 1 or 3, H, W)")
+    if not (0 <= found[2] - height < _ROUNDING and 0 <= found[3] - width < _ROUNDING):
+        raise KDError(
+            f"{name}: returned {found[3]}x{found[2]} pixels for {width}x{height}: only images of the size of the "
+            "input can be compared"
+        )
+    cropped: torch.Tensor = output[:, :, :height, :width]
+    return cropped
 
 
 @dataclass(frozen=True)
