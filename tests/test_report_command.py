@@ -75,15 +75,8 @@ class TestNumbers:
             paint(tmp_path / "truth" / f"{i}.png", 32, 32, i)
             paint(tmp_path / "inputs" / f"{i}.png", 32, 32, i + 10)
             paint(tmp_path / "results" / f"{i}_fake_B.png", 32, 32, i + 20)
-        arguments = (
-            "--student",
-            tmp_path / "results",
-            "--images",
-            tmp_path / "inputs",
-            "--truth",
-            tmp_path / "truth",
-        )
-        content = report(tmp_path / "out", *arguments, *QUICK)
+        folders = ("--images", tmp_path / "inputs", "--truth", tmp_path / "truth")
+        content = report(tmp_path / "out", "--student", tmp_path / "results", *folders, *QUICK)
         images, truth = (load(find_images(tmp_path / name)) for name in ("results", "truth"))
         expected = measure_quality(images, truth)
         assert measure(content, "psnr_truth")["student1"] == pytest.approx(expected.psnr, rel=1e-12)
@@ -147,9 +140,8 @@ class TestNumbers:
     def test_a_segmenter_is_scored_on_labels(self, networks: Path, inputs: Path) -> None:
         (networks / "labels").mkdir()
         for file in find_images(inputs):
-            bright = (
-                np.asarray(Image.open(file).convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)).mean(2) > 127.2
-            )
+            resized = Image.open(file).convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)
+            bright = np.asarray(resized).mean(2) > 127.2
             Image.fromarray(bright.astype(np.uint8)).save(networks / "labels" / file.name)
         function = f"{__name__}:brightness"
         arguments = ("--images", inputs, "--truth", inputs, "--segmenter", function, "--labels", networks / "labels")
@@ -172,18 +164,7 @@ class TestContinuing:
         self, networks: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Interrupted in the second batch, the same command continues there and gives the same report."""
-        arguments = (
-            *both(networks),
-            "--images",
-            inputs,
-            "--size",
-            32,
-            "--batch-size",
-            2,
-            "--only",
-            "quality",
-            "--no-fid",
-        )
+        arguments = (*both(networks), "--images", inputs, *QUICK[:-2], "--batch-size", 2)
         whole = report(networks / "whole", *arguments)
         count_passes(monkeypatch, stop_after=3)  # teacher and student of the first batch, then the teacher
         assert main(["report", *map(str, arguments), "-o", str(networks / "out")]) == 130

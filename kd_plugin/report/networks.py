@@ -102,16 +102,16 @@ def fitted(output: Any, images: torch.Tensor, name: str) -> torch.Tensor:
     Raises:
         KDError: If the output is not images (B, 1 or 3, H, W) of about that size.
     """
-    (height, width), found = images.shape[2:], getattr(output, "shape", ())
-    if len(found) != 4 or found[1] not in (1, 3):
-        raise KDError(f"{name}: returned {tuple(found) or type(output).__name__}, expected images (B, 1 or 3, H, W)")
-    if not (0 <= found[2] - height < _ROUNDING and 0 <= found[3] - width < _ROUNDING):
+    height, width = images.shape[2:]
+    if not isinstance(output, torch.Tensor) or output.ndim != 4 or output.shape[1] not in (1, 3):
+        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise KDError(f"{name}: returned {found}, expected images (B, 1 or 3, H, W)")
+    if not all(0 <= more - side < _ROUNDING for more, side in zip(output.shape[2:], (height, width), strict=True)):
         raise KDError(
-            f"{name}: returned {found[3]}x{found[2]} pixels for {width}x{height}: only images of the size of the "
-            "input can be compared"
+            f"{name}: returned {output.shape[3]}x{output.shape[2]} pixels for {width}x{height}: only images of the "
+            "size of the input can be compared"
         )
-    cropped: torch.Tensor = output[:, :, :height, :width]
-    return cropped
+    return output[:, :, :height, :width]
 
 
 @dataclass(frozen=True)
