@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from .errors import ArgumentError, KDError, first_line, unknown_name
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")  # as in the hosts, in any case
 # A test of a host saves an image under the input's name and the name of the attribute.
 _SUFFIXES = ("", "_fake_B", "_fake_A", "_fake", "_synthesized_image")
+
+# Images that a test writes for every input: input, translation, ground truth, reconstruction, identity.
+_VISUAL = re.compile(r"_(real|fake|rec|idt)(_[AB])?$")
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
@@ -196,17 +200,14 @@ def match_images(names: Sequence[str], folder: Path) -> tuple[dict[str, Path], l
                 found[name] = by_name[candidate]
                 break
     used = set(found.values())
-    return found, [file for file in by_name.values() if file not in used and not _is_other_visual(file)]
+    known = {name.rpartition("/")[2] for name in names}
+    unused = [file for file in by_name.values() if file not in used]
+    return found, [file for file in unused if _VISUAL.sub("", file.stem) not in known]
 
 
 def name_of(file: Path, folder: Path) -> str:
     """Return the name of an image in a folder, without extension, with ``/`` between its parts."""
     return file.relative_to(folder).with_suffix("").as_posix()
-
-
-def _is_other_visual(file: Path) -> bool:
-    """Return whether a host's test wrote the image beside the translated one: input, ground truth, reconstruction."""
-    return file.stem.endswith(("_real_A", "_real_B", "_real", "_rec_A", "_rec_B", "_idt_A", "_idt_B"))
 
 
 def data_set(root: Path, phase: str = "test") -> Mapping[str, Path]:

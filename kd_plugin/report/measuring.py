@@ -77,12 +77,18 @@ class Part:
         compute: returns an array for each image of a batch.
         subjects: keys of the subjects to measure.
         against: key of the subject that is the reference; ``""`` without one.
+        most: maximum number of images to measure, evenly spaced; None for all.
     """
 
     name: str
     compute: Callable[[Batch], Sequence[np.ndarray]]
     subjects: tuple[str, ...]
     against: str = ""
+    most: int | None = None
+
+    def measures(self, index: int, count: int) -> bool:
+        """Return whether an image of ``count`` is measured."""
+        return self.most is None or index % -(-count // self.most) == 0
 
 
 @dataclass
@@ -92,7 +98,7 @@ class Measured:
     Attributes:
         items: the items.
         digests: SHA-256 of each input, after preprocessing.
-        arrays: by name and reference of the part, by subject: an array with a row for each item.
+        arrays: by name and reference of the part, by subject: an array with a row for each measured item.
         problems: items that were left out.
     """
 
@@ -174,7 +180,7 @@ def measure_items(
         batch: maximum number of images in a batch.
         progress: called with the completed fraction.
     """
-    measured = Measured()
+    measured, places = Measured(), {item.name: index for index, item in enumerate(items)}
     rows: dict[_Column, list[np.ndarray]] = {(p.name, p.against, key): [] for p in parts for key in p.subjects}
     for done, loaded in _batches(items, pipeline, batch, measured.problems):
         keys = {
@@ -184,6 +190,7 @@ def measure_items(
             for part in parts
             for key in part.subjects
             for i, one in enumerate(loaded)
+            if part.measures(places[one.item.name], len(items))
         }
         found = store.get(keys.values())
         if missing := {place for place, digest in keys.items() if digest not in found}:
