@@ -22,6 +22,7 @@ ROWS = [
     ["host.repository", "host.__init__"],
     ["compression"],
     ["report"],
+    ["watch"],
     ["export"],
     ["students"],
     ["training"],

@@ -20,11 +20,15 @@ class GradientShares:
     term takes one backward pass of the student. That of the host's losses is the gradient of its backward passes
     minus the terms', as autograd computes it, before clipping or accumulation. On several processes, it is that of
     this process, for its part of the batch.
+
+    Only one object may measure the parameters of a student in a step: the passes of a second one would count as
+    gradients of the first one's host.
     """
 
     def __init__(self) -> None:
         self.steps = 0  # number of measured steps
         self.values: dict[str, float] = {}  # mean of each weighted term over them
+        self.last: dict[str, float] = {}  # as shares, of the last step; empty if it could not be measured
         self._norms: dict[str, float] = {}
         self._step: _Step | None = None
 
@@ -35,6 +39,7 @@ class GradientShares:
 
         ``scale`` returns the factor of the host's losses in the backward pass.
         """
+        self.last = {}
         parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
         try:
             terms = {name: _gradients(value, parameters) for name, value in losses.items()}
@@ -49,6 +54,7 @@ class GradientShares:
         if step is None or not norms or not all(map(math.isfinite, norms.values())):
             return
         self.steps += 1
+        self.last = _normalised(norms)
         for means, found in ((self._norms, norms), (self.values, step.values)):
             for name, number in found.items():
                 mean = means.get(name, 0.0)
@@ -57,8 +63,7 @@ class GradientShares:
     @property
     def shares(self) -> dict[str, float]:
         """The mean norms divided by their sum: "" for the host's losses, and each term by name."""
-        total = sum(self._norms.values())
-        return {name: norm / total for name, norm in self._norms.items()} if total else {}
+        return _normalised(self._norms)
 
 
 @dataclass
@@ -97,6 +102,11 @@ class _Step:
                 terms = [part for part in parts if part is not None]
                 host.append(functools.reduce(torch.sub, terms, arrived / self.scaled_by))
         return {"": _norm(host), **{name: _norm(gradients) for name, gradients in self.terms.items()}}
+
+
+def _normalised(norms: Mapping[str, float]) -> dict[str, float]:
+    total = sum(norms.values())
+    return {name: norm / total for name, norm in norms.items()} if total else {}
 
 
 def _gradients(value: torch.Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:

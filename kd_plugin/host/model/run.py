@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 
 from ...distillation.attach import Attachment, attach
 from ...distillation.distiller import Distiller
+from ...distillation.shares import GradientShares
 from ...errors import HostError
 from ...networks.taps import Call
 from ...processes import is_main_process, say
@@ -35,6 +36,7 @@ from .pair import find_pairs, network_of
 from .student import Built
 from .summary import Summary, is_script
 from .teachers import check_not_overwritten, find_teachers
+from .watch import Watch
 
 Host = Callable[[], Any]  # method of the host's model with its arguments bound
 
@@ -69,8 +71,10 @@ class DistillationRun:
         wanted = [pair for pair in pairs if config.names_for(pair.net)]
         self._teachers = find_teachers(config, wanted, getattr(opt, "direction", "AtoB"), Path(opt.checkpoints_dir))
         config.check_files([pair.net for pair in self._teachers])
+        self._watch = Watch(model, config.kd_watch)
         for pair in self._teachers:
             model.loss_names = [*model.loss_names, *(f"{name}{pair.suffix}" for name in config.names_for(pair.net))]
+            self._watch.declare(pair.suffix, config.names_for(pair.net))
             if pair.output in model.visual_names:  # colorization displays a converted output
                 model.visual_names = [*model.visual_names, f"teacher_{pair.output}"]
         if hasattr(host_class, "data_dependent_initialize"):  # it draws a batch before setup
@@ -144,6 +148,7 @@ class DistillationRun:
 
     def show(self, host: Host) -> Any:
         """Return what the host displays of a batch; empty for a skipped batch."""
+        self._watch.finish()
         return OrderedDict() if self.checkpointer.has_trained_nothing else host()
 
     def forward(self, host: Host) -> Any:
@@ -195,7 +200,13 @@ class DistillationRun:
         for name, value in result.losses.items():
             setattr(model, f"loss_{name}{pair.suffix}", value.detach())
         self.guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
-        self.summary.look(pair.net, distilled.distiller.student, result.losses, scale)
+        student = distilled.distiller.student
+        begun = self.summary.look(pair.net, student, result.losses, scale)
+        if self._watch.measures:
+            shares = begun or GradientShares()
+            if begun is None:
+                shares.begin(student, result.losses, scale)
+            self._watch.look(pair.suffix, shares, result.output, result.teacher_output)
         return images
 
     def _begin_step(self) -> None:
@@ -213,6 +224,7 @@ class DistillationRun:
         steps.step(getattr(self._model.opt, "epoch_count", 1))
         self.guard.begin(steps.epoch, steps.iteration)
         self.summary.step(steps.epoch, steps.iteration)
+        self._watch.step()
         for distilled in self.pairs:
             distilled.distiller.epoch = steps.epoch
 

@@ -77,10 +77,16 @@ class Summary:
 
     def look(
         self, net: str, student: nn.Module, losses: Mapping[str, torch.Tensor], scale: Callable[[], float] | None
-    ) -> None:
-        """Measure the terms of a student, between forward and backward pass, in the selected steps."""
-        if self._looks:
-            self._shares[net].begin(student, losses, scale)
+    ) -> GradientShares | None:
+        """Measure the terms of a student, between forward and backward pass, in the selected steps.
+
+        Returns:
+            The measurement that begins, or None in other steps.
+        """
+        if not self._looks:
+            return None
+        self._shares[net].begin(student, losses, scale)
+        return self._shares[net]
 
     def lines(self) -> list[str]:
         """Return the summary; empty if the last epoch was not reached."""

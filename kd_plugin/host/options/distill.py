@@ -54,6 +54,13 @@ class DistillConfig:
         "abort after this many consecutive steps are skipped because a value is not finite",
         type=int,
     )
+    kd_watch: int = option(
+        0,
+        "every N steps, measure the share of each term in the generator's gradient (share_NAME) and the error of the "
+        "student's images per wavelet band (band_LL to band_HH, compared with the teacher's), and display them with "
+        "the losses; 0: never",
+        type=int,
+    )
     student: StudentOptions = StudentOptions()
     cost: CostOptions = CostOptions()
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of all terms
@@ -143,7 +150,10 @@ class DistillConfig:
         if self.distill_taps and (not readers or (readers == ["srp"] and self.srp_layers)):
             idle.append("distill_taps")
         reason = f"its term is not in --distill {self.distill}"
-        return [*(f"--{f} has no effect: {reason}" for f in idle), *self.student.notes(), *self.cost.notes()]
+        notes = [f"--{f} has no effect: {reason}" for f in idle]
+        if self.kd_watch and not self.names:
+            notes.append("--kd_watch has no effect without a teacher")
+        return [*notes, *self.student.notes(), *self.cost.notes()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the terms with their weights and settings as a dictionary for JSON."""
@@ -155,6 +165,7 @@ class DistillConfig:
             "srp_layers": self.srp_layers or None,
             "teacher_mode": self.teacher_mode,
             "max_bad_steps": self.max_bad_steps,
+            "kd_watch": self.kd_watch,
             "student_init": self.student.student_init,
             "discriminator_init": self.student.discriminator_init,
             **asdict(self.cost),
@@ -214,6 +225,8 @@ class DistillConfig:
             )
         if self.max_bad_steps < 0:
             raise OptionError(f"--max_bad_steps {self.max_bad_steps}: give 0 or more")
+        if self.kd_watch < 0:
+            raise OptionError(f"--kd_watch {self.kd_watch}: give a number of steps, or 0 for never")
         self.student.check()
 
 

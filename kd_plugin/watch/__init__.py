@@ -1,0 +1,1 @@
+"""A dashboard of a training, from the files that a host writes."""
