@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -10,15 +11,20 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from ...errors import KDError
 from ...metrics.features import PerceptualNetwork
 from ...metrics.intervals import Interval, difference_interval, mean_interval
 from ...metrics.quality import l1_error, psnr, ssim
 from ..measuring import Batch, Measured, Part
 from ..results import Difference, Measure, Subject
 
+# dB. The noise of rounding is a twelfth of a squared step of 1/255. Without a limit, one image that is equal to its
+# reference, such as a black one, would make the mean infinite.
+_MOST = 10 * math.log10(12 * 255**2)
+
 # Title, unit, whether higher is better, decimals, library if it is not scikit-image.
 _COLUMNS = (
-    ("PSNR", "dB", True, 2, "kd_plugin, range 1"),
+    ("PSNR", "dB", True, 2, f"kd_plugin, range 1, at most {_MOST:.1f} dB: the rounding to 8 bits"),
     ("SSIM", "", True, 3, ""),
     ("L1", "", False, 4, "kd_plugin, mean absolute difference, range 1"),
 )
@@ -50,12 +56,12 @@ def compared(subjects: Sequence[Subject], reference: Reference) -> tuple[str, ..
 
 def quality_part(subjects: Sequence[Subject], reference: Reference) -> Part:
     """Return the part that computes PSNR, SSIM and L1 of each image."""
-    return Part(f"quality 1, {_library()}", _quality, compared(subjects, reference), reference.key)
+    return Part(f"quality 2, {_library()}", _quality, compared(subjects, reference), reference.key)
 
 
 def _quality(batch: Batch) -> list[np.ndarray]:
     pairs = zip(torch.split(batch.images, 1), torch.split(batch.reference, 1), strict=True)
-    return [np.array([psnr(*pair), ssim(*pair), l1_error(*pair)]) for pair in pairs]
+    return [np.array([min(psnr(*pair), _MOST), ssim(*pair), l1_error(*pair)]) for pair in pairs]
 
 
 def quality_measures(
@@ -127,4 +133,8 @@ def differences(
 
 
 def _library() -> str:
-    return f"scikit-image {metadata.version('scikit-image')}, Gaussian window, sigma 1.5, range 1"
+    try:
+        version = metadata.version("scikit-image")
+    except metadata.PackageNotFoundError:
+        raise KDError('a report needs scikit-image: pip install "kd_plugin[report]"') from None
+    return f"scikit-image {version}, Gaussian window, sigma 1.5, range 1"
