@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,14 @@ def spoil(folder: Path, name: str) -> Path:
     return folder / name
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A loader whose worker has raised waits 5 seconds for it when it is collected; let it be now, and shorter."""
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
+    yield
+    gc.collect()
+
+
 class Pictures(Dataset):
     """As the data sets of real hosts, which leave errors to Pillow."""
 
@@ -57,6 +67,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("hook")
 class TestUnreadable:
+    @pytest.mark.usefixtures("impatient")
     @pytest.mark.parametrize("workers", [0, 1])
     @pytest.mark.parametrize("name", DAMAGED)
     def test_is_named_after_what_the_host_says(
@@ -71,6 +82,7 @@ class TestUnreadable:
         assert first == "the host's own"
         assert line.startswith(f"error: {bad}: it cannot be read (")
         assert line.endswith("); repair or remove it")
+        del caught
 
     def test_pictures_of_one_pixel_are_named(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         """Hosts scale them to nothing, and Pillow refuses that."""
