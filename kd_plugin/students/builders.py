@@ -54,7 +54,7 @@ class StudentRequest:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a host can build it: without widths, separable convolutions or a factory."""
+        """Whether a host can build it; not so with widths, separable convolutions or a factory."""
         return self.widths is None and self.conv == "standard" and not self.factory
 
 
