@@ -34,22 +34,10 @@ def measure_times(
     rounds: int = 5,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[list[float]]:
-    """Return the times of the forward passes of each network, in seconds.
+    """Return the times of the forward passes of each network, in seconds, in the order of the passes.
 
-        The networks take turns, so that other load, or a changing clock rate, affects all of them equally.
-
-        Args:
-            networks: networks in the mode to measure.
-            images: (B, C, H, W), the input of each network.
-            rounds: number of timed passes of each network, after one for warm-up.
-            progress: called with the completed fraction, 0 to 1.
-
-        Returns:
-            ``rounds`` times for each network, in the order of the passes.
-    =======
-        The networks take turns, so that other load, or a changing clock rate, affects all of them equally. ``rounds``
-        passes are timed, after one for warm-up. ``progress`` is called with the completed fraction, 0 to 1.
-    >>>>>>> main
+    The networks take turns, so that other load, or a changing clock rate, affects all of them equally. ``rounds``
+    passes are timed, after one for warm-up. ``progress`` is called with the completed fraction, 0 to 1.
     """
     times: list[list[float]] = [[] for _ in networks]
     with torch.no_grad():
