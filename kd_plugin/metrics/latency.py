@@ -21,9 +21,7 @@ def measure_latencies(
 ) -> list[float]:
     """Return the median time of a forward pass of each network for its images (B, C, H, W), in seconds.
 
-    <<<<<<< HEAD
-        Args:
-            networks, images, rounds, progress: as in :func:`measure_times`.
+    Arguments are those of :func:`measure_times`.
     """
     return [statistics.median(times) for times in measure_times(networks, images, rounds, progress)]
 
