@@ -312,3 +312,47 @@ class TestErrors:
         (networks / "out" / "results.db").write_bytes(b"no database" * 100)
         assert main(["report", *both(networks), "--images", str(inputs), "-o", str(networks / "out")]) == 2
         assert "remove the file to compute them again" in capsys.readouterr().err
+
+
+class TestOtherNetworks:
+    def test_an_exported_program_is_the_network_it_was_made_of(self, networks: Path, inputs: Path) -> None:
+        network = build_generator(STUDENT).eval()
+        network.load_state_dict(torch.load(networks / "small" / "latest_net_G.pth", weights_only=True))
+        shapes = ({0: torch.export.Dim.AUTO},)
+        program = torch.export.export(network, (torch.zeros(2, 3, 32, 32),), dynamic_shapes=shapes)
+        torch.export.save(program, networks / "small.pt2")
+        arguments = (*both(networks), "--student", networks / "small.pt2", "--images", inputs, *QUICK[:-2])
+        content = report(networks / "out", *arguments)
+        values = measure(content, "l1_teacher")
+        assert values["student2"] == pytest.approx(values["student1"], abs=1 / 255 / 1000)  # rounding to 8 bits
+
+    def test_onnx_files_are_run_in_the_batches_they_have(self, networks: Path, inputs: Path) -> None:
+        pytest.importorskip("onnxruntime")
+        onnx = pytest.importorskip("onnx")
+        given = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [2, 3, 32, 32])
+        output = onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [2, 3, 32, 32])
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["images"], ["output"])], "g", [given], [output])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+        onnx.save(model, networks / "neg.onnx")
+        arguments = ("--student", networks / "neg.onnx", "--images", inputs, "--truth", inputs, *QUICK[:-2])
+        content = report(networks / "out", *arguments)
+        images = [
+            Image.open(file).convert("RGB").resize((32, 32), Image.Resampling.BICUBIC) for file in find_images(inputs)
+        ]
+        arrays = np.stack([np.asarray(image, dtype=int) for image in images])
+        expected = np.abs(255 - 2 * arrays).mean() / 255
+        assert measure(content, "l1_truth")["student1"] == pytest.approx(expected, abs=1 / 255)  # 8 bits
+
+    def test_grey_generators_are_compared_in_colour(self, tmp_path: Path, inputs: Path) -> None:
+        for name, spec in (("big", TEACHER), ("small", STUDENT)):
+            save(tmp_path / name, replace(spec, input_nc=1, output_nc=1))
+        content = report(tmp_path / "out", *both(tmp_path), "--images", inputs, "--truth", inputs, *QUICK)
+        assert measure(content, "l1_truth")["input"] > 0  # the ground truth has colours
+        assert measure(content, "l1_teacher")["student1"] > 0
+
+    def test_a_damaged_file_is_an_error(
+        self, networks: Path, inputs: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (networks / "bad.pt2").write_bytes(b"no program")
+        assert main(["report", "--student", str(networks / "bad.pt2"), "--images", str(inputs)]) == 2
+        assert "bad.pt2: torch.export cannot load it" in capsys.readouterr().err
