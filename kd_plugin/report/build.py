@@ -25,6 +25,7 @@ from .sample_images import choose, draw_sample, even
 from .store import Store
 
 _MOST_SAMPLES = 9
+_MOST_RELATIONS = 3  # samples
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _samples(
                 item,
                 [subject.key for subject in subjects],
                 reference.key if reference else "",
-                "relations" in settings.sections,
+                "relations" in settings.sections and number < _MOST_RELATIONS,
             )
         )
     return tuple(samples)
