@@ -17,6 +17,7 @@ from helpers.commands import LAUNCH, REPOSITORY, kd, kd_inside, python, run, suc
 from helpers.hosts import FORMS, HOST, HOSTS, SMALL, grouped, host_arguments, imported_host, real_hosts
 
 from kd_plugin import GeneratorSpec
+from kd_plugin.cli import main
 from kd_plugin.networks.generator import build_generator
 
 Result = subprocess.CompletedProcess[str]
@@ -181,6 +182,30 @@ class TestAfterwards:
         command = [LAUNCH, "kd", "run", "test.py", *(arguments + folders).split(), *host.more["test"]]
         succeed(run(command, host.folder, host.form))
         assert len(self.pictures(host, "one", "*_fake.png")) == 4
+
+    def test_the_report_of_a_test(self, host: Host, tmp_path: Path) -> None:
+        """Both directions, with the recorded teachers; and a report gives the images that the host has written."""
+        self.small(host, "reported", model="cycle_gan")
+        result = succeed(host.start("kd run", "test.py", "cycle_gan", "reported", "--kd_report"))
+        folder = host.output / "results" / "reported" / "test_latest"
+        assert result.stdout.splitlines()[-1] == str(folder / "report" / "index.html")
+        report = json.loads((folder / "report" / "report.json").read_text())
+        assert [direction["name"] for direction in report["directions"]] == ["AtoB", "BtoA"]
+        sources = {subject["label"]: subject["source"] for subject in report["directions"][1]["subjects"]}
+        assert sources["big_cycle_gan"].endswith("big_cycle_gan/latest_net_G_B.pth")
+        assert sources["reported"].endswith("reported/latest_net_G_B.pth")
+
+        student = host.output / "checkpoints" / "reported"
+        given = ["--teacher", student, "--student", folder, "--images", host.images / "unpaired" / "testA"]
+        settings = ["--size", "32", "--only", "quality", "--no-fid", "-o", tmp_path]
+        assert main(["report", *map(str, given + settings)]) == 0
+        (l1,) = (
+            measure["values"]["student1"]["value"]
+            for measure in json.loads((tmp_path / "report.json").read_text())["directions"][0]["measures"]
+            if measure["key"] == "l1_teacher"
+        )
+        rounds = host.folder.is_relative_to(REPOSITORY)  # the embedded host rounds to 8 bits, the others round down
+        assert 0 < l1 < 1 / 255 if rounds else l1 == 0
 
     def test_contradicting_the_record(self, host: Host) -> None:
         self.small(host, "kept", "--no_dropout")
