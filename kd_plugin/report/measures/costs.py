@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ...errors import KDError
 from ...metrics.cost import count_parameters
 from ...metrics.latency import measure_times, spread
 from ...metrics.memory import peak_memory
@@ -25,7 +26,7 @@ def measure_costs(
     device: torch.device,
     progress: Callable[[float], None] = lambda done: None,
 ) -> dict[str, NetworkCost]:
-    """Return the cost of each network by key; latencies are measured in turns, so that load affects all equally.
+    """Return the cost of each network by key, with latencies on the device and on the CPU.
 
     Args:
         translators: by key.
@@ -34,16 +35,27 @@ def measure_costs(
         batches: batches to measure latency with.
         device: of the networks.
         progress: called with the completed fraction.
+
+    Raises:
+        KDError: If a network does not take images of a size.
     """
+    for size in sizes:
+        for key, translator in translators.items():
+            if size % translator.multiple:
+                raise KDError(
+                    f"latency at {size} pixels: {files[key]} takes multiples of {translator.multiple}, choose others"
+                )
     latencies: dict[str, list[Latency]] = {key: [] for key in translators}
-    points = [(size, batch) for size in sizes for batch in batches]
-    for number, (size, batch) in enumerate(points):
-        images = [torch.zeros(batch, t.channels, size, size, device=device) for t in translators.values()]
-        times = measure_times([_runner(t) for t in translators.values()], images, _ROUNDS)
-        for (key, translator), seconds in zip(translators.items(), times, strict=True):
-            name = _device_name(device) if translator.module is not None else "CPU"
-            latencies[key].append(Latency(name, size, batch, spread(seconds), len(seconds)))
+    devices = dict.fromkeys((device, torch.device("cpu")))
+    points = [(on, size, batch) for on in devices for size in sizes for batch in batches]
+    for number, (on, size, batch) in enumerate(points):
+        runners = [_runner(translator, on) for translator in translators.values()]
+        images = [torch.zeros(batch, t.channels, size, size, device=on) for t in translators.values()]
+        for key, seconds in zip(translators, measure_times(runners, images, _ROUNDS), strict=True):
+            latencies[key].append(Latency(_name(on), size, batch, spread(seconds), len(seconds)))
         progress((number + 1) / len(points))
+    for translator in translators.values():
+        _runner(translator, device)  # back to where it was
     return {
         key: NetworkCost(
             files[key].stat().st_size,
@@ -67,11 +79,14 @@ def _counted(translator: Translator, size: int, device: torch.device) -> dict[st
     return {"params": count_parameters(module), "macs": macs, "peak_memory": peak_memory(module, image)}
 
 
-def _runner(translator: Translator) -> Callable[[torch.Tensor], object]:
-    return translator.module or (lambda images: translator.translate(images, [0] * len(images)))
+def _runner(translator: Translator, device: torch.device) -> Callable[[torch.Tensor], object]:
+    """Return the network on a device, or the function of another runtime, which stays where it runs."""
+    if translator.module is None:
+        return lambda images: translator.translate(images, [0] * len(images))
+    return translator.module.to(device)
 
 
-def _device_name(device: torch.device) -> str:
+def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
