@@ -1,4 +1,4 @@
-"""A minimal demo, from photographs to page, and its errors."""
+"""A minimal demo, from photographs to the report, and its errors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 from helpers.commands import REPOSITORY, Forked, run
 from PIL import Image
 
-from kd_plugin.metrics.cost import Cost
-from kd_plugin.metrics.quality import BandErrors, Quality
+from kd_plugin.metrics.intervals import difference_interval, mean_interval
+from kd_plugin.report.results import Difference, Direction, Measure, Subject
 
 pytest.importorskip("skimage")
 
@@ -56,13 +56,19 @@ def test_small_demo(
     monkeypatch.setattr(demo.signal, "signal", lambda *handler: None)
     assert demo.main(["--minutes", "1", "--epochs", "1", "--output", str(output)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"page: {output / 'index.html'}")
-    results = json.loads((output / "results.json").read_text())
-    rows = {row["name"]: row for row in results["rows"]}
-    assert all(len(row["crops"]) == results["pairs"]["test"] for row in rows.values())
-    teacher, alone, distilled = (rows[name] for name in ("teacher", "student_alone", "student_distilled"))
-    assert alone["cost"] == distilled["cost"] and 6.5 < teacher["cost"]["params"] / alone["cost"]["params"] < 7.5
-    assert alone["quality"] != distilled["quality"] and alone["epochs"] == distilled["epochs"]
-    assert results["distillation"]["terms"].keys() == {"wavelet", "srp"}
+    content = json.loads((output / "report.json").read_text())
+    (direction,) = content["directions"]
+    assert direction["images"] == 12 and not content["problems"]
+    teacher, alone, distilled = (s["cost"] for s in direction["subjects"] if s["cost"])
+    assert alone["params"] == distilled["params"] and 6.5 < teacher["params"] / alone["params"] < 7.5
+    psnr = next(m for m in direction["measures"] if m["key"] == "psnr_truth")["values"]
+    assert psnr.keys() == {"input", "teacher", "student1", "student2"} and psnr["student1"] != psnr["student2"]
+    errors = {k: {n: e["value"] for n, e in v.items()} for k, v in direction["frequency"]["bands"].items()}
+    for name, differences in direction["frequency"]["differences"].items():
+        expected = [errors[d["first"]][name] - errors[d["second"]][name] for d in differences]
+        assert [d["value"]["value"] for d in differences] == expected and len(expected) == 3
+    assert content["settings"]["distillation"] == "wavelet \u00d7 100, srp \u00d7 1000"
+    assert [re.search(r"--n_epochs (\d+)", command)[1] for command in content["commands"][:3]] == ["1"] * 3
     trained = {re.sub(r"_\d+$", "", Path(f).stem) for f in (f.name for f in (output / "data" / "train").iterdir())}
     tested = {re.sub(r"_\d+$", "", Path(f).stem) for f in (f.name for f in (output / "data" / "test").iterdir())}
     assert trained and tested and not trained & tested  # whole photographs are held out
@@ -70,8 +76,13 @@ def test_small_demo(
     sources = re.findall(r'src="([^"]+)"', page)
     assert len(sources) >= 5 and all((output / source).is_file() for source in sources)
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page
-    for row in rows.values():
-        assert f"{row['quality']['psnr']:.2f}" in page
+    for value in psnr.values():
+        assert f"{value['value']:.2f}" in page
+    for sample in direction["samples"]:  # those of the host's test, which rounds where hosts round down
+        for key, name in (("teacher", "teacher"), ("student2", "student_distilled")):
+            tested = output / "results" / name / "test_latest" / "images" / f"{Path(sample['name']).stem}_fake_B.png"
+            reported, saved = (np.asarray(Image.open(f), int) for f in (output / sample["images"][key], tested))
+            assert np.abs(reported - saved).max() <= 1
     for picture in ("samples.png", "bands.png"):
         with Image.open(output / picture) as opened:
             assert opened.width >= 900
@@ -86,9 +97,12 @@ def test_children_are_logged_line_by_line(module: Callable[[str], ModuleType], t
         process.run_logged([sys.executable, "-c", "print('all is lost')\nraise SystemExit(3)"], *shared)
 
 
-def quality(values: np.ndarray) -> Quality:
-    """The quality of crops of which only the PSNR matters."""
-    return Quality(len(values), 0.1, float(values.mean()), 0.5, BandErrors(0.1, 0.2, 0.3, 0.4))
+def measure(title: str, crops: dict[str, np.ndarray]) -> Measure:
+    """A measure of the report, from its values on the crops."""
+    pairs = [("student1", "teacher"), ("student2", "teacher"), ("student2", "student1")]
+    differences = tuple(Difference(a, b, difference_interval(crops[a], crops[b])) for a, b in pairs)
+    values = {key: mean_interval(array) for key, array in crops.items()}
+    return Measure(title, title, "dB", True, "ground truth", 2, values, differences)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +124,16 @@ def test_there_is_no_gap_within_the_noise(
     closed: float | None,
     printed: str,
 ) -> None:
-    results, table = module("results"), module("table")
+    table = module("table")
     alone = 24 + 3 * np.random.default_rng(0).standard_normal(48)  # crops differ by far more than generators do
     unsettled = noise * np.tile((1, -1), 24)  # its standard error is noise / sqrt(47)
-    crops = {"teacher": alone + better + unsettled, "alone": alone, "distilled": alone + gain}
-    rows = tuple(
-        results.Row(name, name, quality(values), tuple(map(quality, np.split(values, 48))), Cost(1000, 1000, 4000))
-        for name, values in crops.items()
-    )
-    found = results.Results(rows, ("alone", "distilled"), {}, {}, {}, {}, 0, 1, 1, (), {}, (), None)
-    assert results.gaps(found)["PSNR"] == (None if closed is None else pytest.approx(closed))
-    assert results.gaps(found)["SSIM"] is None  # equal
-    assert re.split(" {2,}", table.table(found).splitlines()[-1])[:3] == ["gap closed", "no gap", printed]
+    crops = {"teacher": alone + better + unsettled, "student1": alone, "student2": alone + gain}
+    psnr, equal = measure("PSNR", crops), measure("SSIM", dict.fromkeys(crops, alone))
+    assert table.gap_closed(psnr) == (None if closed is None else pytest.approx(closed))
+    assert table.gap_closed(equal) is None
+    subjects = tuple(Subject(key, key, "student" if "student" in key else "teacher") for key in crops)
+    printed_table = table.table(Direction("AtoB", 48, "", subjects, (psnr, equal)))
+    assert re.split(" {2,}", printed_table.splitlines()[-1]) == ["gap closed", printed, "no gap"]
 
 
 @pytest.mark.parametrize(

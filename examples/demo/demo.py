@@ -1,32 +1,28 @@
-"""Distil a generator on real photographs and write a page of results, in a few minutes on a CPU.
+"""Distil a generator on real photographs and report the results, in a few minutes on a CPU.
 
 ``python examples/demo/demo.py --minutes 8`` creates a paired data set from the photographs in the scikit-image
 wheel, trains a teacher, a seven times smaller student alone, and the same student with distillation, using the
-runner in ``examples/host``. It tests the three on held-out photographs and writes ``demo_output/index.html``.
-Nothing is downloaded.
+runner in ``examples/host``. It tests the three on held-out photographs and writes the report of ``kd report``,
+``demo_output/index.html``. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 try:
-    from dataset import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS, Task, make_pairs, photograph_folder
-    from measuring import choose_samples, measure_checkpoint, measure_images, versions
-    from page import write_page
+    from dataset import Task, make_pairs, photograph_folder
     from pictures import draw_bands, draw_samples
     from process import ChildError
-    from results import Results, Row
+    from reporting import LABELS, write
     from table import table
     from training import (
         ALONE,
@@ -42,16 +38,17 @@ try:
     )
 
     from kd_plugin.errors import KDError
-    from kd_plugin.files import write_text_atomically
     from kd_plugin.progress import Phase, Progress
+    from kd_plugin.report.results import Report
+    from kd_plugin.report.store import NAME
 except ModuleNotFoundError as error:
     print(f"demo: error: no module '{error.name}': run make demo, or pip install -e '.[demo]'", file=sys.stderr)
     raise SystemExit(2) from None
 
-LABELS = {TEACHER: "teacher", ALONE: "student alone", DISTILLED: "distilled student"}
 _OURS = ("data", "checkpoints", "speed", "results", "logs", "images")
 _MARK = ".kd_demo"
-_PREPARE, _SPEED, _PAGE = "creating the pairs", "measuring the speed", "writing the page"
+_PREPARE, _SPEED, _REPORT = "creating the pairs", "measuring the speed", "measuring the generators"
+_REPORT_SECONDS = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(output: Path, minutes: float, epochs: int | None, seed: int) -> Results:
+def run(output: Path, minutes: float, epochs: int | None, seed: int) -> Report:
     """Run all phases, and print the table of results and the path of the page.
 
     Args:
@@ -107,29 +104,18 @@ def run(output: Path, minutes: float, epochs: int | None, seed: int) -> Results:
             progress.begin(_testing(name))
             workspace.test(name, progress.update)
             commands.append(shown(workspace.test_command(name)))
-        progress.begin(_PAGE)
-        stems = sorted(Path(file).stem for file in pairs["test"])
-        results = Results(
-            rows=_measure(workspace, stems, trained),
-            students=(ALONE, DISTILLED),
-            photographs={"train": TRAIN_PHOTOGRAPHS, "test": TEST_PHOTOGRAPHS},
-            task=asdict(task),
-            pairs=counts,
-            distillation=workspace.distillation(),
-            seed=seed,
-            minutes=minutes,
-            seconds=time.monotonic() - begun,
-            commands=tuple(commands),
-            versions=versions(),
-            threads=workspace.threads,
-            samples=choose_samples(workspace.results(TEACHER), stems),
-        )
-        _write(results, workspace, output)
+        progress.begin(_REPORT)
+        progress.clear()  # the report has its own line
+        time_taken = f"{(time.monotonic() - begun) / 60:.1f} minutes until the report, limit {minutes:g}"
+        report = write(workspace, output, task, trained, commands, time_taken)
+        (direction,) = report.directions
+        draw_samples(direction, output, output / "samples.png")
+        draw_bands(direction, output / "bands.png")
     finally:
         progress.clear()
-    print(table(results))
-    print(f"\n* the better student; page: {output / 'index.html'}")
-    return results
+    print(table(direction))
+    print(f"\n* the better student, beyond the noise; page: {output / 'index.html'}")
+    return report
 
 
 def _train_all(
@@ -139,7 +125,9 @@ def _train_all(
 
     The number of epochs is planned before the teacher's training, and again before those of the students.
     """
-    testing = sum(1.5 * speed.start for speed in speeds.values()) + 2  # a test mostly consists of its start
+    testing = (
+        sum(1.5 * speed.start for speed in speeds.values()) + _REPORT_SECONDS
+    )  # a test mostly consists of its start
     done: dict[str, tuple[int, float]] = {}
     commands = []
     for names in ((TEACHER,), (ALONE, DISTILLED)):
@@ -158,32 +146,6 @@ def _train_all(
     return done, commands
 
 
-def _measure(workspace: Workspace, stems: Sequence[str], trained: dict[str, tuple[int, float]]) -> tuple[Row, ...]:
-    rows = [Row("input", "degraded input", *measure_images(workspace.results(TEACHER), stems, "real_A"))]
-    for name, (epochs, seconds) in trained.items():
-        cost = measure_checkpoint(workspace.checkpoint(name), workspace.crop_size)
-        rows.append(Row(name, LABELS[name], *measure_images(workspace.results(name), stems), cost, epochs, seconds))
-    return tuple(rows)
-
-
-def _write(results: Results, workspace: Workspace, output: Path) -> None:
-    """Write the results as JSON, the sample images, the page and the two figures."""
-    images = output / "images"
-    images.mkdir(exist_ok=True)
-    roles = [
-        ("input", TEACHER, "real_A"),
-        ("truth", TEACHER, "real_B"),
-        *((name, name, "fake_B") for name in NAMES),
-    ]
-    for sample in results.samples:
-        for role, name, visual in roles:
-            shutil.copyfile(workspace.results(name) / f"{sample}_{visual}.png", images / f"{sample}_{role}.png")
-    write_text_atomically(output / "results.json", json.dumps(results.to_dict(), indent=2) + "\n")
-    draw_samples(results, images, output / "samples.png")
-    draw_bands(results, output / "bands.png")
-    write_page(results, output / "index.html")
-
-
 def _clear(output: Path) -> None:
     """Create the output folder and remove the results of an earlier demo, but no other files."""
     try:
@@ -194,6 +156,7 @@ def _clear(output: Path) -> None:
         for folder in _OURS:
             if (output / folder).is_dir():
                 shutil.rmtree(output / folder)
+        (output / NAME).unlink(missing_ok=True)
     except OSError as error:
         raise KDError(f"--output {output}: {error.strerror or error}") from error
 
@@ -207,7 +170,7 @@ def _phases(seconds: float) -> list[Phase]:
         Phase(_SPEED, 16),
         *(Phase(_training(name), training * share) for name, share in shares.items()),
         *(Phase(_testing(name), 4) for name in NAMES),
-        Phase(_PAGE, 1),
+        Phase(_REPORT, _REPORT_SECONDS),
     ]
 
 

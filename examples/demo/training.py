@@ -1,6 +1,6 @@
 """Train and test the demo's three generators with the runner.
 
-All commands are built here, so that the page can list them.
+All commands are built here, so that the report can list them.
 """
 
 from __future__ import annotations
@@ -147,17 +147,9 @@ class Workspace:
 
         self._run(self.test_command(name), f"test_{name}", note)
 
-    def checkpoint(self, name: str) -> Path:
-        """Return the checkpoint of a generator."""
-        return self.output / "checkpoints" / name / "latest_net_G.pth"
-
-    def results(self, name: str) -> Path:
-        """Return the folder of a generator's test images."""
-        return self.output / "results" / name / "test_latest" / "images"
-
     def distillation(self) -> dict[str, Any]:
         """Return the terms with their weights and settings, from the record of the distilled student."""
-        record: dict[str, Any] = json.loads((self.checkpoint(DISTILLED).parent / "student.json").read_text())
+        record: dict[str, Any] = json.loads((self.output / "checkpoints" / DISTILLED / "student.json").read_text())
         distillation: dict[str, Any] = record["distillation"]
         return distillation
 

@@ -152,6 +152,7 @@ class Frequency:
             in order of frequency: normalised L1 error. 0 is perfect, an empty band has the error 1.
         frequencies: radial frequencies in cycles per pixel.
         spectra: by key of the subject: mean power at each frequency, in ``log10``.
+        differences: by name of the band: paired differences of the errors of networks.
     """
 
     against: str
@@ -159,6 +160,7 @@ class Frequency:
     bands: dict[str, dict[str, Interval]]
     frequencies: tuple[float, ...]
     spectra: dict[str, tuple[float, ...]]
+    differences: dict[str, tuple[Difference, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ..errors import KDError
 from ..files import write_text_atomically
 from .build import Settings, build_report
 from .page.document import write_page
+from .results import Report
 from .store import NAME, Store
 
 _LISTED = 5  # maximum number of images to name
@@ -40,8 +41,7 @@ def write_report(
         raise KDError(f"{output}: {error.strerror or error}") from error
     with Store(output / NAME) as store:
         report = build_report(settings, folders, phase, direction, output, store)
-    write_text_atomically(output / "report.json", json.dumps(report.to_dict(), indent=2) + "\n")
-    page = write_page(report, output)
+    page = save_report(report, output)
     left_out = [problem for problem in report.problems if problem.fatal]
     for problem in left_out[:_LISTED]:
         print(f"kd report: {problem.what}: {problem.reason}", file=sys.stderr)
@@ -49,3 +49,14 @@ def write_report(
         print(f"kd report: and {len(left_out) - _LISTED} more, which the page lists", file=sys.stderr)
     print(page)
     return 1 if left_out else 0
+
+
+def save_report(report: Report, output: Path) -> Path:
+    """Write ``report.json`` and ``index.html``, and return the path of the latter.
+
+    Args:
+        report: the report. Its images are files below ``output``.
+        output: an existing folder.
+    """
+    write_text_atomically(output / "report.json", json.dumps(report.to_dict(), indent=2) + "\n")
+    return write_page(report, output)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ...metrics.frequency import BandSums, band_sums, radial_spectrum
+from ...metrics.intervals import Resamples
 from ..measuring import Batch, Measured, Part
-from ..results import Frequency, Subject
-from .quality import compared, references
+from ..results import Difference, Frequency, Subject
+from .quality import compared, differences, references
 
 _LEVELS, _WAVELET = 3, "haar"
 _NAMES = (f"LL{_LEVELS}", *(f"{band}{level}" for level in range(_LEVELS, 0, -1) for band in ("LH", "HL", "HH")))
@@ -29,6 +30,7 @@ class BandStudy:
         rings = min(rings, _RINGS)
         self._spectra = Part(f"spectrum 1, {rings}", lambda batch: _spectra(batch, rings), _keys(subjects))
         self.parts = [self._spectra]
+        self._subjects = subjects
         self._bands: Part | None = None
         self.label = ""
         if reference:
@@ -39,10 +41,8 @@ class BandStudy:
 
     def finish(self, measured: Measured) -> Frequency:
         """Return the study."""
-        bands = {}
-        for key, sums in measured.arrays[self._bands.name, self._bands.against].items() if self._bands else ():
-            found = BandSums(_NAMES, sums[:, 0], sums[:, 1]).resamples()
-            bands[key] = {name: drawn.interval() for name, drawn in found.items()}
+        sums = measured.arrays[self._bands.name, self._bands.against] if self._bands else {}
+        drawn = {key: BandSums(_NAMES, array[:, 0], array[:, 1]).resamples() for key, array in sums.items()}
         spectra = measured.arrays[self._spectra.name, ""]  # (N, 2, F): frequencies and power
         frequencies = next(iter(spectra.values()))[0, 0]
         with np.errstate(divide="ignore"):  # the logarithm of no power
@@ -50,10 +50,14 @@ class BandStudy:
         return Frequency(
             self.label,
             _WAVELET,
-            bands,
+            {key: {name: errors[name].interval() for name in _NAMES} for key, errors in drawn.items()},
             tuple(map(float, frequencies)),
             {key: tuple(map(float, power)) for key, power in powers.items()},
+            {name: self._differences(drawn, name) for name in _NAMES if drawn},
         )
+
+    def _differences(self, drawn: Mapping[str, Mapping[str, Resamples]], name: str) -> tuple[Difference, ...]:
+        return differences(self._subjects, list(drawn), lambda a, b: drawn[a][name].difference(drawn[b][name]))
 
 
 def _keys(subjects: Sequence[Subject]) -> tuple[str, ...]:
