@@ -45,12 +45,13 @@ def add_parser(commands: Any) -> None:
     how.add_argument(
         "--features",
         metavar="M:F",
-        help="package.module:function that returns a network for the distances of features, instead of Inception",
+        help="package.module:function for the distances of features, instead of Inception: takes images (B, 3, H, W) "
+        "in [0, 1], returns features (B, D)",
     )
     how.add_argument("--inception", metavar="FILE", help="Inception's weights, as torch-fidelity downloads them")
     how.add_argument("--no-fid", action="store_true", help="no distances of features")
     how.add_argument("--lpips", action="store_true", help="LPIPS as well; needs the lpips package and its weights")
-    how.add_argument("--segmenter", metavar="M:F", help="package.module:function that segments images, with --labels")
+    how.add_argument("--segmenter", metavar="M:F", help="package.module:function: images to scores of classes")
     how.add_argument("--labels", metavar="FOLDER", help="label maps with the names of the inputs, for --segmenter")
     how.add_argument("--sizes", type=_counts, metavar="N,N", help="sizes to measure latency at (default: --size)")
     how.add_argument("--batches", type=_counts, metavar="N,N", default=(1,), help="batches, likewise (default: 1)")

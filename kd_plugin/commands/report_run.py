@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ _FOLDERS = ("images", "dataroot", "truth", "pairs", "real")
 
 def run(options: argparse.Namespace, preprocessing: Preprocessing, sections: Sequence[str]) -> int:
     """Write the report; return 1 if images or measures were left out, 130 if it was interrupted."""
+    sys.path.append(os.getcwd())  # for the user's functions: an installed script does not search the folder
     experiments = [find_experiment(Path(options.teacher), "teacher", options.epoch)] if options.teacher else []
     experiments += [find_experiment(Path(path), "student", options.epoch) for path in options.student]
     settings = Settings(
