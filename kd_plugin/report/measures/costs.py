@@ -15,7 +15,7 @@ from ...metrics.memory import peak_memory
 from ..networks import Translator
 from ..results import Latency, NetworkCost
 
-_ROUNDS = 7
+_ROUNDS = 11
 
 
 def measure_costs(
