@@ -79,8 +79,8 @@ def _texts(workspace: Workspace) -> tuple[str, ...]:
         "A pix2pix generator was trained to restore photographs degraded to look like old prints: blurred, faded, "
         "noisy. A small one was trained twice, with the same seed, data and number of epochs: alone, and distilled "
         f"from the large one with {terms}.",
-        f"All results are on crops of the photographs {_names(TEST_PHOTOGRAPHS)}, which were held out. One seed: "
-        "results vary between seeds, by more than the intervals show.",
+        f"All results are on crops of the photographs {_names(TEST_PHOTOGRAPHS, ' and ')}, which were held out. One "
+        "seed: results vary between seeds, possibly by more than the intervals show.",
     )
 
 
@@ -109,8 +109,8 @@ def _gaps(report: Report) -> str:
     )
 
 
-def _names(photographs: Sequence[str]) -> str:
-    return ", ".join(Path(name).stem for name in photographs)
+def _names(photographs: Sequence[str], separator: str = ", ") -> str:
+    return separator.join(Path(name).stem for name in photographs)
 
 
 def _command(paths: Mapping[str, Path], pairs: Path, size: int, output: Path) -> str:
