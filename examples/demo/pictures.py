@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from table import BANDS
 
@@ -11,6 +12,7 @@ from kd_plugin.files import write_atomically
 from kd_plugin.report.results import Direction
 
 _WIDTH = 1000
+_ROWS = 4
 _TEXT, _SOFT, _LINE = "#1c2330", "#5b6577", "#dfe3ea"
 _COLOURS = {  # as on the page
     "input": "#a3aab6",
@@ -21,9 +23,12 @@ _COLOURS = {  # as on the page
 
 
 def draw_samples(direction: Direction, folder: Path, file: Path) -> None:
-    """Draw a row for each sample of a report in ``folder``, enlarged by nearest-neighbour interpolation."""
+    """Draw the four samples of a report in ``folder`` with the most detail, enlarged by nearest-neighbour
+    interpolation.
+    """
     scale, gap, head = 3, 10, 34
-    samples, subjects = direction.samples, direction.subjects
+    subjects = direction.subjects
+    samples = sorted(direction.samples, key=lambda sample: -_detail(folder / sample.images["truth"]))[:_ROWS]
     size = samples[0].width * scale
     width = len(subjects) * (size + gap) - gap
     picture = Image.new("RGB", (width, head + len(samples) * (size + gap) - gap), "white")
@@ -36,6 +41,13 @@ def draw_samples(direction: Direction, folder: Path, file: Path) -> None:
                 enlarged = image.convert("RGB").resize((size, size), Image.Resampling.NEAREST)
             picture.paste(enlarged, (left, head + line * (size + gap)))
     _save(picture, file)
+
+
+def _detail(file: Path) -> float:
+    """Return the mean absolute difference between neighbouring pixels, in grey levels of 255."""
+    with Image.open(file) as image:
+        pixels = np.asarray(image.convert("L"), dtype=float)
+    return float(np.abs(np.diff(pixels, axis=0)).mean() + np.abs(np.diff(pixels, axis=1)).mean())
 
 
 def draw_bands(direction: Direction, file: Path) -> None:
