@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
 import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -314,6 +316,16 @@ class TestErrors:
         assert "remove the file to compute them again" in capsys.readouterr().err
 
 
+class Harm:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
 class TestOtherNetworks:
     def test_an_exported_program_is_the_network_it_was_made_of(self, networks: Path, inputs: Path) -> None:
         network = build_generator(STUDENT).eval()
@@ -325,6 +337,23 @@ class TestOtherNetworks:
         content = report(networks / "out", *arguments)
         values = measure(content, "l1_teacher")
         assert values["student2"] == pytest.approx(values["student1"], abs=1 / 255 / 1000)  # rounding to 8 bits
+
+    def test_an_exported_program_runs_no_code_while_it_is_loaded(
+        self, networks: Path, inputs: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        program = torch.export.export(torch.nn.Conv2d(3, 3, 1), (torch.zeros(1, 3, 32, 32),))
+        torch.export.save(program, networks / "good.pt2")
+        harm = io.BytesIO()
+        torch.save(Harm(networks / "run"), harm)
+        with zipfile.ZipFile(networks / "good.pt2") as good, zipfile.ZipFile(networks / "bad.pt2", "w") as bad:
+            names = [name for name in good.namelist() if "sample_inputs" in name]
+            assert names
+            for name in good.namelist():
+                bad.writestr(name, harm.getvalue() if name in names else good.read(name))
+        arguments = ["--student", networks / "bad.pt2", "--images", inputs, "-o", networks / "out"]
+        assert main(["report", *map(str, arguments)]) == 2
+        assert "bad.pt2: torch.export cannot load it" in capsys.readouterr().err
+        assert not (networks / "run").exists()
 
     def test_onnx_files_are_run_in_the_batches_they_have(self, networks: Path, inputs: Path) -> None:
         pytest.importorskip("onnxruntime")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from torch import nn
 from ..errors import KDError, first_line
 from ..files import sha256
 from .networks import ModuleTranslator, fitted
+
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 class OnnxTranslator:
@@ -62,14 +66,29 @@ class OnnxTranslator:
         return fitted(torch.from_numpy(np.concatenate(outputs)[: len(images)]), images, self.description)
 
 
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Context manager in which ``torch.load`` runs no code of a file, which ``torch.export.load`` would let it do."""
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = before
+
+
 def load_program(file: Path, device: torch.device) -> ModuleTranslator:
     """Return the translator of a program of ``torch.export``.
 
     Raises:
-        KDError: If it cannot be loaded.
+        KDError: If it cannot be loaded, or would run code while it is.
     """
     try:
-        module = torch.export.load(file).module()
+        with _weights_only():
+            module = torch.export.load(file).module()
     except Exception as error:  # a damaged archive may raise anything
         raise KDError(f"{file}: torch.export cannot load it ({first_line(error, 160)})") from error
     module.train, module.eval = lambda mode=True: module, lambda: module  # type: ignore[method-assign]
