@@ -101,9 +101,9 @@ def difference(first: str, second: str, low: float, high: float) -> Difference:
 
 def test_a_page_has_every_section_and_refers_to_files_that_exist(tmp_path: Path) -> None:
     page = page_of(make_report(tmp_path), tmp_path)
-    for title in ("Cost", "Quality", "Frequency", "Relations", "Stability", "Samples", "Settings", "Commands"):
+    for title in ("Cost", "Quality", "Trade-off", "Frequency", "Relations", "Stability", "Samples", "Settings"):
         assert page.words().count(title)
-    assert len(page.links) > 60 and page.tags["svg"] == 3 and page.tags["script"] == 1
+    assert len(page.links) > 60 and page.tags["svg"] == 4 and page.tags["script"] == 1
     assert (tmp_path / "relations.js").read_text(encoding="utf-8").startswith('kdRelations("d0-s0", {"teacher": "')
     assert "Problems: 1 left out, 1 note" in page.words()
     assert not list(tmp_path.glob(".*"))

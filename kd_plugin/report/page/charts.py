@@ -11,7 +11,7 @@ from ..results import Frequency
 from .formatting import ABSENT, limits, number
 from .view import View
 
-_HEIGHT, _TOP, _BOTTOM = 250, 16, 222  # pixels
+_HEIGHT, TOP, BOTTOM = 250, 16, 222  # pixels
 _DASHES = ("none", "9 3", "4 3", "9 3 2 3")
 
 
@@ -24,14 +24,14 @@ def band_chart(view: View, frequency: Frequency) -> None:
     top = marks[-1]
 
     def y(value: float) -> float:
-        return _BOTTOM - (_BOTTOM - _TOP) * min(max(value / top, 0.0), 1.0)
+        return BOTTOM - (BOTTOM - TOP) * min(max(value / top, 0.0), 1.0)
 
-    chart = _canvas(f"Error of each wavelet band for {', '.join(view.label(key) for key in keys)}; values below")
+    chart = canvas(f"Error of each wavelet band for {', '.join(view.label(key) for key in keys)}; values below")
     group = 100 / max(len(bands), 1)
     bar = group * 0.84 / max(len(keys), 1)
     with chart:
         for mark in marks:
-            _gridline(y(mark), _tick_text(mark, marks))
+            gridline(y(mark), tick_text(mark, marks))
         for place, band in enumerate(bands):
             for position, key in enumerate(keys):
                 value = frequency.bands[key].get(band)
@@ -42,14 +42,14 @@ def band_chart(view: View, frequency: Frequency) -> None:
                     x=f"{left + bar * 0.07:.3f}%",
                     y=f"{y(value.value):.1f}",
                     width=f"{bar * 0.86:.3f}%",
-                    height=f"{_BOTTOM - y(value.value):.1f}",
+                    height=f"{BOTTOM - y(value.value):.1f}",
                     style=f"fill:{view.colour(key)}",
                 ):
                     svg.title(f"{view.label(key)}, {band}: {number(value.value, 3)} ({limits(value, 3)})")
                 if math.isfinite(value.low) and math.isfinite(value.high):
                     x = f"{left + bar / 2:.3f}%"
                     svg.line(x1=x, x2=x, y1=f"{y(value.high):.1f}", y2=f"{y(value.low):.1f}", cls="error")
-            svg.text(band, x=f"{(place + 0.5) * group:.3f}%", y=_BOTTOM + 18, text_anchor="middle")
+            svg.text(band, x=f"{(place + 0.5) * group:.3f}%", y=BOTTOM + 18, text_anchor="middle")
     with tags.details():
         tags.summary("Values")
         _band_table(view, frequency, keys, bands)
@@ -63,24 +63,24 @@ def spectrum_chart(view: View, frequency: Frequency) -> None:
         return
     marks = ticks(min(powers), max(powers))
     most = max(frequency.frequencies)
-    height = _BOTTOM - _TOP
+    height = BOTTOM - TOP
 
     def y(power: float) -> float:
         return height * (1 - (power - marks[0]) / (marks[-1] - marks[0]))
 
-    chart = _canvas(
+    chart = canvas(
         f"Mean power of each radial frequency for {', '.join(view.label(key) for key in keys)}, "
         f"from 0 to {most:g} cycles per pixel"
     )
     with chart:
         for mark in marks:
-            _gridline(_TOP + y(mark), _tick_text(mark, marks))
+            gridline(TOP + y(mark), tick_text(mark, marks))
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
             anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-            svg.text(f"{share * most:.3g}", x=f"{100 * share:g}%", y=_BOTTOM + 18, text_anchor=anchor)
+            svg.text(f"{share * most:.3g}", x=f"{100 * share:g}%", y=BOTTOM + 18, text_anchor=anchor)
         # Stretched to the width: the strokes keep theirs.
         with svg.svg(
-            x=0, y=_TOP, width="100%", height=height, viewBox=f"0 0 1000 {height}", preserveAspectRatio="none"
+            x=0, y=TOP, width="100%", height=height, viewBox=f"0 0 1000 {height}", preserveAspectRatio="none"
         ):
             for key in keys:
                 points = list(zip(frequency.frequencies, frequency.spectra[key], strict=False))
@@ -109,18 +109,21 @@ def ticks(low: float, high: float) -> list[float]:
     return [round(count * step, 12) for count in range(first, max(last, first + 1) + 1)]
 
 
-def _canvas(label: str) -> svg.svg:
+def canvas(label: str) -> svg.svg:
+    """Return an empty chart with a description for readers who do not see it."""
     chart = svg.svg(width="100%", height=_HEIGHT, role="img", cls="chart")
     chart["aria-label"] = label
     return chart
 
 
-def _gridline(y: float, text: str) -> None:
+def gridline(y: float, text: str) -> None:
+    """Add a horizontal line with its value."""
     svg.line(x1="0", x2="100%", y1=f"{y:.1f}", y2=f"{y:.1f}", cls="grid")
     svg.text(text, x=-6, y=f"{y + 4:.1f}", text_anchor="end", cls="tick")
 
 
-def _tick_text(mark: float, marks: Sequence[float]) -> str:
+def tick_text(mark: float, marks: Sequence[float]) -> str:
+    """Return a value with the decimals that the distance of the marks needs."""
     return number(mark, max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9)))
 
 

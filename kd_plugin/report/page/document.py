@@ -14,6 +14,7 @@ from .charts import band_chart, spectrum_chart
 from .cost_table import cost_table
 from .headline import headline
 from .measure_table import facts, measure_table, measures_of, notes, protocols
+from .pareto import has_trade_off, trade_off
 from .relations import has_relations, relations, write_relations
 from .samples import samples
 from .view import View, colour_style, views
@@ -105,6 +106,8 @@ def _sections(view: View) -> Iterator[_Section]:
         yield "Cost", "cost", cost_table
     if direction.measures:
         yield "Quality", "quality", _quality
+    if has_trade_off(view):
+        yield "Trade-off", "trade-off", trade_off
     if direction.frequency:
         yield "Frequency", "frequency", _frequency
     if has_relations(view):
