@@ -383,5 +383,7 @@ class TestOtherNetworks:
         self, networks: Path, inputs: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (networks / "bad.pt2").write_bytes(b"no program")
-        assert main(["report", "--student", str(networks / "bad.pt2"), "--images", str(inputs)]) == 2
+        arguments = ["--student", networks / "bad.pt2", "--images", inputs, "-o", networks / "out"]
+        assert main(["report", *map(str, arguments)]) == 2
+        assert not (networks / "out").exists()
         assert "bad.pt2: torch.export cannot load it" in capsys.readouterr().err

@@ -25,20 +25,29 @@ class Store:
     """Arrays by key in a file, in SQLite, which keeps every committed result if the process is killed.
 
     Args:
-        file: the file, created if missing.
+        file: the file, created with its folder when it is used: a report that fails before leaves nothing.
 
     Raises:
-        KDError: If the file is not such a store, or cannot be written.
+        KDError: In every method, if the file is not such a store, or cannot be written.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        try:
-            self._connection = sqlite3.connect(file)
-            self._connection.execute("CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
-            self._connection.commit()
-        except sqlite3.Error as error:
-            raise KDError(f"{file}: cannot store results ({error}); remove the file to compute them again") from error
+        self._opened: sqlite3.Connection | None = None
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._opened = sqlite3.connect(self._file)
+                self._opened.execute("CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
+                self._opened.commit()
+            except (sqlite3.Error, OSError) as error:
+                raise KDError(
+                    f"{self._file}: cannot store results ({error}); remove the file to compute them again"
+                ) from error
+        return self._opened
 
     def __enter__(self) -> Store:
         return self
@@ -46,7 +55,8 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._connection.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, np.ndarray]:
         """Return the stored arrays among the keys."""
@@ -58,11 +68,7 @@ class Store:
         return found
 
     def put(self, values: Mapping[str, np.ndarray]) -> None:
-        """Store arrays, all or none.
-
-        Raises:
-            KDError: If they cannot be written.
-        """
+        """Store arrays, all or none."""
         rows = []
         for key, value in values.items():
             file = io.BytesIO()

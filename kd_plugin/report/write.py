@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import KDError
 from ..files import write_text_atomically
 from .build import Settings, build_report
 from .page.document import write_page
@@ -35,10 +34,6 @@ def write_report(
     Raises:
         KDError: If there is nothing to compare, or the folder cannot be written.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KDError(f"{output}: {error.strerror or error}") from error
     with Store(output / NAME) as store:
         report = build_report(settings, folders, phase, direction, output, store)
     page = save_report(report, output)
@@ -56,7 +51,8 @@ def save_report(report: Report, output: Path) -> Path:
 
     Args:
         report: the report. Its images are files below ``output``.
-        output: an existing folder.
+        output: the folder, created if missing.
     """
+    output.mkdir(parents=True, exist_ok=True)
     write_text_atomically(output / "report.json", json.dumps(report.to_dict(), indent=2) + "\n")
     return write_page(report, output)
