@@ -288,7 +288,10 @@ class TestErrors:
             ("--teacher {big} --images {inputs} --load-size 16", "images of 16 pixels cannot be cropped to 256"),
             ("--teacher {big} --images {inputs} --size 0", "'0' is not a whole number of 1 or more"),
             ("--teacher {big} --images {inputs} --batches 1,x", "'x' is not a whole number of 1 or more"),
-            ("--teacher {big} --images {inputs} --preprocess crop --size 99", "can be used: {inputs}/0.png: its 40x36 pixels are less than the crop of 99"),
+            (
+                "--teacher {big} --images {inputs} --preprocess crop --size 99",
+                "can be used: {inputs}/0.png: its 40x36 pixels are less than the crop of 99",
+            ),
             ("--teacher {big} --images {inputs} --device tpu", "--device tpu: give cpu or cuda"),
             ("--teacher {big} --images {inputs} --dataroots x", "did you mean '--dataroot'"),
             ("--teacher {big} --dataroot {inputs}", "not a data set of the hosts"),
