@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import importlib.util
 import json
 import math
@@ -11,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.commands import kd, kd_inside, succeed
@@ -99,7 +99,13 @@ class TestServer:
     def test_follows_a_run_from_before_it_begins_through_a_restart_of_the_server(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(watch, "_INTERVAL", 0.05)
+        started, ended = threading.Event(), threading.Event()
+
+        def wait(seconds: float) -> None:
+            if ended.wait(0.05):
+                raise KeyboardInterrupt  # as Ctrl-C; a signal could arrive where an exception is ignored
+
+        monkeypatch.setattr(watch, "time", SimpleNamespace(sleep=wait))
         folder, port = tmp_path / "checkpoints" / "live", free_port()
         folder.mkdir(parents=True)
         steps: list[str] = []
@@ -136,9 +142,8 @@ class TestServer:
                     steps.append("found again" if shows([1.0, 2.0, 3.0]) else "")
             finally:
                 started.set()
-                _thread.interrupt_main()  # as Ctrl-C
+                ended.set()
 
-        started = threading.Event()
         training = threading.Thread(target=train)
         training.start()
         started.wait()
