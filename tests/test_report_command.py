@@ -250,7 +250,7 @@ class TestProblems:
         assert content["directions"][0]["images"] == 2
         problems = {Path(p["what"]).name: p for p in content["problems"]}
         assert {name for name, p in problems.items() if p["fatal"]} == {"1.png", "2.png", "3.png"}
-        assert "cannot be read" in problems["1.png"]["reason"]
+        assert problems["1.png"]["reason"].startswith("it cannot be read")
         assert "there is no image of this name in" in problems["2.png"]["reason"]
         assert "has 16x16 pixels, the input 32x32" in problems["3.png"]["reason"]
         assert not problems["extra.png"]["fatal"]
@@ -259,6 +259,15 @@ class TestProblems:
         assert "&lt;script&gt;alert" in page
         errors = capsys.readouterr().err
         assert all(f"{name}.png: " in errors for name in "123")
+
+    def test_images_of_different_sizes_have_one_spectrum(self, networks: Path) -> None:
+        for i, (width, height) in enumerate([(40, 24), (64, 80), (20, 28)]):
+            paint(networks / "inputs" / f"{i}.png", width, height, i)
+        arguments = (*both(networks), "--images", networks / "inputs", "--preprocess", "none", "--only", "frequency")
+        frequency = report(networks / "out", *arguments)["directions"][0]["frequency"]
+        assert frequency["frequencies"] == [(i + 0.5) / 64 for i in range(32)]
+        assert {len(spectrum) for spectrum in frequency["spectra"].values()} == {32}
+        assert all(math.isfinite(power) for spectrum in frequency["spectra"].values() for power in spectrum)
 
     def test_a_missing_direction_is_a_problem(self, tmp_path: Path, images: Path) -> None:
         save(tmp_path / "big", TEACHER, "G_A")

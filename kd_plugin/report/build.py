@@ -132,7 +132,8 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
         measured = measure_items(items, pipeline, plan.parts, store, settings.batch, progress.update)
         problems += measured.problems
         if not measured.items:
-            reason = measured.problems[0].reason.removesuffix(": left out")
+            first = measured.problems[0]
+            reason = f"{first.what}: {first.reason.removesuffix(': left out')}"
             raise KDError(f"{task.inputs.folder}: none of the {len(items)} images can be used: {reason}")
         if plan.of_real:
             progress.begin(real.name)

@@ -101,7 +101,7 @@ def plan_columns(
         plan.parts.append(part)
         plan.columns.append(partial(segmentation_measures, part=part, source=settings.segmenter, subjects=subjects))
     if "frequency" in sections:
-        plan.bands = BandStudy(subjects, size // 2)
+        plan.bands = BandStudy(subjects)
         plan.parts += plan.bands.parts
     if "stability" in sections and translators:
         plan.stability = stability_parts(tuple(translators))

@@ -222,7 +222,8 @@ def _batches(
             try:
                 usable.append(pipeline.load(item))
             except UnusableImageError as error:
-                problems.append(Problem(str(item.file), f"{error}: left out"))
+                reason = str(error).removeprefix(f"{item.file}: ")
+                problems.append(Problem(str(item.file), f"{reason}: left out"))
         for _, group in groupby(usable, key=lambda loaded: loaded.input.shape):
             yield min(start + batch, len(items)), list(group)
 

@@ -25,10 +25,9 @@ class BandStudy:
         label: what the bands are compared with; "" without a reference.
     """
 
-    def __init__(self, subjects: Sequence[Subject], rings: int) -> None:
+    def __init__(self, subjects: Sequence[Subject]) -> None:
         reference = next(iter(references(subjects)), None)
-        rings = min(rings, _RINGS)
-        self._spectra = Part(f"spectrum 1, {rings}", lambda batch: _spectra(batch, rings), _keys(subjects))
+        self._spectra = Part(f"spectrum 2, {_RINGS}", _spectra, _keys(subjects))
         self.parts = [self._spectra]
         self._subjects = subjects
         self._bands: Part | None = None
@@ -69,6 +68,10 @@ def _sums(batch: Batch) -> list[np.ndarray]:
     return list(np.stack([found.difference, found.real], axis=1))  # (2, K) each
 
 
-def _spectra(batch: Batch, rings: int) -> list[np.ndarray]:
-    frequencies, power = radial_spectrum(batch.images, rings)
-    return [np.stack([frequencies, one]) for one in power]
+def _spectra(batch: Batch) -> list[np.ndarray]:
+    images = batch.images
+    rings = min(_RINGS, *(side // 2 for side in images.shape[2:]))
+    frequencies, power = radial_spectrum(images, rings)
+    # Small images have fewer rings, and others between them.
+    wanted = (np.arange(_RINGS) + 0.5) / (2 * _RINGS)
+    return [np.stack([wanted, np.interp(wanted, frequencies, one)]) for one in power]
