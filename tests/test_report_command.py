@@ -339,6 +339,15 @@ class Harm:
 
 
 class TestOtherNetworks:
+    def test_another_epoch_is_named_by_it(self, networks: Path, inputs: Path) -> None:
+        shutil.copy(networks / "small" / "latest_net_G.pth", networks / "small" / "ema_net_G.pth")
+        files = (networks / "small" / f"{epoch}_net_G.pth" for epoch in ("latest", "ema"))
+        students = [argument for file in files for argument in ("--student", file)]
+        content = report(networks / "out", *students, "--images", inputs, "--truth", inputs, *QUICK[:-2])
+        labels = [s["label"] for s in content["directions"][0]["subjects"] if s["role"] == "student"]
+        assert labels == ["small", "small, ema"]
+        assert len({measure(content, "psnr_truth")[key] for key in ("student1", "student2")}) == 1
+
     def test_an_exported_program_is_the_network_it_was_made_of(self, networks: Path, inputs: Path) -> None:
         network = build_generator(STUDENT).eval()
         network.load_state_dict(torch.load(networks / "small" / "latest_net_G.pth", weights_only=True))

@@ -185,7 +185,7 @@ class TestAfterwards:
 
     def test_the_report_of_a_test(self, host: Host, tmp_path: Path) -> None:
         """Both directions, with the recorded teachers; and a report gives the images that the host has written."""
-        self.small(host, "reported", model="cycle_gan")
+        self.small(host, "reported", "--student_ema", model="cycle_gan")
         result = succeed(host.start("kd run", "test.py", "cycle_gan", "reported", "--kd_report"))
         folder = host.output / "results" / "reported" / "test_latest"
         assert result.stdout.splitlines()[-1] == str(folder / "report" / "index.html")
@@ -204,6 +204,8 @@ class TestAfterwards:
             for measure in json.loads((tmp_path / "report.json").read_text())["directions"][0]["measures"]
             if measure["key"] == "l1_teacher"
         )
+        succeed(host.start("kd run", "test.py", "cycle_gan", "reported", "--epoch ema"))
+        assert len([*(folder.parent / "test_ema").rglob("*_fake_B.png")]) == 4
         rounds = host.folder.is_relative_to(REPOSITORY)  # the embedded host rounds to 8 bits, the others round down
         assert 0 < l1 < 1 / 255 if rounds else l1 == 0
 

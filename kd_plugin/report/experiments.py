@@ -102,7 +102,10 @@ def _options_of(file: Path) -> str:
 def _label(path: Path) -> str:
     """Return a short name: of the experiment for a file in its folder or a test's results, else of the file."""
     path = path.resolve()
-    if _NET.search(path.name) or path.name.startswith("test_"):
+    if _NET.search(path.name):
+        epoch = path.name.partition("_net_")[0]
+        return path.parent.name if epoch == "latest" else f"{path.parent.name}, {epoch}"
+    if path.name.startswith("test_"):
         return path.parent.name
     return path.name if path.is_dir() else path.stem
 

@@ -13,6 +13,7 @@ from torch import distributed, nn
 from ..distillation.distiller import Distiller
 from ..distillation.precision import HalfPrecision
 from ..processes import is_distributed, is_main_process, process_count, process_rank, say
+from .average import WeightAverage
 from .replay import Replay, fold
 from .rng import get_rng_state, set_rng_state
 from .saving import clear_save_errors, finish_save, saving_whole_files
@@ -38,6 +39,7 @@ class Checkpointer:
         self._loads, self._record = loads, record
         self.steps = Steps()
         self.half: HalfPrecision | None = None  # the mixed precision of the networks, set when it is known
+        self.averages: dict[str, WeightAverage] = {}  # of the weights, by generator, likewise
         self._state: RunState | None = None
         self._epoch_numbers: dict[str, Any] = {}  # the RNG state before the batches of the epoch were drawn
         self._batch: Any = None  # the current batch
@@ -111,6 +113,11 @@ class Checkpointer:
             return None
         exact = opt.epoch_count == state.next_epoch
         restore(self._model, state, self.adapters, self._drawn_networks, exact)
+        for net, average in self.averages.items():
+            if net in state.averages:
+                average.load_state_dict(state.averages[net])
+            else:
+                say(f"note: there is no saved average of the weights of {net}: it begins with the present ones")
         local = self._of_this_process(state)
         if local is not None:
             restore_pools(self._model, local)
@@ -285,7 +292,10 @@ class Checkpointer:
             processes=process_count(),
             loss_scale=(self.half.scale, self.half.growth) if self.half and self.half.scales else None,
         )
-        return capture(state, self._model, self.adapters, self._drawn_networks) if is_main_process() else state
+        if not is_main_process():
+            return state
+        state.averages = {net: average.state_dict() for net, average in self.averages.items()}
+        return capture(state, self._model, self.adapters, self._drawn_networks)
 
 
 def _first_numbers(state: RunState) -> Mapping[str, Any]:

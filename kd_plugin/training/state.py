@@ -59,6 +59,7 @@ class RunState:
     loss_scale: tuple[float, int] | None = None  # scale and growth of the mixed precision, if it has a scale
     scalers: dict[str, Any] = field(default_factory=dict)  # state dicts of the host's gradient scalers, by attribute
     terms: dict[str, Any] = field(default_factory=dict)  # of randomly initialised networks, by generator and term
+    averages: dict[str, Any] = field(default_factory=dict)  # state dicts of the weight averages, by generator
 
     @property
     def next_epoch(self) -> int:

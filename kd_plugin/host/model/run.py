@@ -23,6 +23,7 @@ from ...networks.taps import Call
 from ...processes import is_main_process, say
 from ...students import RECORD_NAME
 from ...training.adapter_training import load_adapters, save_adapters, train_adapters
+from ...training.average import WeightAverage, save_averages
 from ...training.guard import Guard
 from ...training.interrupt import Interruption
 from ...training.resume import Checkpointer
@@ -105,6 +106,8 @@ class DistillationRun:
             for network in networks.values():
                 half.run(network)
         self.guard = Guard(model.optimizers, students.values(), networks, config.max_bad_steps, half)
+        if config.student_ema:
+            checkpointer.averages = {pair.net: WeightAverage(network) for pair, network in students.items()}
         if self._continues:
             load_adapters(checkpointer.adapters, self._folder, loaded_epoch(model.opt))
         self._record = record_of(model, config, self._built.student, self.pairs) if is_main_process() else None
@@ -142,6 +145,8 @@ class DistillationRun:
         with naming_options():
             returned = host()
         self._in_step = False
+        for average in checkpointer.averages.values():
+            average.update()
         checkpointer.trained()
         self._stop_if_asked()  # before the host draws the next batch and random numbers for it
         return returned
@@ -246,6 +251,8 @@ class DistillationRun:
     def _save_extras(self, epoch: int | str, folder: Path) -> None:
         """Save the adapters and the record of an epoch."""
         save_adapters(self.checkpointer.adapters, folder, epoch)
+        if epoch == "latest":  # which the state belongs to
+            save_averages(self.checkpointer.averages, folder)
         if self._record is not None:
             self._record.write(folder)
 

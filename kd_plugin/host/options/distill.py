@@ -61,6 +61,12 @@ class DistillConfig:
         "the losses; 0: never",
         type=int,
     )
+    student_ema: bool = option(
+        False,
+        "also average the student's weights over the training, and save the average as ema_net_G*.pth: test.py "
+        "--epoch ema",
+        type=bool,
+    )
     student: StudentOptions = StudentOptions()
     cost: CostOptions = CostOptions()
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of all terms
@@ -166,6 +172,7 @@ class DistillConfig:
             "teacher_mode": self.teacher_mode,
             "max_bad_steps": self.max_bad_steps,
             "kd_watch": self.kd_watch,
+            "student_ema": self.student_ema,
             "student_init": self.student.student_init,
             "discriminator_init": self.student.discriminator_init,
             **asdict(self.cost),

@@ -43,7 +43,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
     distill = str(given.get("distill", record.distillation["distill"]))
     if distill == NO_TERMS:
         say(f"continuing without a teacher, as given by {f'--distill {NO_TERMS}' if 'distill' in given else file}")
-        line.parser.set_defaults(distill=NO_TERMS)
+        line.parser.set_defaults(distill=NO_TERMS, student_ema=bool(record.distillation.get("student_ema")))
         return
     terms = {name.partition(":")[0] for name in split_names(distill)}
     found = _recorded(record, file)
