@@ -30,6 +30,7 @@ from .teacher_cache import TeacherCache
 from .teacher_pass import TeacherPass
 
 Taps = str | Tap | Sequence[str | Tap]
+Taught = tuple[torch.Tensor, Mapping[str, torch.Tensor]]  # images and features of a teacher
 Terms = Mapping[str, str | float | Schedule | WeightedTerm | None] | Iterable[str]
 
 
@@ -111,7 +112,7 @@ class Distiller(nn.Module):
             raise ArgumentError(f"taps are given for {unknown[0]}, but the terms that read features are {known}")
         self.taps = {name: self._taps_of(name, taps) for name in reading}
         self._half = half
-        self._teacher_pass = TeacherPass(teacher, {tap.teacher for tap in self._all_taps()}, cache)
+        self._teacher_pass = TeacherPass(teacher, self.teacher_taps, cache)
         for weighted in self.terms.values():
             weighted.term.load()
         self.adapters = nn.ModuleDict(
@@ -161,8 +162,19 @@ class Distiller(nn.Module):
         """Return a context manager that records the student's calls, to distil them afterwards."""
         return Recorder(self.student, [tap.student for tap in self._all_taps()])
 
-    def distill(self, call: Call) -> Distillation:
+    @property
+    def teacher_taps(self) -> set[str]:
+        """The modules of the teacher whose features the terms read."""
+        return {tap.teacher for tap in self._all_taps()}
+
+    def distill(self, call: Call, taught: Taught | None = None) -> Distillation:
         """Run the teacher on the input of a recorded call of the student, and compute the terms.
+
+        Args:
+            call: the recorded call.
+            taught: the teacher's images and features for the same input, for several students of one teacher: the
+                result of a :class:`~kd_plugin.distillation.teacher_pass.TeacherPass` with at least the
+                ``teacher_taps``. The teacher is then not run.
 
         Raises:
             ArgumentError: If the teacher does not support the image size, or outputs or features do not match.
@@ -175,7 +187,7 @@ class Distiller(nn.Module):
         features = {name: keep_layout(leave(feature)) for name, feature in call.features.items()}
         call = Call(call.input, kept, features)
         self._check_size(call.input)
-        teacher_output, teacher_features = self._teacher_pass(call.input)
+        teacher_output, teacher_features = taught or self._teacher_pass(call.input)
         losses = {}
         for name, weighted in self.terms.items():
             weight = weighted.weight(self.epoch)
