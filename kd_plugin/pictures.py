@@ -51,7 +51,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.preprocess not in get_args(Preprocess):
             raise ArgumentError(unknown_name("preprocessing", self.preprocess, get_args(Preprocess)))
-        if "crop" in self.preprocess and self.preprocess != "crop" and self._load_size < self.crop_size:
+        if self.crops and self.preprocess != "crop" and self._load_size < self.crop_size:
             raise ArgumentError(
                 f"images of {self._load_size} pixels cannot be cropped to {self.crop_size}: load larger ones"
             )
@@ -70,11 +70,25 @@ class Preprocessing:
             "none": "rounded to multiples of 4 pixels",
         }[self.preprocess]
         whole = self.preprocess == "resize_and_crop" and self._load_size == self.crop_size
-        crop = "" if whole or "crop" not in self.preprocess else f", centre {self.crop_size}x{self.crop_size}"
+        crop = "" if whole or not self.crops else f", centre {self.crop_size}x{self.crop_size}"
         return f"{self.preprocess}: {sizes}{crop}, bicubic"
+
+    @property
+    def crops(self) -> bool:
+        """Whether images are cropped, so that all have the same size."""
+        return "crop" in self.preprocess
 
     def __call__(self, image: Image.Image, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
         """Return the image as a generator receives it.
+
+        Raises:
+            UnusableImageError: If it is too small.
+        """
+        image = self.resize(image, resample)
+        return self.crop(image, *((side - self.crop_size) // 2 for side in image.size)) if self.crops else image
+
+    def resize(self, image: Image.Image, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+        """Return the image before the crop.
 
         Raises:
             UnusableImageError: If it is too small.
@@ -89,11 +103,12 @@ class Preprocessing:
             image = _resize(image, self._load_size, scaled, resample)
         elif self.preprocess == "none":
             image = _resize(image, round(width / 4) * 4, round(height / 4) * 4, resample)
-        if "crop" not in self.preprocess:
-            return image
-        if min(image.size) < self.crop_size:
+        if self.crops and min(image.size) < self.crop_size:
             raise UnusableImageError(f"its {width}x{height} pixels are less than the crop of {self.crop_size}")
-        left, top = ((side - self.crop_size) // 2 for side in image.size)
+        return image
+
+    def crop(self, image: Image.Image, left: int, top: int) -> Image.Image:
+        """Return the crop of a resized image at a position in pixels."""
         return image.crop((left, top, left + self.crop_size, top + self.crop_size))
 
 

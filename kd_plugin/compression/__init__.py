@@ -1,0 +1,1 @@
+"""Training a student on its teacher and a folder of images, without a host."""
