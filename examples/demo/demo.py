@@ -104,10 +104,9 @@ def run(output: Path, minutes: float, epochs: int | None, seed: int) -> Report:
             progress.begin(_testing(name))
             workspace.test(name, progress.update)
             commands.append(shown(workspace.test_command(name)))
-        progress.begin(_REPORT)
-        progress.clear()  # the report has its own line
+        progress.clear()  # the report continues the line
         time_taken = f"{(time.monotonic() - begun) / 60:.1f} minutes until the report, limit {minutes:g}"
-        report = write(workspace, output, task, trained, commands, time_taken)
+        report = write(workspace, output, task, trained, commands, time_taken, progress.phases[:-1])
         (direction,) = report.directions
         draw_samples(direction, output, output / "samples.png")
         draw_bands(direction, output / "bands.png")

@@ -14,6 +14,7 @@ from training import ALONE, DISTILLED, HOST, TEACHER, Workspace, shown
 
 from kd_plugin.host.model.load_generator import load_generator
 from kd_plugin.pictures import Preprocessing
+from kd_plugin.progress import Phase
 from kd_plugin.report import SECTIONS
 from kd_plugin.report.build import Settings, build_report
 from kd_plugin.report.experiments import find_experiment
@@ -31,6 +32,7 @@ def write(
     trained: Mapping[str, tuple[int, float]],
     commands: Sequence[str],
     time: str,
+    before: Sequence[Phase],
 ) -> Report:
     """Measure the three generators on the test pairs, and write ``report.json`` and ``index.html``.
 
@@ -41,6 +43,7 @@ def write(
         trained: epochs and seconds of each training.
         commands: of the trainings and tests.
         time: how long the demo took, for the reader.
+        before: the completed phases.
     """
     if workspace.threads:
         torch.set_num_threads(workspace.threads)
@@ -59,6 +62,7 @@ def write(
         distances=False,  # a few dozen crops are too few
         sizes=(size,),
         command=_command(paths, pairs, size, output),
+        before=tuple(before),
     )
     folders = {"images": None, "dataroot": None, "truth": None, "pairs": pairs, "real": None}
     with Store(output / NAME) as store:

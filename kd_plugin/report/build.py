@@ -51,6 +51,7 @@ class Settings:
         batches: batches to measure latency with.
         limit: maximum number of inputs.
         command: the command of the report.
+        before: completed phases of a program that ends with the report, for its progress line.
     """
 
     experiments: tuple[Experiment, ...]
@@ -71,6 +72,7 @@ class Settings:
     batches: tuple[int, ...] = (1,)
     limit: int | None = None
     command: str = ""
+    before: tuple[Phase, ...] = ()
 
 
 def build_report(
@@ -125,8 +127,9 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
     real_items: list[Item] = []
     if plan.of_real and task.real:
         real_items, _ = items_of(Task("", task.real), {})
-    progress = _progress(task.direction, len(items), len(real_items), "cost" in settings.sections)
-    images, real, costs = progress.phases
+    phases = _phases(task.direction, len(items), len(real_items), "cost" in settings.sections)
+    images, real, costs = phases
+    progress = Progress([*settings.before, *phases])
     try:
         progress.begin(images.name)
         measured = measure_items(items, pipeline, plan.parts, store, settings.batch, progress.update)
@@ -162,15 +165,13 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
     )
 
 
-def _progress(direction: str, images: int, real: int, costs: bool) -> Progress:
-    """Return the progress line; the phases' lengths are rough until they run."""
-    return Progress(
-        [
-            Phase(f"measuring {images} images, {direction}", 0.5 * images),
-            Phase(f"measuring {real} real images", 0.1 * real),
-            Phase("measuring cost", 10.0 if costs else 0.0),
-        ]
-    )
+def _phases(direction: str, images: int, real: int, costs: bool) -> list[Phase]:
+    """Return the phases of a direction, whose lengths are rough until they run."""
+    return [
+        Phase(f"measuring {images} images, {direction}", 0.5 * images),
+        Phase(f"measuring {real} real images", 0.1 * real),
+        Phase("measuring cost", 10.0 if costs else 0.0),
+    ]
 
 
 def _subjects(
