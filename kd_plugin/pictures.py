@@ -141,9 +141,13 @@ def open_image(file: Path, half: Literal["", "A", "B"] = "") -> Image.Image:
     """Return an image in RGB; ``half`` selects one side of a pair A|B, as in the hosts' aligned data sets.
 
     Raises:
-        UnusableImageError: If the file cannot be read.
+        UnusableImageError: If the file cannot be read, or has one channel of more than 8 bits, which a conversion
+            would clip to white.
     """
-    image = _read(file).convert("RGB")
+    image = _read(file)
+    if image.mode.startswith(("I", "F")):
+        raise UnusableImageError(f"its mode {image.mode} has more than 8 bits per pixel: convert it to 8 bits")
+    image = image.convert("RGB")
     if not half:
         return image
     width, height = image.size

@@ -40,9 +40,9 @@ class Progress:
         self._printed = 0.0
         self._draw(0.0)
 
-    def update(self, done: float) -> None:
-        """Report the completed fraction (0 to 1) of the current phase."""
-        self._draw(min(max(done, 0.0), 1.0))
+    def update(self, done: float, text: str = "") -> None:
+        """Report the completed fraction (0 to 1) of the current phase, and a text in place of its name."""
+        self._draw(min(max(done, 0.0), 1.0), text)
 
     def clear(self) -> None:
         """Clear the line on a terminal, before other output."""
@@ -50,9 +50,9 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._drawn = False
 
-    def _draw(self, done: float) -> None:
+    def _draw(self, done: float, text: str = "") -> None:
         fraction, left = self._estimate(done)
-        name = self.phases[self._current].name
+        name = text or self.phases[self._current].name
         if self._terminal:
             full = round(fraction * _BAR)
             line = f"[{'#' * full}{'.' * (_BAR - full)}] {fraction:4.0%}  ETA {_clock(left)}  {name}"

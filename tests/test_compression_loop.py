@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +16,13 @@ from helpers.images import paint
 from helpers.tensors import flat
 
 from kd_plugin import Distiller, GeneratorSpec
-from kd_plugin.compression.loop import Outcome, Plan, train_students
+from kd_plugin.compression.loop import Outcome, Plan, Step, train_students
 from kd_plugin.compression.samples import Samples
+from kd_plugin.distillation.teacher_pass import TeacherPass
 from kd_plugin.errors import CheckpointError, KDError
 from kd_plugin.networks.generator import Generator, build_generator
 from kd_plugin.pictures import Preprocessing, find_images
+from kd_plugin.report.inputs import Item
 from kd_plugin.training.trainer import StudentTrainer
 
 TEACHER = GeneratorSpec("resnet", 3, 3, 4, 1, "instance", False, True)
@@ -29,7 +33,8 @@ STEPS = 7
 def samples(tmp_path: Path) -> Samples:
     for i in range(3):
         paint(tmp_path / "images" / f"{i}.png", 24, 20, i)
-    return Samples(find_images(tmp_path / "images"), Preprocessing("crop", crop_size=16), seed=4)
+    items = [Item(file.name, file) for file in find_images(tmp_path / "images")]
+    return Samples(items, Preprocessing("crop", crop_size=16), seed=4)
 
 
 def network(spec: GeneratorSpec, seed: int) -> Generator:
@@ -56,13 +61,27 @@ def run(
     folder: Path,
     samples: Samples,
     students: Mapping[str, StudentTrainer],
-    report: Callable[..., None] = lambda step, losses: None,
+    report: Callable[[Step], None] = lambda step: None,
     save_every: int = 2,
+    parts: Mapping[str, Any] | None = None,
+    stop_after: float = math.inf,
     **changes: object,
 ) -> Outcome:
     folder.mkdir(exist_ok=True)
     plan = replace(Plan(STEPS, batch=2, settings={"teacher": "a"}), **changes)  # type: ignore[arg-type]
-    return train_students(students, TAUGHT, samples, plan, folder, save_every=save_every, report=report)
+    taps = set().union(*(trainer.distiller.teacher_taps for trainer in students.values()))
+    teach = TeacherPass(TAUGHT, taps)
+    return train_students(
+        students,
+        lambda batch: teach(batch["input"]),
+        samples,
+        plan,
+        folder,
+        save_every=save_every,
+        report=report,
+        parts=parts,
+        stop_after=stop_after,
+    )
 
 
 def weights(trainer: StudentTrainer) -> list[torch.Tensor]:
@@ -75,7 +94,7 @@ def equal(ours: StudentTrainer, theirs: StudentTrainer) -> bool:
 
 def test_together_and_alone_are_equal(samples: Samples, tmp_path: Path) -> None:
     together = trainers(2, 3)
-    assert run(tmp_path / "both", samples, together) == Outcome(STEPS, {})
+    assert run(tmp_path / "both", samples, together) == Outcome(STEPS, STEPS, {})
     for name in together:
         alone = trainers(int(name))
         run(tmp_path / name, samples, alone)
@@ -91,8 +110,8 @@ def test_killed_and_continued_equals_uninterrupted(samples: Samples, tmp_path: P
     whole = trainers(2)
     run(tmp_path / "whole", samples, whole)
 
-    def kill(step: int, losses: object) -> None:
-        if step == stop:
+    def kill(step: Step) -> None:
+        if step.number == stop:
             raise Killed
 
     with pytest.raises(Killed):
@@ -100,7 +119,7 @@ def test_killed_and_continued_equals_uninterrupted(samples: Samples, tmp_path: P
     torch.manual_seed(99)  # of another process
     steps: list[int] = []
     parts = trainers(2)
-    assert run(tmp_path / "parts", samples, parts, lambda step, losses: steps.append(step)).done == STEPS
+    assert run(tmp_path / "parts", samples, parts, lambda step: steps.append(step.number)).done == STEPS
     last_save = (stop - 1) // 2 * 2
     assert steps == list(range(last_save + 1, STEPS + 1))
     assert equal(parts["2"], whole["2"])
@@ -114,12 +133,12 @@ def test_a_signal_ends_it_after_the_step_and_saves(samples: Samples, tmp_path: P
         tmp_path / "parts",
         samples,
         first,
-        lambda step, losses: os.kill(os.getpid(), signal.SIGTERM) if step == 3 else None,
+        lambda step: os.kill(os.getpid(), signal.SIGTERM) if step.number == 3 else None,
         save_every=100,
     )
-    assert outcome == Outcome(3, {}, signal.SIGTERM)
+    assert outcome == Outcome(3, STEPS, {}, signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == handler
-    assert run(tmp_path / "parts", samples, second) == Outcome(STEPS, {})
+    assert run(tmp_path / "parts", samples, second) == Outcome(STEPS, STEPS, {})
     assert equal(second["2"], whole["2"])
 
 

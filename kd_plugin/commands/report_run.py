@@ -9,14 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from ..errors import OptionError
 from ..host.model.load_generator import load_generator
 from ..pictures import Preprocessing
 from ..report.build import Settings
 from ..report.experiments import find_experiment
 from ..report.write import write_report
+from .shared import device_of, path_of
 
 _FOLDERS = ("images", "dataroot", "truth", "pairs", "real")
 
@@ -32,37 +30,23 @@ def run(options: argparse.Namespace, preprocessing: Preprocessing, sections: Seq
         sections=tuple(sections),
         load=load_generator,
         mode="eval" if options.eval else "train",
-        device=_device(options.device),
+        device=device_of(options.device),
         batch=options.batch_size,
         title=options.title or "",
         features=options.features,
-        inception=_path(options.inception),
+        inception=path_of(options.inception),
         distances=not options.no_fid,
         lpips=options.lpips,
         segmenter=options.segmenter,
-        labels=_path(options.labels),
+        labels=path_of(options.labels),
         sizes=options.sizes or (options.size,),
         batches=options.batches,
         limit=options.num_test,
         command=shlex.join(["kd", *sys.argv[1:]]),
     )
-    folders = {name: _path(getattr(options, name)) for name in _FOLDERS}
+    folders = {name: path_of(getattr(options, name)) for name in _FOLDERS}
     try:
         return write_report(settings, folders, options.phase, options.direction, Path(options.output).expanduser())
     except KeyboardInterrupt:
         print("\nkd report: interrupted; the same command continues", file=sys.stderr)
         return 130
-
-
-def _path(given: str | None) -> Path | None:
-    return Path(given).expanduser() if given else None
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise OptionError(f"--device {name}: give cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise OptionError(f"--device {name}: PyTorch finds no CUDA GPU, use cpu")
-    return device

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OptionError
 
 if TYPE_CHECKING:
+    import torch
+
     from ..networks.generator import GeneratorSpec
 
 _LEAST = 8  # reflection padding in the residual blocks, at a quarter of the size, needs 2 pixels
@@ -38,6 +41,24 @@ def _pixels(text: str) -> int:
     if size < _LEAST:
         raise OptionError(f"--size {text}: give {_LEAST} pixels or more, as a whole number")
     return size
+
+
+def path_of(given: str | None) -> Path | None:
+    """Return a path of an option; None if it is not given."""
+    return Path(given).expanduser() if given else None
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of an option; raises an :class:`OptionError` if there is none."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise OptionError(f"--device {name}: give cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError(f"--device {name}: PyTorch finds no CUDA GPU, use cpu")
+    return device
 
 
 def check_size(size: int, spec: GeneratorSpec) -> None:

@@ -18,12 +18,20 @@ from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import ArgumentError, first_line
+from ..networks.generator import GeneratorSpec, build_generator
 
 PrecisionName = Literal["bf16", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _GROWTH_INTERVAL = 2000  # steps; this and the first scale are those of torch.amp.GradScaler
 _FIRST_SCALE = 2.0**16
+
+# Generators that a precision is tested on.
+_SIDE = 32
+_SMALL = (
+    GeneratorSpec("resnet", 1, 1, 1, 1, "instance", False, False),
+    GeneratorSpec("unet", 1, 1, 1, 5, "batch", False, False),
+)
 
 _open = threading.local()  # the open autocast contexts of this thread
 
@@ -153,6 +161,54 @@ def run_in(network: nn.Module, name: str) -> None:
         return
     network.register_forward_pre_hook(lambda module, arguments: tree_map(_to(dtype), arguments))
     network.register_forward_hook(lambda module, arguments, output: tree_map(_to(torch.float32), output))
+
+
+def checked_half(name: PrecisionName, device: torch.device) -> HalfPrecision:
+    """Return a mixed precision that was tried on small generators.
+
+    Raises:
+        ArgumentError: If the device does not support it.
+    """
+    half = HalfPrecision(name, device)
+    _try(name, device, half.run)
+    return half
+
+
+def prepare_teacher(
+    teacher: nn.Module, dtype: str | None = None, compiled: bool = False, half: HalfPrecision | None = None
+) -> nn.Module:
+    """Return a frozen teacher in another precision, and compiled.
+
+    Args:
+        teacher: modified in place.
+        dtype: ``float32``, ``bf16`` or ``fp16``; None for that of ``half``.
+        compiled: whether it runs through ``torch.compile``.
+        half: the mixed precision of the training, if any.
+
+    Raises:
+        ArgumentError: If the device does not support the precision.
+    """
+    prepared: Any = torch.compile(teacher) if compiled else teacher
+    if dtype:
+        _try(dtype, next(teacher.parameters()).device, lambda network: run_in(network, dtype))
+        run_in(prepared, dtype)
+    elif half:
+        half.run(prepared)
+    return prepared  # type: ignore[no-any-return]
+
+
+def _try(name: str, device: torch.device, convert: Callable[[nn.Module], None]) -> None:
+    try:
+        for spec in _SMALL:
+            with torch.random.fork_rng(devices=[]):  # leave the RNG state of the run unchanged
+                network = build_generator(spec).requires_grad_(False).eval().to(device)
+            convert(network)
+            network(torch.zeros(1, 1, _SIDE, _SIDE, device=device))
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"{name}: PyTorch {torch.__version__} does not support it on {device.type} "
+            f"({first_line(error, 80)}): remove it, or try another"
+        ) from error
 
 
 def autocast_dtype(kind: str) -> torch.dtype | None:

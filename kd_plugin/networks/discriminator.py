@@ -1,4 +1,4 @@
-"""Rebuild a discriminator of the host family from its checkpoint, to compare images by its features.
+"""Build discriminators of the host family, and rebuild them from checkpoints to compare images by their features.
 
 The family has two: PatchGAN (``basic`` and ``n_layers``) and ``pixel``, distinguished by the shapes in the file.
 """
@@ -76,6 +76,33 @@ def load_discriminator(path: str | os.PathLike[str]) -> Discriminator:
         raise CheckpointError(f"{path}: is not a discriminator of the family, *_net_D*.pth: {reason}") from None
     network = Discriminator(layers, state["0.weight"].shape[1])
     return network.requires_grad_(False).eval()
+
+
+def build_discriminator(input_nc: int, ndf: int = 64, n_layers: int = 3) -> nn.Sequential:
+    """Return a PatchGAN with instance norm and the hosts' initial weights, (B, input_nc, H, W) -> (B, 1, H', W').
+
+    Its layers and their names are those of the family's ``basic`` (70x70 pixels with three layers).
+
+    Args:
+        input_nc: channels of the images.
+        ndf: channels of the first layer.
+        n_layers: number of layers with a stride of 2.
+    """
+    widths = [ndf * min(2**i, 8) for i in range(n_layers + 1)]
+    layers: list[nn.Module] = []
+    for number, width in enumerate([*widths, 1]):
+        before = input_nc if number == 0 else widths[number - 1]
+        layers.append(nn.Conv2d(before, width, 4, 2 if number < n_layers else 1, padding=1))
+        if 0 < number <= n_layers:
+            layers.append(nn.InstanceNorm2d(width))
+        if number <= n_layers:
+            layers.append(nn.LeakyReLU(0.2, True))
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
 
 
 def _assemble(state: Mapping[str, torch.Tensor]) -> nn.Sequential:

@@ -19,8 +19,8 @@ from .experiments import DIRECTIONS, Experiment, distinct
 from .inputs import Item, Task, items_of, tasks_of
 from .measures.costs import measure_costs
 from .measuring import Measured, Pipeline, measure_items
-from .networks import Loader, Mode, Translator, open_translator
-from .results import Direction, Problem, Report, Sample, Subject
+from .networks import Loader, Translator, open_translator
+from .results import Direction, Mode, Problem, Report, Sample, Subject
 from .sample_images import choose, draw_sample, even
 from .store import Store
 
@@ -50,6 +50,7 @@ class Settings:
         sizes: sides of the images to measure latency with.
         batches: batches to measure latency with.
         limit: maximum number of inputs.
+        names: names of the inputs; None for all.
         command: the command of the report.
         before: completed phases of a program that ends with the report, for its progress line.
     """
@@ -71,6 +72,7 @@ class Settings:
     sizes: tuple[int, ...] = (256,)
     batches: tuple[int, ...] = (1,)
     limit: int | None = None
+    names: frozenset[str] | None = None
     command: str = ""
     before: tuple[Phase, ...] = ()
 
@@ -116,9 +118,10 @@ def _directions(settings: Settings, folders: Mapping[str, Path | None], wanted: 
 
 def _direction(settings: Settings, task: Task, output: Path, store: Store, problems: list[Problem]) -> Direction:
     subjects, translators, finished, files = _subjects(settings, task, problems)
-    items, unmatched = items_of(task, finished, settings.labels)
+    whole = [key for key, experiment in _keyed(settings.experiments).items() if experiment.whole]
+    items, unmatched = items_of(task, finished, settings.labels, whole)
     problems += unmatched
-    items = items[: settings.limit]
+    items = [item for item in items if settings.names is None or item.name in settings.names][: settings.limit]
     has_truth = task.truth is not None
     if has_truth:
         subjects.append(Subject("truth", "ground truth", "truth"))
@@ -182,15 +185,12 @@ def _subjects(
     finished: dict[str, Path] = {}
     files: dict[str, Path] = {}
     labels = distinct([experiment.label for experiment in settings.experiments])
-    number = 0
-    for experiment, label in zip(settings.experiments, labels, strict=True):
-        number += experiment.role == "student"
-        key = "teacher" if experiment.role == "teacher" else f"student{number}"
+    for (key, experiment), label in zip(_keyed(settings.experiments).items(), labels, strict=True):
         if experiment.images:
             finished[key] = experiment.images
             subjects.append(Subject(key, label, experiment.role, str(experiment.path), "translated images"))
         elif file := experiment.file(task.direction):
-            translators[key] = open_translator(file, settings.load, settings.mode, settings.device)
+            translators[key] = open_translator(file, settings.load, experiment.mode or settings.mode, settings.device)
             files[key] = file
             subjects.append(Subject(key, label, experiment.role, str(file), translators[key].description))
         else:
@@ -198,6 +198,15 @@ def _subjects(
     if len(subjects) == 1:
         raise KDError(f"no generator translates {task.direction}")
     return subjects, translators, finished, files
+
+
+def _keyed(experiments: Sequence[Experiment]) -> dict[str, Experiment]:
+    """Return the experiments by the key of their subject."""
+    keyed, number = {}, 0
+    for experiment in experiments:
+        number += experiment.role == "student"
+        keyed["teacher" if experiment.role == "teacher" else f"student{number}"] = experiment
+    return keyed
 
 
 def _samples(

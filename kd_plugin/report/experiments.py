@@ -11,12 +11,11 @@ from pathlib import Path
 from ..errors import CheckpointError
 from ..networks.checkpoint_files import checkpoint_format, generator_files
 from ..pictures import EXTENSIONS
-from .results import Role
+from .results import Mode, Role
 
 DIRECTIONS = ("AtoB", "BtoA")
 _NET = re.compile(r"_net_(G\w*)\.\w+$")
-_DIRECTION = re.compile(r"^\s*direction: (AtoB|BtoA)\b", re.MULTILINE)
-_NO_DROPOUT = re.compile(r"^\s*no_dropout: (True|False)\b", re.MULTILINE)
+_OPTION = re.compile(r"^\s*(\w+): (\S+)", re.MULTILINE)
 _EXPORTED = (".onnx", ".pt2")
 
 
@@ -30,6 +29,8 @@ class Experiment:
         label: name for the reader.
         files: file of the generator by direction; "" if the file does not show a direction.
         images: folder of finished images, if it is one.
+        whole: whether these were made of whole inputs, so that they are resized and cropped as the inputs.
+        mode: of the generators, if it differs from that of the others.
     """
 
     path: Path
@@ -37,6 +38,8 @@ class Experiment:
     label: str
     files: dict[str, Path]
     images: Path | None = None
+    whole: bool = False
+    mode: Mode | None = None
 
     def file(self, direction: str) -> Path | None:
         """Return the generator of a direction."""
@@ -70,8 +73,7 @@ def find_experiment(path: Path, role: Role, epoch: str = "latest") -> Experiment
 
 def dropout_of(file: Path) -> bool:
     """Return whether a U-Net of a host has dropout, which its file does not show, from the options next to it."""
-    found = _NO_DROPOUT.search(_options_of(file))
-    return not (found and found[1] == "True")
+    return options_of(file).get("no_dropout") != "True"
 
 
 def _direction_of(file: Path) -> str:
@@ -79,24 +81,24 @@ def _direction_of(file: Path) -> str:
     found = _NET.search(file.name)
     if not found:
         return ""
-    trained = _DIRECTION.search(_options_of(file))
+    trained = options_of(file).get("direction")
     if not trained and not found[1].startswith("G_"):
         return ""
     swapped = found[1].endswith("_B")
-    return DIRECTIONS[swapped ^ bool(trained and trained[1] == "BtoA")]
+    return DIRECTIONS[swapped ^ (trained == "BtoA")]
 
 
-def _options_of(file: Path) -> str:
-    """Return the options of a training in the format of ``train_opt.txt``, or "" without a record of them."""
+def options_of(file: Path) -> dict[str, str]:
+    """Return the options of a generator's training by name, as text, from ``train_opt.txt`` or its record."""
     options, record = file.parent / "train_opt.txt", file.parent / "student.json"
     if options.is_file():
-        return options.read_text(encoding="utf-8", errors="replace")
+        return dict(_OPTION.findall(options.read_text(encoding="utf-8", errors="replace")))
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
-        named = {"direction": content["direction"], **content["host_options"]}
+        named = {"direction": content["direction"], **content.get("pictures", {}), **content["host_options"]}
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return "\n".join(f"{name}: {value}" for name, value in named.items())
+        return {}
+    return {name: str(value) for name, value in named.items() if value is not None}
 
 
 def _label(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -52,6 +52,7 @@ class Item:
         truth_half: side of a pair.
         finished: file by key of the subject.
         labels: file of the label map, if any.
+        whole: the finished images that were made of whole inputs, by key.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Item:
     truth_half: Side = ""
     finished: dict[str, Path] = field(default_factory=dict)
     labels: Path | None = None
+    whole: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def tasks_of(
 
 
 def items_of(
-    task: Task, finished: Mapping[str, Path], labels: Path | None = None
+    task: Task, finished: Mapping[str, Path], labels: Path | None = None, whole: Collection[str] = ()
 ) -> tuple[list[Item], list[Problem]]:
     """Match the inputs of a task with the ground truth and finished images.
 
@@ -146,6 +148,7 @@ def items_of(
         task: the task.
         finished: folder of finished images by key of the subject.
         labels: folder of label maps.
+        whole: the finished images, by key, that were made of whole inputs.
 
     Returns:
         The items that have everything, and a problem for each that does not.
@@ -179,6 +182,7 @@ def items_of(
                 task.truth.half if task.truth else "",
                 {key: others[key][name] for key in finished},
                 others["labels"][name] if labels else None,
+                whole,
             )
         )
     if not items:
@@ -206,7 +210,8 @@ def load_item(item: Item, preprocessing: Preprocessing, channels: int, multiple:
 
     Args:
         item: the item.
-        preprocessing: of input and ground truth; finished images are used as they are.
+        preprocessing: of input, ground truth, and finished images that were made of whole inputs; others are used
+            as they are.
         channels: of the input.
         multiple: sides of the input are multiples of it.
 
@@ -232,7 +237,7 @@ def load_item(item: Item, preprocessing: Preprocessing, channels: int, multiple:
     if height % multiple or width % multiple:
         raise UnusableImageError(f"{item.file}: {width}x{height} pixels, the network takes multiples of {multiple}")
     truth = None if item.truth is None else read(item.truth, item.truth_half, prepare=True)
-    finished = {key: read(file) for key, file in item.finished.items()}
+    finished = {key: read(file, prepare=key in item.whole) for key, file in item.finished.items()}
     labels = None if item.labels is None else read_labels(item.labels)
     shapes = {
         "ground truth": truth,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from torch import nn
 from ..errors import KDError
 from ..files import sha256
 from ..networks.generator import GeneratorSpec
-
-Mode = Literal["train", "eval"]
+from .results import Mode
 
 _ROUNDING = 4  # pixels
 
@@ -116,10 +115,17 @@ def fitted(output: Any, images: torch.Tensor, name: str) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """A generator file as :func:`load_file` returns it: the network, and its description if it is of the family."""
+    """A generator as a loader returns it.
+
+    Attributes:
+        module: the network.
+        spec: its description, if it is of the family.
+        digest: identifies the network; "" for the digest of the file.
+    """
 
     module: nn.Module
     spec: GeneratorSpec | None
+    digest: str = ""
 
 
 Loader = Callable[[Path], LoadedFile]
@@ -151,7 +157,8 @@ def open_translator(file: Path, load: Loader, mode: Mode, device: torch.device) 
     if spec is not None and spec.conv != "standard":
         kind += f", {spec.conv}"
     channels, multiple = (spec.input_nc, spec.multiple) if spec else (3, 4)
-    return ModuleTranslator(loaded.module, kind, sha256(file), channels, multiple, mode, device)
+    digest = loaded.digest or sha256(file)
+    return ModuleTranslator(loaded.module, kind, digest, channels, multiple, mode, device)
 
 
 def to_tensor(images: Sequence[np.ndarray]) -> torch.Tensor:

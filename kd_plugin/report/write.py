@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..files import write_text_atomically
 from .build import Settings, build_report
-from .page.document import write_page
+from .page.document import Extra, write_page
 from .results import Report
 from .store import NAME, Store
 
@@ -46,13 +46,14 @@ def write_report(
     return 1 if left_out else 0
 
 
-def save_report(report: Report, output: Path) -> Path:
+def save_report(report: Report, output: Path, extras: Sequence[Extra] = ()) -> Path:
     """Write ``report.json`` and ``index.html``, and return the path of the latter.
 
     Args:
         report: the report. Its images are files below ``output``.
         output: the folder, created if missing.
+        extras: further sections of the page.
     """
     output.mkdir(parents=True, exist_ok=True)
     write_text_atomically(output / "report.json", json.dumps(report.to_dict(), indent=2) + "\n")
-    return write_page(report, output)
+    return write_page(report, output, extras)

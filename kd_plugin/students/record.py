@@ -42,6 +42,7 @@ class StudentRecord:
         direction: the host's ``--direction``, if any.
         dataset_mode: the host's ``--dataset_mode``, if any.
         pictures: the host's options for resizing and cropping images, by name.
+        selection: of which weights ``latest_net_G.pth`` is, and their measures; empty for students of a host.
         host_options: the host's options that define the networks, by name.
         distillation: terms, weights and settings.
         build: properties of the generators beyond the host's options: stage widths, convolutions, factory.
@@ -59,6 +60,7 @@ class StudentRecord:
     build: dict[str, Any] = field(default_factory=dict)
     dataset_mode: str | None = None
     pictures: dict[str, Any] = field(default_factory=dict)
+    selection: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
         """Write the record to an experiment's folder, which is created if necessary; return the file."""
@@ -94,7 +96,15 @@ class StudentRecord:
 
     def _check_types(self, options: Mapping[str, type]) -> None:
         """Raise a TypeError, which names it, if a value is not valid: the file is untrusted."""
-        parts = (self.host_options, self.distillation, self.students, self.teachers, self.build, self.pictures)
+        parts = (
+            self.host_options,
+            self.distillation,
+            self.students,
+            self.teachers,
+            self.build,
+            self.pictures,
+            self.selection,
+        )
         for part in (*parts, *self.students.values(), *self.teachers.values()):
             if not isinstance(part, dict):
                 raise TypeError(f"expected an object, found {part!r}")

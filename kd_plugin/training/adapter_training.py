@@ -36,10 +36,11 @@ def train_adapters(distiller: Distiller, optimizers: Iterable[torch.optim.Optimi
     group["params"].extend(adapters)
     if is_distributed():
         for parameter in adapters:  # DistributedDataParallel only averages gradients of the student
-            parameter.register_post_accumulate_grad_hook(_average)  # type: ignore[no-untyped-call]
+            parameter.register_post_accumulate_grad_hook(average_gradient)  # type: ignore[no-untyped-call]
 
 
-def _average(parameter: torch.Tensor) -> None:
+def average_gradient(parameter: torch.Tensor) -> None:
+    """Replace a parameter's gradient with its mean over the processes."""
     assert parameter.grad is not None
     distributed.all_reduce(parameter.grad)
     parameter.grad /= distributed.get_world_size()

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 
-from ...distillation.precision import DTYPES, HalfPrecision, PrecisionName, run_in
+from ...distillation.precision import DTYPES, HalfPrecision, PrecisionName, checked_half, prepare_teacher
 from ...distillation.teacher_cache import TeacherCache
-from ...errors import ArgumentError, OptionError, first_line
+from ...errors import ArgumentError, OptionError
 from ...flags import option
-from ...networks.generator import GeneratorSpec, build_generator
 from ...processes import say
 
-# Generators that a precision is tested on.
-_SIDE = 32
-_SMALL = (
-    GeneratorSpec("resnet", 1, 1, 1, 1, "instance", False, False),
-    GeneratorSpec("unet", 1, 1, 1, 5, "batch", False, False),
-)
 _RANDOM_CROPS = ("crop", "zoom", "patch", "trim")  # in names of --preprocess modes
 
 
@@ -80,13 +72,11 @@ class CostOptions:
             OptionError: the device does not support it.
         """
         try:
-            half = HalfPrecision(self.amp, device) if self.amp else None
+            half = checked_half(self.amp, device) if self.amp else None
         except ArgumentError as error:
             raise OptionError(f"--amp {error}") from error
-        if half:
-            _try("amp", half.name, device, half.run)
-            if half.name == "fp16" and device.type == "cpu":
-                say("note: on CPUs, autocast keeps fewer operations in float32, and fp16 is slow: try --amp bf16")
+        if half and half.name == "fp16" and device.type == "cpu":
+            say("note: on CPUs, autocast keeps fewer operations in float32, and fp16 is slow: try --amp bf16")
         return half
 
     def prepare_teacher(self, teacher: nn.Module, half: HalfPrecision | None) -> nn.Module:
@@ -95,13 +85,10 @@ class CostOptions:
         Raises:
             OptionError: the device does not support the precision.
         """
-        prepared: Any = torch.compile(teacher) if self.teacher_compile else teacher
-        if name := self.teacher_dtype:
-            _try("teacher_dtype", name, next(teacher.parameters()).device, lambda network: run_in(network, name))
-            run_in(prepared, name)
-        elif half:
-            half.run(prepared)
-        return prepared  # type: ignore[no-any-return]
+        try:
+            return prepare_teacher(teacher, self.teacher_dtype, self.teacher_compile, half)
+        except ArgumentError as error:
+            raise OptionError(f"--teacher_dtype {error}") from error
 
     def cache(self) -> TeacherCache | None:
         """Return the requested teacher cache, or None.
@@ -119,18 +106,3 @@ class CostOptions:
             raise OptionError(f"--teacher_cache {error}") from error
         except RuntimeError as error:
             raise OptionError(f"--teacher_cache {self.teacher_cache}: no such home folder, give a path") from error
-
-
-def _try(flag: str, name: str, device: torch.device, convert: Callable[[nn.Module], None]) -> None:
-    """Try a precision on two small generators; raise an :class:`OptionError` if the device does not support it."""
-    try:
-        for spec in _SMALL:
-            with torch.random.fork_rng(devices=[]):  # leave the RNG state of the run unchanged
-                network = build_generator(spec).requires_grad_(False).eval().to(device)
-            convert(network)
-            network(torch.zeros(1, 1, _SIDE, _SIDE, device=device))
-    except RuntimeError as error:
-        raise OptionError(
-            f"--{flag} {name}: PyTorch {torch.__version__} does not support it on {device.type} "
-            f"({first_line(error, 80)}): remove it, or try another"
-        ) from error

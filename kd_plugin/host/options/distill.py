@@ -15,6 +15,7 @@ from typing import Any, get_args
 from ...errors import ArgumentError, OptionError
 from ...flags import Flag, add_flags, check_value, flags_of, is_ours, option
 from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names, term_names
+from ...losses.flags import term_flags
 from ...networks.taps import Tap, parse_taps
 from ...networks.teacher import TeacherMode
 from .cost import CostOptions
@@ -245,13 +246,7 @@ def flags() -> list[Flag]:
     general = flags_of(DistillConfig)
     before = next(i for i, flag in enumerate(general) if flag.name == "distill_taps")
     listed = [*general[:before], *flags_of(StudentOptions), *general[before:], *flags_of(CostOptions)]
-    for name in term_names():
-        term = get_term(name)
-        listed.append(
-            Flag(f"lambda_{name}", f"{term.default_weight:g}", f"weight of {name}: {term.summary}", term=name)
-        )
-        listed += [Flag(o.flag, o.default, o.help, o.type, o.choices, name) for o in term.options]
-    return listed
+    return [*listed, *term_flags()]
 
 
 def are_in(arguments: Sequence[str]) -> bool:

@@ -58,13 +58,20 @@ def measure_costs(
         _runner(translator, device)  # back to where it was
     return {
         key: NetworkCost(
-            files[key].stat().st_size,
+            _file_size(files[key], translator.module),
             **_counted(translator, sizes[0], device),
             size=sizes[0],
             latencies=tuple(latencies[key]),
         )
         for key, translator in translators.items()
     }
+
+
+def _file_size(file: Path, module: torch.nn.Module | None) -> int:
+    """Return the size of a file in bytes; of a network without a file, that of its tensors."""
+    if file.is_file() or module is None:
+        return file.stat().st_size
+    return sum(tensor.nbytes for tensor in module.state_dict().values())
 
 
 def _counted(translator: Translator, size: int, device: torch.device) -> dict[str, int | None]:

@@ -20,11 +20,11 @@ from ..results import Difference, Measure, Subject
 
 # dB. The noise of rounding is a twelfth of a squared step of 1/255. Without a limit, one image that is equal to its
 # reference, such as a black one, would make the mean infinite.
-_MOST = 10 * math.log10(12 * 255**2)
+MOST_PSNR = 10 * math.log10(12 * 255**2)
 
 # Title, unit, whether higher is better, decimals, library if it is not scikit-image.
 _COLUMNS = (
-    ("PSNR", "dB", True, 2, f"kd_plugin, range 1, at most {_MOST:.1f} dB: the rounding to 8 bits"),
+    ("PSNR", "dB", True, 2, f"kd_plugin, range 1, at most {MOST_PSNR:.1f} dB: the rounding to 8 bits"),
     ("SSIM", "", True, 3, ""),
     ("L1", "", False, 4, "kd_plugin, mean absolute difference, range 1"),
 )
@@ -61,7 +61,7 @@ def quality_part(subjects: Sequence[Subject], reference: Reference) -> Part:
 
 def _quality(batch: Batch) -> list[np.ndarray]:
     pairs = zip(torch.split(batch.images, 1), torch.split(batch.reference, 1), strict=True)
-    return [np.array([min(psnr(*pair), _MOST), ssim(*pair), l1_error(*pair)]) for pair in pairs]
+    return [np.array([min(psnr(*pair), MOST_PSNR), ssim(*pair), l1_error(*pair)]) for pair in pairs]
 
 
 def quality_measures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dominate import svg, tags
 
@@ -63,36 +63,79 @@ def spectrum_chart(view: View, frequency: Frequency) -> None:
         return
     marks = ticks(min(powers), max(powers))
     most = max(frequency.frequencies)
-    height = BOTTOM - TOP
-
-    def y(power: float) -> float:
-        return height * (1 - (power - marks[0]) / (marks[-1] - marks[0]))
-
     chart = canvas(
         f"Mean power of each radial frequency for {', '.join(view.label(key) for key in keys)}, "
         f"from 0 to {most:g} cycles per pixel"
     )
     with chart:
-        for mark in marks:
-            gridline(TOP + y(mark), tick_text(mark, marks))
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-            svg.text(f"{share * most:.3g}", x=f"{100 * share:g}%", y=BOTTOM + 18, text_anchor=anchor)
-        # Stretched to the width: the strokes keep theirs.
-        with svg.svg(
-            x=0, y=TOP, width="100%", height=height, viewBox=f"0 0 1000 {height}", preserveAspectRatio="none"
-        ):
+        _value_lines(marks)
+        _axis([share * most for share in (0.0, 0.25, 0.5, 0.75, 1.0)], most)
+        with _stretched():
             for key in keys:
                 points = list(zip(frequency.frequencies, frequency.spectra[key], strict=False))
-                for run in _finite_runs(points):
-                    svg.polyline(
-                        points=" ".join(f"{1000 * f / most if most else 0:.1f},{y(power):.2f}" for f, power in run),
-                        style=f"stroke:{view.colour(key)}",
-                        stroke_dasharray=_dashes(view, key),
-                        vector_effect="non-scaling-stroke",
-                        cls="spectrum",
-                    )
+                _polylines(points, most, marks, view.colour(key), _dashes(view, key))
     tags.p("Cycles per pixel; 0.5 is the finest detail that an image can have.", cls="soft axis")
+
+
+def line_chart(view: View, title: str, series: Mapping[str, Sequence[tuple[float, float]]], unit: str) -> None:
+    """Add a line chart of values over the number of images.
+
+    Args:
+        view: labels and colours.
+        title: of the values.
+        series: points (images, value) by key of the subject.
+        unit: of the values; may be empty.
+    """
+    values = [value for points in series.values() for _, value in points if math.isfinite(value)]
+    most = max((x for points in series.values() for x, _ in points), default=0.0)
+    if not values or not most:
+        return
+    marks = ticks(min(values), max(values))
+    with tags.div(cls="card"):
+        tags.h3(f"{title}{f' in {unit}' if unit else ''}")
+        with canvas(f"{title} over {most:,.0f} images for {', '.join(view.label(key) for key in series)}"):
+            _value_lines(marks)
+            _axis([0.0, most], most)
+            with _stretched():
+                for key, points in series.items():
+                    _polylines(points, most, marks, view.colour(key), _dashes(view, key))
+
+
+def _value_lines(marks: Sequence[float]) -> None:
+    for mark in marks:
+        gridline(BOTTOM - (BOTTOM - TOP) * (mark - marks[0]) / (marks[-1] - marks[0]), tick_text(mark, marks))
+
+
+def _axis(places: Sequence[float], most: float) -> None:
+    """Add numbers below a chart, from 0 to ``most``."""
+    for place in places:
+        anchor = "start" if place == 0 else "end" if place == most else "middle"
+        text = f"{place:,.0f}" if most > 1 else f"{place:.3g}"
+        svg.text(text, x=f"{100 * place / most if most else 0:g}%", y=BOTTOM + 18, text_anchor=anchor)
+
+
+def _stretched() -> svg.svg:
+    """Return the area of lines, stretched to the width; the strokes keep theirs."""
+    height = BOTTOM - TOP
+    return svg.svg(x=0, y=TOP, width="100%", height=height, viewBox=f"0 0 1000 {height}", preserveAspectRatio="none")
+
+
+def _polylines(
+    points: Sequence[tuple[float, float]], most: float, marks: Sequence[float], colour: str, dashes: str
+) -> None:
+    height = BOTTOM - TOP
+    for run in _finite_runs(points):
+        svg.polyline(
+            points=" ".join(
+                f"{1000 * x / most if most else 0:.1f},"
+                f"{height * (1 - (value - marks[0]) / (marks[-1] - marks[0])):.2f}"
+                for x, value in run
+            ),
+            style=f"stroke:{colour}",
+            stroke_dasharray=dashes,
+            vector_effect="non-scaling-stroke",
+            cls="spectrum",
+        )
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dominate import document, tags
@@ -23,12 +24,27 @@ _HERE = Path(__file__).parent
 _Section = tuple[str, str, Callable[[View], None]]
 
 
-def write_page(report: Report, folder: Path) -> Path:
+@dataclass(frozen=True)
+class Extra:
+    """A section of the page that is not of a report.
+
+    Attributes:
+        title: heading.
+        draw: adds the contents.
+    """
+
+    title: str
+    draw: Callable[[View], None]
+
+
+def write_page(report: Report, folder: Path, extras: Sequence[Extra] = (), refresh: int = 0) -> Path:
     """Write ``index.html``, and ``relations.js`` if samples have relation matrices.
 
     Args:
         report: the results. Their images are files below ``folder``.
         folder: an existing folder.
+        extras: further sections of the first direction.
+        refresh: seconds after which a browser loads the page again; 0 for never.
 
     Returns:
         The path of the page.
@@ -43,13 +59,15 @@ def write_page(report: Report, folder: Path) -> Path:
     with page.head:
         tags.meta(charset="utf-8")
         tags.meta(name="viewport", content="width=device-width, initial-scale=1")
+        if refresh:
+            tags.meta(http_equiv="refresh", content=str(refresh))
         tags.style(raw((_HERE / "page.css").read_text(encoding="utf-8")))
         tags.style(raw(colour_style(report)))
     with page, tags.main():
         _top(report)
         with tags.div(cls="directions"):
             for view in shown:
-                _direction(view, alone=len(shown) == 1)
+                _direction(view, extras if view is shown[0] else (), alone=len(shown) == 1)
         if report.problems:
             _problems(report.problems)
         if report.settings:
@@ -81,12 +99,12 @@ def _top(report: Report) -> None:
         tags.p(tags.a(f"Problems: {', '.join(counts)}", href="#problems"), cls="alert" if missing else "soft")
 
 
-def _direction(view: View, *, alone: bool) -> None:
+def _direction(view: View, extras: Sequence[Extra], *, alone: bool) -> None:
     direction = view.direction
     with tags.section(cls="direction", id=view.id("direction"), data_name=direction.name):
         if not alone:
             tags.h2(direction.name, cls="direction-name")
-        found = list(_sections(view))
+        found = list(_sections(view, extras))
         images = f"{direction.images:,} {'image' if direction.images == 1 else 'images'}"
         tags.p(f"{images}, {direction.name}", cls="soft", title=f"SHA-256 {direction.sha256}")
         headline(view)
@@ -99,7 +117,7 @@ def _direction(view: View, *, alone: bool) -> None:
                 draw(view)
 
 
-def _sections(view: View) -> Iterator[_Section]:
+def _sections(view: View, extras: Sequence[Extra]) -> Iterator[_Section]:
     """Yield the sections that have contents."""
     direction = view.direction
     if any(subject.cost for subject in direction.subjects):
@@ -114,6 +132,8 @@ def _sections(view: View) -> Iterator[_Section]:
         yield "Relations", "relations", relations
     if direction.stability:
         yield "Stability", "stability", _stability
+    for number, extra in enumerate(extras):
+        yield extra.title, f"extra{number}", extra.draw
     if direction.samples:
         yield "Samples", "samples", samples
     yield "Compared", "compared", _compared

@@ -1,0 +1,254 @@
+"""Run a compression for the options of ``kd compress``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from ..compression.compress import Result, Watcher, compress
+from ..compression.loop import Step
+from ..compression.settings import CompressSettings
+from ..compression.students import Wish, parse_wishes
+from ..errors import ArgumentError, OptionError
+from ..flags import Flag
+from ..host.model.load_generator import load_generator
+from ..losses import get_term, split_names
+from ..losses.flags import term_flags
+from ..networks.taps import parse_taps
+from ..processes import is_main_process, say
+from ..progress import Phase, Progress
+from ..students import StudentRequest, factory_of
+from ..watch.dashboard import Dashboard, connect
+from ..watch.log import LOG_NAME, LossLog
+from .shared import device_of, path_of
+
+_COMMON = ("netG", "conv", "dropout", "factory", "init", "keep")  # settings of all students
+_SIZES = ("macs", "params", "file_size", "ngf", "widths")
+_SAME = (
+    "teacher_function",
+    "teacher_epoch",
+    "teacher_mode",
+    "direction",
+    "preprocess",
+    "load_size",
+    "size",
+    "validation",
+    "epochs",
+    "steps",
+    "minutes",
+    "lr",
+    "beta1",
+    "lambda_L1",
+    "lambda_gan",
+    "gan_mode",
+    "seed",
+    "amp",
+    "teacher_dtype",
+    "teacher_compile",
+    "max_bad_steps",
+    "print_freq",
+    "save_freq",
+    "fresh",
+)
+_FOLDERS = ("teacher", "teacher_weights", "teacher_images", "images", "pairs", "real", "teacher_cache")
+_MEASURING = 10.0  # seconds after the training, for the first estimate
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train; return 1 if students failed or images were left out, 128 + N after a signal N."""
+    sys.path.append(os.getcwd())  # for the user's functions: an installed script does not search the folder
+    device = _start_processes(options.device)
+    watcher = _Terminal(options)
+    try:
+        settings = _settings(options, device)
+        result = compress(settings, load_generator, watcher)
+    except KeyboardInterrupt:
+        watcher.end()
+        print("\nkd compress: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    finally:
+        is_main = is_main_process()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    return _show(result, options.images or "IMAGES") if is_main else 0
+
+
+def _start_processes(named: str) -> torch.device:
+    """Join the other processes of ``torchrun``, if any; return the device of this process."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        cuda = torch.cuda.is_available() and named in ("", "cuda")
+        distributed.init_process_group("nccl" if cuda else "gloo")
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device_of(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _settings(options: argparse.Namespace, device: torch.device) -> CompressSettings:
+    values: dict[str, Any] = {name: getattr(options, name) for name in _SAME}
+    values |= {name: path_of(getattr(options, name)) for name in _FOLDERS}
+    names = split_names(options.distill) if options.distill else None
+    weights, settings = _terms(options, names)
+    try:
+        return CompressSettings(
+            output=Path(options.output).expanduser(),
+            students=_students(options),
+            terms=weights,
+            term_options=settings,
+            taps=_taps(options, names),
+            flip=False if options.no_flip else None,
+            augment=not options.no_augment,
+            batch=options.batch_size,
+            workers=options.num_threads,
+            device=str(device),
+            command=shlex.join(["kd", *sys.argv[1:]]),
+            **values,
+        )
+    except ArgumentError as error:
+        raise OptionError(f"kd compress: {error}") from error
+
+
+def _students(options: argparse.Namespace) -> list[Wish]:
+    common = {name: value for name in _COMMON if (value := getattr(options, name))}
+    given = {name: value for name in _SIZES if (value := getattr(options, name))}
+    several = {name: value.split(",") for name, value in given.items() if "," in value}
+    if len(several) > 1 or (several and len(given) > 1):
+        raise OptionError(f"--{' and --'.join(given)} with several values: use --student for each student")
+    texts = list(options.student)
+    for name, parts in several.items():
+        texts = [part if name == "macs" else f"{name}={part}" for part in parts] + texts
+        given = {}
+    if not texts:
+        texts = ["+".join(value if name == "macs" else f"{name}={value}" for name, value in given.items())]
+    elif given:
+        raise OptionError(f"--{next(iter(given))} and --student both name students: use --student for each")
+    return parse_wishes(texts, common)
+
+
+def _terms(options: argparse.Namespace, names: list[str] | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return weights by term, None for the default terms, and settings by flag."""
+    given = {flag: value for flag in term_flags() if (value := getattr(options, flag.name, None)) is not None}
+    weights = {flag.term: value for flag, value in given.items() if flag.name == f"lambda_{flag.term}"}
+    settings = {flag.name: value for flag, value in given.items() if flag.name != f"lambda_{flag.term}"}
+    if names is None:
+        return _default_terms(given), settings
+    for name in names:
+        get_term(name)
+    for flag in given:
+        if flag.term not in names:
+            raise OptionError(f"--{flag.name} has no effect: {flag.term} is not in --distill {options.distill}")
+    return {name: weights.get(name) for name in names}, settings
+
+
+def _default_terms(given: Mapping[Flag, Any]) -> dict[str, Any] | None:
+    if not given:
+        return None
+    raise OptionError(f"--{next(iter(given)).name}: name the terms as well, such as --distill wavelet,srp,pixel")
+
+
+def _taps(options: argparse.Namespace, names: list[str] | None) -> dict[str, Any]:
+    named = names or ["wavelet", "srp", "pixel"]
+    reading = [name for name in named if get_term(name).reads == "features"]
+    texts = dict.fromkeys(reading, options.distill_taps)
+    if "srp" in texts:
+        texts["srp"] = options.srp_layers or options.distill_taps
+    return {name: parse_taps(text) for name, text in texts.items() if text}
+
+
+class _Terminal(Watcher):
+    """A progress line, and windows of a visdom server."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._progress: Progress | None = None
+        self._begun, self._first = 0.0, 0
+        self._shares = ""
+        self._dashboards: list[Dashboard] = []
+
+    def begin(self, folders: Mapping[str, Path], terms: str) -> None:
+        options = self._options
+        if options.visdom and is_main_process():
+            for folder in folders.values():
+                client = connect(options.display_server, options.display_port, folder.resolve().name)
+                self._dashboards.append(Dashboard(client, folder, LossLog(folder / LOG_NAME)))
+        self._begun = time.monotonic()
+
+    def step(self, step: Step) -> None:
+        if self._progress is None:
+            self._first = step.number - 1
+            self._progress = Progress([Phase("training", 1.0), Phase("measuring", _MEASURING)])
+            self._progress.begin("training")
+        for name, shares in step.shares.items():
+            listed = " ".join(f"{term} {share:.0%}" for term, share in shares.items() if term)
+            self._shares = f", {name + ' ' if name else ''}{listed}"
+        if step.steps:
+            elapsed = time.monotonic() - self._begun
+            pace = elapsed / (step.number - self._first)
+            self._progress.phases[0].seconds = pace * step.steps
+            self._progress.update(
+                step.number / step.steps, f"step {step.number} of {step.steps}, {1 / pace:.3g} steps/s{self._shares}"
+            )
+
+    def logged(self) -> None:
+        for dashboard in list(self._dashboards):
+            try:
+                dashboard.update()
+            except ConnectionError:
+                say("note: the visdom server does not answer any more; the training goes on")
+                self._dashboards.remove(dashboard)
+
+    def trained(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        if self._progress:
+            self._progress.clear()
+            self._progress = None
+
+
+def _show(result: Result, images: str) -> int:
+    """Print the results; return the exit status."""
+    for name, reason in result.failed.items():
+        print(f"kd compress: the student {name} was dropped: {reason}", file=sys.stderr)
+    if not result.complete:
+        steps = f" of {result.steps}" if result.steps else ""
+        say(f"stopped after {result.done}{steps} steps, saved: the same command continues")
+        return 128 + result.signal if result.signal else 0
+    for name, folder in result.folders.items():
+        if name in result.failed:
+            continue
+        selection = result.selections.get(name)
+        why = selection.why if selection else "the average of the weights, as no image was held out"
+        say(f"{folder / 'latest_net_G.pth'}: {why}")
+        for command in _test_commands(folder, result.students[name].request, images, result.size):
+            say(f"in a host: {command}")
+    for problem in result.problems[:5]:
+        print(f"kd compress: {problem.what}: {problem.reason}", file=sys.stderr)
+    print(result.page)
+    return 1 if result.failed or result.problems else 0
+
+
+def _test_commands(folder: Path, request: StudentRequest, images: str, size: int) -> list[str]:
+    """Return the commands that run a student on images in a host, with the plugin and, if it can, without."""
+    place = folder.resolve()
+    words = ["test.py", "--model", "test", "--dataroot", images, "--checkpoints_dir", str(place.parent)]
+    words += ["--name", place.name]
+    words += ["--load_size", str(size), "--crop_size", str(size)] if size != 256 else []
+    commands = [shlex.join(["kd", "run", *words])]
+    if request.is_plain and not factory_of(request.netG):
+        words += ["--netG", request.netG, "--ngf", str(request.ngf), "--norm", request.norm]
+        words += [] if request.dropout else ["--no_dropout"]
+        words += [] if (request.input_nc, request.output_nc) == (3, 3) else [
+            "--input_nc", str(request.input_nc), "--output_nc", str(request.output_nc)
+        ]  # fmt: skip
+        commands.append(shlex.join(["python", *words]))
+    return commands

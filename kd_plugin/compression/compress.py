@@ -1,0 +1,349 @@
+"""Train small students of a generator on a folder of images, without a host: ``kd compress``."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib.util
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import ArgumentError, CheckpointError, KDError
+from ..metrics.cost import count_parameters
+from ..networks.taps import unwrap
+from ..networks.teacher import load_teacher
+from ..processes import is_main_process, say
+from ..progress import Phase
+from ..report.experiments import dropout_of
+from ..report.inputs import load_item
+from ..report.networks import LoadedFile, Loader, ModuleTranslator, Translator, open_translator, to_array, to_tensor
+from ..report.results import Problem
+from ..training.saving import clear_save_errors
+from ..watch.log import LOG_NAME
+from .facts import facts_of, fixed, kind
+from .finish import finish
+from .loop import STATE, Outcome, Plan, Step, train_students
+from .outputs import Log, checkpoint, save_samples, save_weights
+from .page import Entry, Page
+from .prepare import Prepared, prepare
+from .selection import Selection
+from .settings import CompressSettings
+from .students import Student
+from .teachers import KEY
+from .validation import Best, HeldOut
+
+_VALIDATIONS = 50  # at most during a training, besides the last
+_PAGE_SECONDS = 20  # between two pages without a validation
+_LIBRARIES = ("skimage", "scipy")  # of the measures
+
+
+class Watcher:
+    """Follows a training, such as a progress line; the methods of this class do nothing."""
+
+    def begin(self, folders: Mapping[str, Path], terms: str) -> None:
+        """Called before the first step with the folders of the students and the losses."""
+
+    def step(self, step: Step) -> None:
+        """Called after each step."""
+
+    def logged(self) -> None:
+        """Called when logs or sample images were written."""
+
+    def trained(self) -> None:
+        """Called after the last step."""
+
+    def end(self) -> None:
+        """Called at the end, also after an error."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a compression.
+
+    Attributes:
+        folders: of the students by name.
+        selections: by name; empty without held-out images, or if the training is not complete.
+        failed: why students were dropped, by name.
+        done: number of completed steps.
+        steps: number of steps of the training; None if it is not known yet.
+        page: the page.
+        problems: what was left out.
+        students: by name.
+        size: side of the images in pixels.
+        signal: number of the signal that interrupted the training, or None.
+    """
+
+    folders: dict[str, Path]
+    selections: dict[str, Selection]
+    failed: dict[str, str]
+    done: int
+    steps: int | None
+    page: Path
+    problems: list[Problem] = field(default_factory=list)
+    students: dict[str, Student] = field(default_factory=dict)
+    size: int = 0
+    signal: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all steps are done."""
+        return self.done == self.steps
+
+
+def load_of_family(file: Path) -> LoadedFile:
+    """Load a generator of the family; a host's loader also reads those of a record."""
+    network = load_teacher(file, dropout=dropout_of(file))
+    return LoadedFile(network, network.spec)
+
+
+def compress(settings: CompressSettings, load: Loader = load_of_family, watcher: Watcher | None = None) -> Result:
+    """Train students of a teacher on a folder of images, choose their weights, and write them with a page.
+
+    A training that was interrupted continues exactly; the folder of the results holds its state.
+
+    Args:
+        settings: what to compress, and how.
+        load: loads a checkpoint.
+        watcher: follows the training.
+
+    Raises:
+        KDError: If a setting is not valid, or the training cannot continue.
+    """
+    watcher = watcher or Watcher()
+    for name in _LIBRARIES:
+        if importlib.util.find_spec(name) is None:
+            raise KDError('the measures need SciPy and scikit-image: pip install "kd_plugin[report]"')
+    _check_output(settings)
+    try:
+        return _Compression(prepare(settings, load), watcher).run()
+    finally:
+        watcher.end()
+
+
+class _Compression:
+    """A training with what happens beside its steps: log, validation, page."""
+
+    def __init__(self, prepared: Prepared, watcher: Watcher) -> None:
+        self._prepared, self._watcher = prepared, watcher
+        settings = prepared.settings
+        self._bests = {name: Best() for name in prepared.students}
+        self._problems = list(prepared.data.problems)
+        self._begun = time.monotonic()
+        title = settings.output.resolve().name
+        facts = facts_of(prepared)
+        self._page = Page(settings.output, title, prepared.direction, settings.command, facts, self._problems)
+        self._page_time = 0.0
+        self._logs = {
+            name: Log(folder, settings.print_freq, prepared.samples.epoch_length)
+            for name, folder in prepared.folders.items()
+        }
+
+    def run(self) -> Result:
+        """Train, choose, and write the results."""
+        prepared, settings = self._prepared, self._prepared.settings
+        with clear_save_errors(settings.output, "the results"):
+            for folder in prepared.folders.values():
+                folder.mkdir(parents=True, exist_ok=True)
+        self._introduce()
+        self._watcher.begin(prepared.folders, prepared.losses)
+        seconds = None if settings.minutes is None else settings.minutes * 60
+        planned = prepared.length is not None
+        whole = prepared.images_of_step
+        outcome = train_students(
+            prepared.trainers,
+            prepared.teach,
+            prepared.samples,
+            Plan(prepared.length, None if planned else seconds, settings.batch, settings.seed, fixed(prepared)),
+            settings.output,
+            device=prepared.device,
+            others=prepared.others,
+            parts=self._bests,
+            workers=settings.workers,
+            save_every=max(1, settings.save_freq // whole),
+            shares_every=max(1, settings.print_freq // whole),
+            stop_after=seconds if planned and seconds is not None else math.inf,
+            report=self._after_step,
+        )
+        self._watcher.trained()
+        selections: dict[str, Selection] = {}
+        if is_main_process():
+            self._note(outcome)
+            with clear_save_errors(settings.output, "the results"):
+                if outcome.done == outcome.steps:
+                    selections = self._finish(outcome)
+                else:
+                    self._write_page(outcome.done, outcome.steps)
+        return self._result(outcome, selections)
+
+    def _introduce(self) -> None:
+        prepared = self._prepared
+        large = 0 if prepared.teacher.finished else count_parameters(prepared.teacher.network)
+        for name, student in prepared.students.items():
+            small = count_parameters(student.network)
+            ratio = f", {large / small:.2f}x fewer than the teacher" if large else ""
+            start = "the teacher's channels" if student.inherited else "random weights"
+            label = f"student {name}" if name else "student"
+            say(f"{label}: {kind(student)}, {small / 1e6:.3f} M parameters{ratio}; starts from {start}")
+        data, length = prepared.data, prepared.length
+        steps = "" if length is None else f"; {length} steps"
+        say(f"{prepared.losses}; {len(data.training)} images to train on, {len(data.held_out)} held out{steps}")
+        for problem in data.problems[:3]:
+            say(f"note: {problem.what}: {problem.reason}")
+
+    def _after_step(self, step: Step) -> None:
+        if not is_main_process():
+            return
+        prepared, written = self._prepared, False
+        for name, losses in step.losses.items():
+            shares = {f"share_{key}": value for key, value in step.shares.get(name, {}).items() if key}
+            written |= self._logs[name].add(step.images, losses, shares, step.seconds, step.waited)
+        self._watcher.step(step)
+        if prepared.data.held_out and self._is_due(step.number, step.steps):
+            self._validate(step)
+            written = True
+        elif written and time.monotonic() - self._page_time > _PAGE_SECONDS:
+            self._write_page(step.number, step.steps)
+        if written:
+            self._watcher.logged()
+
+    def _is_due(self, step: int, steps: int | None) -> bool:
+        """Return whether to validate after a step: each epoch, but not too often in a long training."""
+        every = self._prepared.steps_of_epoch
+        if steps:
+            every *= max(1, steps // _VALIDATIONS // every)
+        return step % every == 0 or step == steps
+
+    def _validate(self, step: Step) -> None:
+        prepared = self._prepared
+        for name in step.losses:
+            network, best = prepared.trainers[name].distiller.student, self._bests[name]
+            if best.add(step.number, self._held_out.psnr(network, device=prepared.device), network):
+                save_weights(best.weights, checkpoint(prepared.folders[name], "best"))
+        entries = self._entries()
+        self._page.draw_samples(entries, self._held_out.items, prepared.preprocessing)
+        self._save_samples(entries, step.number)
+        self._write_page(step.number, step.steps)
+
+    @functools.cached_property
+    def _held_out(self) -> HeldOut:
+        """The held-out images, with the teacher's: computed for the first validation, not before the first step."""
+        prepared = self._prepared
+        teacher = prepared.teacher
+
+        def teach(images: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                output: torch.Tensor = prepared.running(images.to(prepared.device))
+            return output
+
+        given = None if teacher.finished else teach
+        return HeldOut(prepared.data.held_out, prepared.preprocessing, given, KEY, teacher.channels)
+
+    @functools.cached_property
+    def _teacher(self) -> Translator | None:
+        """The translator of the teacher; None for finished images."""
+        prepared = self._prepared
+        for file in prepared.teacher.experiment.files.values():
+            return open_translator(file, prepared.load, prepared.settings.teacher_mode, prepared.device)
+        return None
+
+    def _entries(self) -> list[Entry]:
+        """Return teacher and students, as they are now."""
+        prepared = self._prepared
+        teacher = prepared.teacher
+        entries = [Entry(KEY, teacher.experiment.label, "teacher", translator=self._teacher)]
+        for number, (name, student) in enumerate(prepared.students.items()):
+            network = copy.deepcopy(unwrap(prepared.trainers[name].distiller.student))
+            translator = ModuleTranslator(network, "", "", teacher.channels, device=prepared.device)
+            entries.append(
+                Entry(
+                    f"student{number + 1}",
+                    name or self._page.title,
+                    "student",
+                    kind(student),
+                    prepared.folders[name],
+                    self._bests[name].over_images(prepared.images_of_step),
+                    translator,
+                )
+            )
+        return entries
+
+    def _write_page(self, step: int, steps: int | None) -> None:
+        self._page.write(self._entries(), f"Step {step}{f' of {steps}' if steps else ''}.", step == steps)
+        self._page_time = time.monotonic()
+
+    def _save_samples(self, entries: list[Entry], step: int) -> None:
+        """Write the first held-out image of each student where ``kd watch`` finds it."""
+        prepared = self._prepared
+        loaded = load_item(self._held_out.items[0], prepared.preprocessing, prepared.teacher.channels, 1)
+        shown = np.repeat(loaded.input, 3, axis=2) if loaded.input.shape[2] == 1 else loaded.input
+        outputs = {
+            entry.key: to_array(entry.translator.translate(to_tensor([loaded.input]), [0])[0])
+            for entry in entries
+            if entry.translator
+        }
+        taught = loaded.finished.get(KEY, outputs.get(KEY))
+        for entry in entries:
+            if entry.folder and taught is not None:
+                images = {"real_A": shown, "fake_B": outputs[entry.key], "teacher_fake_B": taught}
+                save_samples(entry.folder, 1 + (step - 1) // prepared.steps_of_epoch, images)
+
+    def _note(self, outcome: Outcome) -> None:
+        for number in sorted(outcome.unusable):
+            item = self._prepared.data.training[number]
+            self._problems.append(Problem(str(item.file), "it cannot be read: the next image took its place"))
+        for name, reason in outcome.failed.items():
+            self._problems.append(Problem(name or "the student", reason))
+
+    def _finish(self, outcome: Outcome) -> dict[str, Selection]:
+        prepared = self._prepared
+        return finish(
+            prepared,
+            [name for name in prepared.trainers if name not in outcome.failed],
+            self._bests,
+            self._held_out.items if prepared.data.held_out else [],
+            self._teacher,
+            outcome.done,
+            self._problems,
+            [Phase("training", time.monotonic() - self._begun)],
+        )
+
+    def _result(self, outcome: Outcome, selections: dict[str, Selection]) -> Result:
+        prepared, settings = self._prepared, self._prepared.settings
+        return Result(
+            dict(prepared.folders),
+            selections,
+            dict(outcome.failed),
+            outcome.done,
+            outcome.steps,
+            settings.output / "index.html",
+            list(self._problems),
+            prepared.students,
+            prepared.preprocessing.crop_size,
+            outcome.signal,
+        )
+
+
+def _check_output(settings: CompressSettings) -> None:
+    """Check that the folder of the results is new, or has a training; delete its state to begin again."""
+    folder = settings.output
+    if folder.exists() and not folder.is_dir():
+        raise ArgumentError(f"{folder}: is a file: name a folder for the results")
+    if not folder.is_dir():
+        return
+    if (folder / STATE).is_file():
+        if settings.fresh and is_main_process():
+            (folder / STATE).unlink()
+            for log in folder.rglob(LOG_NAME):
+                log.unlink()
+        return
+    if found := next(folder.rglob("*_net_G*.pth"), None):
+        raise CheckpointError(
+            f"{folder}: holds networks of something else ({found.name}), which the results would overwrite: name "
+            "another folder"
+        )

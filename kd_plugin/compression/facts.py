@@ -1,0 +1,91 @@
+"""What a compression depends on: for the reader, for the record of a student, and to compare a resumed training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from typing import Any
+
+import torch
+
+from ..version import __version__
+from .outputs import HowTaught
+from .prepare import Prepared
+from .students import Student
+
+
+def kind(student: Student) -> str:
+    """Return a description of a student's network."""
+    request = student.request
+    if request.factory:
+        return request.factory
+    widths = f"widths {'/'.join(map(str, request.widths))}" if request.widths else f"ngf {request.ngf}"
+    return f"{request.netG}, {widths}{', separable' if request.conv == 'separable' else ''}"
+
+
+def facts_of(prepared: Prepared) -> dict[str, str]:
+    """Return the settings for the page."""
+    settings, data, teacher = prepared.settings, prepared.data, prepared.teacher
+    drawn = f", at random places{', flipped' if prepared.flips else ''}" if settings.augment else ", central"
+    return {
+        "teacher": f"{teacher.experiment.path}, SHA-256 {teacher.digest[:16]}",
+        "losses": prepared.losses,
+        "images": f"{len(data.training)} to train on, {len(data.held_out)} held out, of {data.folder}",
+        "training": f"batch {prepared.images_of_step}, Adam, learning rate {settings.lr:g}: constant for half of the "
+        f"steps, then linearly to 0; seed {settings.seed}",
+        "training images": f"{prepared.preprocessing}{drawn}",
+        "software": f"kd_plugin {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}",
+    }
+
+
+def fixed(prepared: Prepared) -> dict[str, str]:
+    """Return the settings that a resumed training must share."""
+    settings = prepared.settings
+    names = json.dumps([item.name for item in prepared.data.training])
+    taps = {name: [str(tap) for tap in taps] for name, taps in prepared.distiller.taps.items()}
+    return {
+        "teacher": f"{prepared.teacher.digest[:16]} in {settings.teacher_mode} mode",
+        "students": "; ".join(f"{name or 'one'}: {kind(student)}" for name, student in prepared.students.items()),
+        "losses": prepared.losses,
+        "options": _text(settings.term_options),
+        "taps": _text(taps),
+        "images": f"{len(prepared.data.training)} ({hashlib.sha256(names.encode()).hexdigest()[:12]})",
+        "preprocessing": f"{prepared.preprocessing}; flips {prepared.flips}; random crops {settings.augment}",
+        "learning rate": f"{settings.lr:g}, beta1 {settings.beta1:g}",
+        "weights": f"L1 {settings.lambda_L1:g}, GAN {settings.lambda_gan:g}",
+        "precision": f"{settings.amp}, teacher {settings.teacher_dtype}",
+        "processes": str(prepared.images_of_step // settings.batch),
+    }
+
+
+def how_taught(prepared: Prepared, steps: int) -> HowTaught:
+    """Return how the students were taught, for their records."""
+    settings, preprocessing = prepared.settings, prepared.preprocessing
+    terms = prepared.distiller.terms
+    objectives = next(iter(prepared.trainers.values())).objectives
+    distillation: dict[str, Any] = {
+        "distill": ",".join(terms),
+        "terms": {name: str(weighted.weight) for name, weighted in terms.items()},
+        "options": {name: str(value) for name, value in settings.term_options.items()},
+        "other_losses": ",".join(objective.name for objective in objectives),
+        "teacher_mode": settings.teacher_mode,
+        "steps": steps,
+        "batch_size": prepared.images_of_step,
+        "images": len(prepared.data.training),
+        "lr": settings.lr,
+        "beta1": settings.beta1,
+        "seed": settings.seed,
+        "amp": settings.amp,
+        "teacher_dtype": settings.teacher_dtype,
+    }
+    pictures = {
+        "load_size": preprocessing.load_size,
+        "crop_size": preprocessing.crop_size,
+        "preprocess": preprocessing.preprocess,
+    }
+    return HowTaught(distillation, prepared.direction, pictures)
+
+
+def _text(values: Any) -> str:
+    return json.dumps(values, default=str, sort_keys=True)

@@ -1,0 +1,262 @@
+"""Open the teacher, find the images, and build students and trainers for the settings of a compression."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..distillation.distiller import Distiller, Taught
+from ..distillation.precision import HalfPrecision, checked_half, prepare_teacher
+from ..distillation.teacher_cache import TeacherCache
+from ..errors import ArgumentError
+from ..losses import WeightedTerm, build_terms, get_term
+from ..networks.discriminator import build_discriminator, find_discriminator, load_discriminator
+from ..pictures import Preprocessing
+from ..processes import is_distributed, process_count, say
+from ..report.networks import Loader
+from ..training.objectives import Adversary, GroundTruth, Objective
+from ..training.trainer import StudentTrainer
+from .data import Data, find_data, find_real
+from .samples import Samples
+from .settings import CompressSettings
+from .students import Student, build, check_size
+from .teachers import Teacher, loader_with, open_teacher, probe
+
+_TERMS = ("wavelet", "srp", "pixel")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a compression consists of.
+
+    Attributes:
+        settings: of the compression.
+        teacher: as it was trained.
+        running: the teacher as it runs: in another precision, or compiled.
+        load: loads checkpoints, and the teacher of a function.
+        direction: of the teacher.
+        preprocessing: of all images.
+        flips: whether images are flipped.
+        data: the images.
+        samples: the sequence of the training.
+        others: further sequences by name.
+        students: by name.
+        folders: of the students' results.
+        trainers: by name.
+        teach: returns the teacher's images and features for a batch.
+        length: number of steps; None if the duration determines it.
+    """
+
+    settings: CompressSettings
+    teacher: Teacher
+    running: nn.Module
+    load: Loader
+    direction: str
+    preprocessing: Preprocessing
+    flips: bool
+    data: Data
+    samples: Samples
+    others: dict[str, Samples]
+    students: dict[str, Student]
+    folders: dict[str, Path]
+    trainers: dict[str, StudentTrainer]
+    teach: Callable[..., Taught]
+    length: int | None
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the training."""
+        return torch.device(self.settings.device)
+
+    @property
+    def images_of_step(self) -> int:
+        """The number of images of a step of all processes."""
+        return self.settings.batch * process_count()
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """The number of steps in which about all images are seen once."""
+        return _steps_of_epoch(self.data, self.settings)
+
+    @property
+    def distiller(self) -> Distiller:
+        """The distiller of the first student, whose terms are those of all."""
+        return next(iter(self.trainers.values())).distiller
+
+    @property
+    def losses(self) -> str:
+        """The losses with their weights, for the reader."""
+        first = next(iter(self.trainers.values()))
+        terms = [f"{name} x {weighted.weight}" for name, weighted in first.distiller.terms.items()]
+        return ", ".join([*terms, *(objective.name for objective in first.objectives)])
+
+
+def prepare(settings: CompressSettings, load: Loader) -> Prepared:
+    """Return everything that the settings describe.
+
+    Raises:
+        KDError: If a setting is not valid, or does not fit the others.
+    """
+    device = torch.device(settings.device)
+    teacher = open_teacher(
+        settings.teacher,
+        load=load,
+        function=settings.teacher_function,
+        weights=settings.teacher_weights,
+        images=settings.teacher_images,
+        epoch=settings.teacher_epoch,
+        direction=settings.direction,
+        mode=settings.teacher_mode,
+        device=device,
+    )
+    named = next(iter(teacher.experiment.files), "")
+    direction = settings.direction or named or teacher.trained.get("direction") or "AtoB"
+    preprocessing, notes = settings.preprocessing(teacher.trained)
+    for note in notes:
+        say(f"note: {note}")
+    data = find_data(settings, teacher, direction, preprocessing)
+    size, flips = preprocessing.crop_size, settings.flips(teacher.trained)
+    out_channels = 3 if teacher.finished else probe(teacher, settings.batch, size)
+    students = {wish.name: build(wish, teacher, out_channels, size, settings.seed) for wish in settings.students}
+    for student in students.values():
+        check_size(student.request, size)
+    output = settings.output
+    folders = {name: output / name if len(students) > 1 else output for name in students}
+    channels = teacher.channels, out_channels
+    samples = Samples(data.training, preprocessing, settings.seed, flips, settings.augment, *channels)
+    others = {}
+    if settings.real:
+        real = find_real(settings.real, preprocessing)
+        others["real"] = Samples(real, preprocessing, settings.seed + 1, flips, channels=out_channels)
+    length = settings.length(_steps_of_epoch(data, settings))
+    running = _running(settings, teacher, device)
+    terms = _terms(settings, teacher)
+    discriminator = _discriminators(teacher, out_channels, settings.seed) if settings.real else None
+    trainers = {}
+    for name, student in students.items():
+        half = checked_half(settings.amp, device) if settings.amp else None
+        distiller = _distiller(settings, student.network, running, terms, half, device)
+        objectives = _objectives(settings, teacher, discriminator, device)
+        trainers[name] = StudentTrainer(
+            distiller,
+            length,
+            lr=settings.lr,
+            betas=(settings.beta1, 0.999),
+            name=name or "student",
+            max_bad_steps=settings.max_bad_steps,
+            objectives=objectives,
+            half=half,
+        )
+    taps = set().union(*(trainer.distiller.teacher_taps for trainer in trainers.values()))
+    variant = settings.teacher_dtype or settings.amp or ""
+    cache = TeacherCache(settings.teacher_cache, variant=variant) if settings.teacher_cache else None
+    return Prepared(
+        settings,
+        teacher,
+        running,
+        loader_with(teacher, load),
+        direction,
+        preprocessing,
+        flips,
+        data,
+        samples,
+        others,
+        students,
+        folders,
+        trainers,
+        teacher.teach(taps, running, cache),
+        length,
+    )
+
+
+def _steps_of_epoch(data: Data, settings: CompressSettings) -> int:
+    return max(1, math.ceil(len(data.training) / (settings.batch * process_count())))
+
+
+def _running(settings: CompressSettings, teacher: Teacher, device: torch.device) -> nn.Module:
+    """Return the teacher as it runs; ``teacher`` is not changed."""
+    if not (settings.amp or settings.teacher_dtype or settings.teacher_compile):
+        return teacher.network
+    half = checked_half(settings.amp, device) if settings.amp else None
+    plain = copy.deepcopy(teacher.network)
+    return prepare_teacher(plain, settings.teacher_dtype, settings.teacher_compile, half)
+
+
+def _terms(settings: CompressSettings, teacher: Teacher) -> dict[str, WeightedTerm]:
+    names, options = settings.terms, dict(settings.term_options)
+    readable = teacher.readable or settings.taps
+    if names is None:
+        found = [name for name in _TERMS if readable or get_term(name).reads != "features"]
+        if len(found) < len(_TERMS):
+            say(f"note: no features of the teacher are known, so the terms are {' and '.join(found)}")
+        names = dict.fromkeys(found)
+    for name in names:
+        if get_term(name).reads == "features" and not readable:
+            raise ArgumentError(
+                f"the term {name} reads features, and the teacher {teacher.experiment.path} has none that are known: "
+                "remove the term, or name modules to tap"
+            )
+    for file in teacher.experiment.files.values():
+        for name in names:
+            options = {**get_term(name).implied_options(file), **options}
+    return build_terms(names, options)
+
+
+def _distiller(
+    settings: CompressSettings,
+    network: nn.Module,
+    teacher: nn.Module,
+    terms: dict[str, WeightedTerm],
+    half: HalfPrecision | None,
+    device: torch.device,
+) -> Distiller:
+    network.to(device)
+    if half:
+        half.run(network)
+    if is_distributed():
+        ids = [device] if device.type == "cuda" else None
+        network = nn.parallel.DistributedDataParallel(network, device_ids=ids)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)  # of terms with random networks
+        return Distiller(network, teacher, terms, taps=settings.taps or None, half=half).to(device)
+
+
+def _objectives(
+    settings: CompressSettings,
+    teacher: Teacher,
+    discriminator: Callable[[], nn.Module] | None,
+    device: torch.device,
+) -> list[Objective]:
+    objectives: list[Objective] = []
+    if settings.pairs and settings.lambda_L1:
+        objectives.append(GroundTruth(settings.lambda_L1))
+    if discriminator:
+        network, betas = discriminator().to(device), (settings.beta1, 0.999)
+        mode = settings.gan(teacher.trained)
+        objectives.append(Adversary(network, settings.lambda_gan, mode, settings.lr, betas))
+    return objectives
+
+
+def _discriminators(teacher: Teacher, channels: int, seed: int) -> Callable[[], nn.Module]:
+    """Return a function that returns a PatchGAN: the teacher's, if there is one of single images, or a new one."""
+    for file in teacher.experiment.files.values():
+        found = find_discriminator(file)
+        if found is None or not found.is_file():
+            continue
+        if load_discriminator(found).input_nc == channels:
+            say(f"the discriminator starts from {found}")
+            return lambda: load_discriminator(found).layers
+        say(f"note: {found} takes inputs and outputs together, so the discriminator starts from random weights")
+
+    def new() -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return build_discriminator(channels)
+
+    return new

@@ -1,0 +1,260 @@
+"""The students of a training: what the user asks for, and the networks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from ..errors import ArgumentError, unknown_name
+from ..metrics.limits import Budget, parse_limit
+from ..networks.architecture import Conv
+from ..networks.generator import GeneratorSpec, parse_netG
+from ..students import Keep, StudentRequest, build_student, inherit_weights, is_registered, student_spec
+from ..students import student_within as widest_within
+from .teachers import Teacher
+
+Init = Literal["auto", "teacher", "scratch"]
+
+_LIMITS = ("macs", "params", "file_size")
+_WIDTHS = ("ngf", "widths", *_LIMITS)
+_OTHER_NGF, _OTHER_NETG = 24, "resnet_9blocks"  # of the student of a teacher outside the family
+_STD = 0.02  # of initial weights, as in the hosts
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A student that the user asks for; None and "" leave the choice to the defaults.
+
+    Attributes:
+        name: of its folder and in messages.
+        limits: maximum cost by measure: ``macs``, ``params``, ``file_size``.
+        ngf, netG, widths, conv, dropout, factory: as in :class:`~kd_plugin.students.StudentRequest`.
+        init: initial weights: ``"teacher"`` for its most important channels, ``"scratch"`` for random ones,
+            ``"auto"`` for the teacher's if they fit.
+        keep: channels that are kept.
+    """
+
+    name: str = ""
+    limits: Budget | None = None
+    ngf: int | None = None
+    netG: str = ""
+    widths: tuple[int, ...] | None = None
+    conv: Conv = "standard"
+    dropout: bool = False
+    factory: str = ""
+    init: Init = "auto"
+    keep: Keep = "l1"
+
+
+def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
+    """Return the student that a text such as ``7x``, ``ngf=24+conv=separable`` or ``widths=24/40/96`` asks for.
+
+    Args:
+        text: settings ``NAME=VALUE`` joined by ``+``; a factor alone is that of the MACs.
+        common: settings of all students, which the text may override.
+
+    Raises:
+        ArgumentError: If a setting is unknown, or its value is not valid.
+    """
+    own: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split("+"))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            name, value = "macs", part
+        name = {"netg": "netG"}.get(name.lower().replace("-", "_"), name.replace("-", "_"))
+        if name not in _PARSERS:
+            raise ArgumentError(f"the student '{text}': {unknown_name('setting', name, _PARSERS)}")
+        own[name] = value
+    settings = dict(common or {})
+    if any(name in own for name in (*_WIDTHS, "factory")):  # its own size replaces the common one
+        settings = {name: value for name, value in settings.items() if name not in _WIDTHS}
+    settings |= own
+    sizes = [name for name in settings if name in ("ngf", "widths")]
+    limits = [name for name in settings if name in _LIMITS]
+    if len(sizes) + bool(limits) > 1:
+        raise ArgumentError(f"the student '{text}': {' and '.join([*sizes, *limits])} all set its width: give one")
+    if "factory" in settings and (sizes or limits):
+        raise ArgumentError(f"the student '{text}': {[*sizes, *limits][0]} has no effect with a factory: remove it")
+    values: dict[str, Any] = {}
+    budget = {}
+    for name, value in settings.items():
+        try:
+            parsed = _PARSERS[name](value)
+        except ValueError as error:
+            named = "" if name in _LIMITS else f"{name} {value}: "  # a limit's error names it
+            raise ArgumentError(f"the student '{text}': {named}{error}") from None
+        if name in _LIMITS:
+            budget[name] = parsed
+        else:
+            values[name] = parsed
+    return Wish(_name_of(text), budget or None, **values)
+
+
+def parse_wishes(texts: Sequence[str], common: Mapping[str, str] | None = None) -> list[Wish]:
+    """Return the students that texts ask for; raises as :func:`parse_wish`, and for two of one name."""
+    wishes = [parse_wish(text, common) for text in texts or [""]]
+    names = [wish.name for wish in wishes]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise ArgumentError(f"two students are named {twice}: give each once")
+    return wishes
+
+
+def _name_of(text: str) -> str:
+    """Return the name of a student's folder: ``7x``, ``ngf24_separable``, ``widths24-40-96``."""
+    parts = []
+    for part in filter(None, text.replace(" ", "").split("+")):
+        name, _, value = part.rpartition("=")
+        parts.append(value if name in ("", "macs", "conv") else f"{name}{value}")
+    return re.sub(r"[^\w.]+", "-", "_".join(parts))
+
+
+def _limit(measure: str) -> Any:
+    return lambda text: parse_limit(measure, text, measure)
+
+
+def _width(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ValueError("give a width of 1 or more, e.g. 24")
+    return int(text)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(_width(part.strip()) for part in re.split("[/,]", text))
+
+
+def _one_of(choices: Sequence[str]) -> Any:
+    def choose(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"choose from {', '.join(choices)}")
+        return text
+
+    return choose
+
+
+def _yes(text: str) -> bool:
+    return _one_of(("yes", "no"))(text) == "yes"  # type: ignore[no-any-return]
+
+
+_PARSERS: dict[str, Any] = {
+    **{name: _limit(name) for name in _LIMITS},
+    "ngf": _width,
+    "widths": _widths,
+    "netG": str,
+    "conv": _one_of(get_args(Conv)),
+    "dropout": _yes,
+    "factory": str,
+    "init": _one_of(get_args(Init)),
+    "keep": _one_of(get_args(Keep)),
+}
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student.
+
+    Attributes:
+        name: of its folder; "" if it is the only one.
+        request: what it was built from.
+        network: the network.
+        inherited: whether its initial weights are the teacher's.
+    """
+
+    name: str
+    request: StudentRequest
+    network: nn.Module
+    inherited: bool
+
+
+def build(wish: Wish, teacher: Teacher, out_channels: int, size: int, seed: int) -> Student:
+    """Build a student with its initial weights.
+
+    Args:
+        wish: what is asked for.
+        teacher: its teacher.
+        out_channels: of the teacher's images.
+        size: side of the images in pixels, for limits on MACs.
+        seed: of random initial weights.
+
+    Raises:
+        ArgumentError: If there is no such student, or the teacher's weights do not fit.
+    """
+    request = _request(wish, teacher, out_channels, size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_student(request)
+        if not request.factory and not is_registered(request.netG):
+            _initialise(network)
+    inherited = False
+    if wish.init != "scratch":
+        try:
+            inherit_weights(network, teacher.network, wish.keep)
+            inherited = True
+        except ArgumentError:
+            if wish.init == "teacher":
+                raise
+    return Student(wish.name, request, network, inherited)
+
+
+def _request(wish: Wish, teacher: Teacher, out_channels: int, size: int) -> StudentRequest:
+    spec = teacher.spec
+    request = StudentRequest(
+        input_nc=teacher.channels,
+        output_nc=out_channels,
+        ngf=_OTHER_NGF if spec is None else max(1, spec.ngf * 3 // 8),  # 24 of 64, as in the wavelet paper
+        netG=wish.netG or (_OTHER_NETG if spec is None else spec.netG),
+        norm="instance" if spec is None else spec.norm,
+        dropout=wish.dropout,
+        conv=wish.conv,
+        factory=wish.factory,
+    )
+    if wish.widths:
+        return replace(request, widths=wish.widths, ngf=wish.widths[0])
+    if wish.ngf:
+        return replace(request, ngf=wish.ngf)
+    if wish.limits:
+        if is_registered(request.netG):
+            raise ArgumentError(f"the cost of a registered {request.netG} is not known: name its ngf")
+        return replace(request, ngf=_within(wish.limits, request, spec, size).ngf)
+    return request
+
+
+def _within(limits: Budget, request: StudentRequest, teacher: GeneratorSpec | None, size: int) -> GeneratorSpec:
+    relative = next((limit.text for limit in limits.values() if limit.text.endswith("x")), "")
+    if teacher is None and relative:
+        raise ArgumentError(
+            f"a student of {relative}: the cost of the teacher is not known, as it is no generator of the family: "
+            "give an amount, such as macs=7G, or a width, such as ngf=24"
+        )
+    # Amounts need no teacher: that of the hosts' width is the widest.
+    large = teacher or student_spec(replace(request, ngf=64))
+    return widest_within(limits, student_spec(replace(request, ngf=large.ngf)), large, size)
+
+
+def check_size(request: StudentRequest, size: int) -> None:
+    """Raise an :class:`ArgumentError` if a student does not take images of a size."""
+    if request.factory or is_registered(request.netG):
+        return
+    spec = student_spec(request)
+    parse_netG(request.netG)
+    if size % spec.multiple:
+        raise ArgumentError(
+            f"a {request.netG} takes images whose sides are multiples of {spec.multiple}, not {size}: choose another "
+            "size or student"
+        )
+
+
+def _initialise(network: nn.Module) -> None:
+    """Draw initial weights as the hosts: normal with a standard deviation of 0.02."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, _STD)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, _STD)
+            nn.init.zeros_(module.bias)
