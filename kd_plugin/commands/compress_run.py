@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..losses.flags import term_flags
 from ..networks.taps import parse_taps
 from ..processes import is_main_process, say
 from ..progress import Phase, Progress
-from ..students import StudentRequest, factory_of
+from ..students import StudentRequest
 from ..watch.dashboard import Dashboard, connect
 from ..watch.log import LOG_NAME, LossLog
 from .shared import device_of, path_of
@@ -60,11 +60,12 @@ _SAME = (
     "fresh",
 )
 _FOLDERS = ("teacher", "teacher_weights", "teacher_images", "images", "pairs", "real", "teacher_cache")
-_MEASURING = 10.0  # seconds after the training, for the first estimate
+_OF_HOSTS = ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128")  # that hosts build without the plugin
+_LISTED = 5  # maximum number of images to name
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train; return 1 if students failed or images were left out, 128 + N after a signal N."""
+    """Train; return 1 if students failed, 128 + N after a signal N."""
     sys.path.append(os.getcwd())  # for the user's functions: an installed script does not search the folder
     device = _start_processes(options.device)
     watcher = _Terminal(options)
@@ -170,33 +171,44 @@ class _Terminal(Watcher):
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._progress: Progress | None = None
-        self._begun, self._first = 0.0, 0
+        self._begun = 0.0
+        self._first: int | None = None  # number of steps before this call; None before the first step
+        self._chooses = False
         self._shares = ""
         self._dashboards: list[Dashboard] = []
 
-    def begin(self, folders: Mapping[str, Path], terms: str) -> None:
+    def begin(self, folders: Mapping[str, Path], phases: Sequence[Phase]) -> None:
         options = self._options
-        if options.visdom and is_main_process():
-            for folder in folders.values():
-                client = connect(options.display_server, options.display_port, folder.resolve().name)
-                self._dashboards.append(Dashboard(client, folder, LossLog(folder / LOG_NAME)))
+        if not is_main_process():
+            return
+        for folder in folders.values() if options.visdom else ():
+            client = connect(options.display_server, options.display_port, folder.resolve().name)
+            self._dashboards.append(Dashboard(client, folder, LossLog(folder / LOG_NAME)))
+        self._progress = Progress(list(phases))
         self._begun = time.monotonic()
 
     def step(self, step: Step) -> None:
         if self._progress is None:
+            return
+        if self._first is None:
             self._first = step.number - 1
-            self._progress = Progress([Phase("training", 1.0), Phase("measuring", _MEASURING)])
             self._progress.begin("training")
         for name, shares in step.shares.items():
             listed = " ".join(f"{term} {share:.0%}" for term, share in shares.items() if term)
             self._shares = f", {name + ' ' if name else ''}{listed}"
         if step.steps:
-            elapsed = time.monotonic() - self._begun
-            pace = elapsed / (step.number - self._first)
-            self._progress.phases[0].seconds = pace * step.steps
-            self._progress.update(
-                step.number / step.steps, f"step {step.number} of {step.steps}, {1 / pace:.3g} steps/s{self._shares}"
-            )
+            seconds = time.monotonic() - self._begun
+            pace = (step.number - self._first) / seconds
+            self._progress.phases[0].seconds = step.steps / pace
+            text = f"step {step.number} of {step.steps}, {pace:.3g} steps/s{self._shares}"
+            self._progress.update(step.number / step.steps, text)
+
+    def choosing(self, done: float) -> None:
+        if self._progress:
+            if not self._chooses:
+                self._progress.begin("choosing the weights")
+            self._chooses = True
+            self._progress.update(done)
 
     def logged(self) -> None:
         for dashboard in list(self._dashboards):
@@ -231,10 +243,13 @@ def _show(result: Result, images: str) -> int:
         say(f"{folder / 'latest_net_G.pth'}: {why}")
         for command in _test_commands(folder, result.students[name].request, images, result.size):
             say(f"in a host: {command}")
-    for problem in result.problems[:5]:
+    left_out = [problem for problem in result.problems if problem.what not in result.failed]
+    for problem in left_out[:_LISTED]:
         print(f"kd compress: {problem.what}: {problem.reason}", file=sys.stderr)
+    if len(left_out) > _LISTED:
+        print(f"kd compress: and {len(left_out) - _LISTED} more, which the page lists", file=sys.stderr)
     print(result.page)
-    return 1 if result.failed or result.problems else 0
+    return 1 if result.failed else 0
 
 
 def _test_commands(folder: Path, request: StudentRequest, images: str, size: int) -> list[str]:
@@ -244,7 +259,7 @@ def _test_commands(folder: Path, request: StudentRequest, images: str, size: int
     words += ["--name", place.name]
     words += ["--load_size", str(size), "--crop_size", str(size)] if size != 256 else []
     commands = [shlex.join(["kd", "run", *words])]
-    if request.is_plain and not factory_of(request.netG):
+    if request.is_plain and request.netG in _OF_HOSTS:
         words += ["--netG", request.netG, "--ngf", str(request.ngf), "--norm", request.norm]
         words += [] if request.dropout else ["--no_dropout"]
         words += [] if (request.input_nc, request.output_nc) == (3, 3) else [

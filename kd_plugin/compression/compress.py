@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ..networks.taps import unwrap
 from ..networks.teacher import load_teacher
 from ..processes import is_main_process, say
 from ..progress import Phase
+from ..report.build import phases_of
 from ..report.experiments import dropout_of
 from ..report.inputs import load_item
 from ..report.networks import LoadedFile, Loader, ModuleTranslator, Translator, open_translator, to_array, to_tensor
@@ -40,14 +41,20 @@ from .validation import Best, HeldOut
 
 _VALIDATIONS = 50  # at most during a training, besides the last
 _PAGE_SECONDS = 20  # between two pages without a validation
+_CHOOSING = 0.4  # seconds for an image and student, for the first estimate
 _LIBRARIES = ("skimage", "scipy")  # of the measures
 
 
 class Watcher:
     """Follows a training, such as a progress line; the methods of this class do nothing."""
 
-    def begin(self, folders: Mapping[str, Path], terms: str) -> None:
-        """Called before the first step with the folders of the students and the losses."""
+    def begin(self, folders: Mapping[str, Path], phases: Sequence[Phase]) -> None:
+        """Called before the first step.
+
+        Args:
+            folders: of the students by name.
+            phases: of the progress line: the training, the choice of the weights, and those of the report.
+        """
 
     def step(self, step: Step) -> None:
         """Called after each step."""
@@ -55,8 +62,11 @@ class Watcher:
     def logged(self) -> None:
         """Called when logs or sample images were written."""
 
+    def choosing(self, done: float) -> None:
+        """Called while the weights are chosen, with the completed fraction."""
+
     def trained(self) -> None:
-        """Called after the last step."""
+        """Called before the report, which has a progress line of its own."""
 
     def end(self) -> None:
         """Called at the end, also after an error."""
@@ -151,7 +161,7 @@ class _Compression:
             for folder in prepared.folders.values():
                 folder.mkdir(parents=True, exist_ok=True)
         self._introduce()
-        self._watcher.begin(prepared.folders, prepared.losses)
+        self._watcher.begin(prepared.folders, self._phases(0.0))
         seconds = None if settings.minutes is None else settings.minutes * 60
         planned = prepared.length is not None
         whole = prepared.images_of_step
@@ -170,7 +180,6 @@ class _Compression:
             stop_after=seconds if planned and seconds is not None else math.inf,
             report=self._after_step,
         )
-        self._watcher.trained()
         selections: dict[str, Selection] = {}
         if is_main_process():
             self._note(outcome)
@@ -193,12 +202,17 @@ class _Compression:
         data, length = prepared.data, prepared.length
         steps = "" if length is None else f"; {length} steps"
         say(f"{prepared.losses}; {len(data.training)} images to train on, {len(data.held_out)} held out{steps}")
+        say(f"page: {prepared.settings.output / 'index.html'}")
         for problem in data.problems[:3]:
             say(f"note: {problem.what}: {problem.reason}")
 
     def _after_step(self, step: Step) -> None:
-        if not is_main_process():
-            return
+        if is_main_process():
+            with clear_save_errors(self._prepared.settings.output, "the results"):
+                self._write_after(step)
+
+    def _write_after(self, step: Step) -> None:
+        """Write the log, and validate and write the page if they are due."""
         prepared, written = self._prepared, False
         for name, losses in step.losses.items():
             shares = {f"share_{key}": value for key, value in step.shares.get(name, {}).items() if key}
@@ -310,8 +324,20 @@ class _Compression:
             self._teacher,
             outcome.done,
             self._problems,
-            [Phase("training", time.monotonic() - self._begun)],
+            self._phases(time.monotonic() - self._begun)[:2],
+            self._choosing,
         )
+
+    def _choosing(self, done: float) -> None:
+        self._watcher.choosing(done)
+        if done == 1:
+            self._watcher.trained()
+
+    def _phases(self, seconds: float) -> list[Phase]:
+        """Return the phases of the progress line, given the duration of the training."""
+        images = len(self._prepared.data.held_out)
+        choosing = Phase("choosing the weights", _CHOOSING * images * len(self._prepared.students))
+        return [Phase("training", seconds), choosing, *phases_of(self._prepared.direction, images)]
 
     def _result(self, outcome: Outcome, selections: dict[str, Selection]) -> Result:
         prepared, settings = self._prepared, self._prepared.settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ def finish(
     done: int,
     problems: Sequence[Problem],
     before: Sequence[Phase] = (),
+    choosing: Callable[[float], None] = lambda done: None,
 ) -> dict[str, Selection]:
     """Write the weights of the students, choose among them, and write records and the report.
 
@@ -48,7 +49,8 @@ def finish(
         teacher: its translator; None if the items have its images.
         done: number of completed steps.
         problems: what was left out.
-        before: completed phases of the progress line.
+        before: phases of the progress line before the report.
+        choosing: called with the completed fraction of the choice.
 
     Returns:
         The choices by student; empty without held-out images.
@@ -62,8 +64,16 @@ def finish(
                 Candidate(name, prepared.folders[name], prepared.trainers[name].distiller.student) for name in names
             ]
             selections = select(
-                candidates, teacher, items, prepared.preprocessing, store, steps, device=prepared.device
+                candidates,
+                teacher,
+                items,
+                prepared.preprocessing,
+                store,
+                steps,
+                device=prepared.device,
+                progress=choosing,
             )
+        choosing(1.0)
         for name in names:
             folder, selection = prepared.folders[name], selections.get(name)
             chosen = selection.chosen if selection else _UNMEASURED

@@ -138,7 +138,7 @@ def train_students(
         parts: saved with the trainers.
         workers: number of processes that load images.
         save_every: number of steps between two saves.
-        shares_every: number of steps between two measurements of the shares; 0 for none.
+        shares_every: number of steps between two measurements of the shares, after the first step; 0 for none.
         stop_after: seconds after which the training ends, saved.
         report: called after every step.
 
@@ -193,7 +193,7 @@ def train_students(
             with _seeded(device, seed):
                 taught = teach(batch)
             for name, trainer in list(active.items()):
-                measured = GradientShares() if shares_every and outcome.done % shares_every == 0 else None
+                measured = GradientShares() if _measures_shares(outcome.done, shares_every) else None
                 try:
                     with _seeded(device, seed):  # its dropout depends on the step alone
                         losses[name] = trainer.step(batch["input"], taught, epoch, batch, measured)
@@ -229,6 +229,11 @@ def train_students(
     finally:
         interruption.end()
     return outcome
+
+
+def _measures_shares(done: int, every: int) -> bool:
+    """Return whether the next step measures shares: the first, and the last before each multiple of ``every``."""
+    return every > 0 and (done == 0 or (done + 1) % every == 0)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Prepared:
         data: the images.
         samples: the sequence of the training.
         others: further sequences by name.
-        students: by name.
+        students: by name; "" if there is one.
         folders: of the students' results.
         trainers: by name.
         teach: returns the teacher's images and features for a batch.
@@ -123,11 +123,15 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
     data = find_data(settings, teacher, direction, preprocessing)
     size, flips = preprocessing.crop_size, settings.flips(teacher.trained)
     out_channels = 3 if teacher.finished else probe(teacher, settings.batch, size)
-    students = {wish.name: build(wish, teacher, out_channels, size, settings.seed) for wish in settings.students}
+    one = len(settings.students) == 1
+    students = {
+        "" if one else wish.name: build(wish, teacher, out_channels, size, settings.seed)
+        for wish in settings.students
+    }
     for student in students.values():
         check_size(student.request, size)
     output = settings.output
-    folders = {name: output / name if len(students) > 1 else output for name in students}
+    folders = {name: output / name for name in students}  # "" for the folder itself
     channels = teacher.channels, out_channels
     samples = Samples(data.training, preprocessing, settings.seed, flips, settings.augment, *channels)
     others = {}

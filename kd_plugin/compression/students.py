@@ -158,7 +158,7 @@ class Student:
     """A student.
 
     Attributes:
-        name: of its folder; "" if it is the only one.
+        name: of its folder, if there are several.
         request: what it was built from.
         network: the network.
         inherited: whether its initial weights are the teacher's.

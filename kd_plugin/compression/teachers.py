@@ -20,10 +20,12 @@ from ..imports import build_network
 from ..networks.checkpoint import read_state_dict
 from ..networks.generator import GeneratorSpec
 from ..networks.teacher import TeacherMode, freeze
+from ..pictures import find_images
 from ..report.experiments import Experiment, find_experiment, options_of
 from ..report.exported import OnnxTranslator, load_program
 from ..report.networks import LoadedFile, Loader
 
+_USUAL_MULTIPLE = 4  # of the family
 KEY = "teacher"  # of its images in a batch
 
 
@@ -122,11 +124,9 @@ def open_teacher(
         raise ArgumentError(f"the weights {weights} belong to a teacher's function, and none is given")
     device = torch.device(device)
     if images:
-        experiment = find_experiment(images, "teacher")
-        if not experiment.images:
-            raise ArgumentError(f"{images}: expected a folder of images")
-        whole = Experiment(images, "teacher", experiment.label, {}, experiment.images, whole=True)
-        return Teacher(_Finished(), None, whole, "images", finished=True)
+        find_images(images)  # raises if there are none
+        whole = Experiment(images, "teacher", images.resolve().name, {}, images, whole=True)
+        return Teacher(_Finished(), None, whole, f"images of {images.resolve().name}", finished=True)
     if function:
         return _of_function(function, weights, mode, device)
     assert path is not None
@@ -216,7 +216,7 @@ def probe(teacher: Teacher, batch: int, size: int) -> int:
         raise KDError(f"{what} returns {found}, expected images (B, 1 or 3, H, W)")
     if tuple(output.shape[2:]) != (size, size):
         raise KDError(
-            f"{what} returns {output.shape[3]}x{output.shape[2]} pixels for {size}x{size}: a student has the size "
-            "of its input"
+            f"{what} returns {output.shape[3]}x{output.shape[2]} pixels for {size}x{size}, and a student keeps the "
+            f"size: choose one that the teacher keeps, such as a multiple of {_USUAL_MULTIPLE}"
         )
     return int(output.shape[1])

@@ -130,7 +130,7 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
     real_items: list[Item] = []
     if plan.of_real and task.real:
         real_items, _ = items_of(Task("", task.real), {})
-    phases = _phases(task.direction, len(items), len(real_items), "cost" in settings.sections)
+    phases = phases_of(task.direction, len(items), len(real_items), "cost" in settings.sections)
     images, real, costs = phases
     progress = Progress([*settings.before, *phases])
     try:
@@ -168,8 +168,8 @@ def _direction(settings: Settings, task: Task, output: Path, store: Store, probl
     )
 
 
-def _phases(direction: str, images: int, real: int, costs: bool) -> list[Phase]:
-    """Return the phases of a direction, whose lengths are rough until they run."""
+def phases_of(direction: str, images: int, real: int = 0, costs: bool = True) -> list[Phase]:
+    """Return the phases of the progress line for a direction, whose lengths are rough until they run."""
     return [
         Phase(f"measuring {images} images, {direction}", 0.5 * images),
         Phase(f"measuring {real} real images", 0.1 * real),

@@ -91,5 +91,28 @@ def load_program(file: Path, device: torch.device) -> ModuleTranslator:
             module = torch.export.load(file).module()
     except Exception as error:  # a damaged archive may raise anything
         raise KDError(f"{file}: torch.export cannot load it ({first_line(error, 160)})") from error
-    module.train, module.eval = lambda mode=True: module, lambda: module  # type: ignore[method-assign]
-    return ModuleTranslator(module, "exported program", sha256(file), device=device)
+    return ModuleTranslator(Program(module), "exported program", sha256(file), device=device)
+
+
+class Program(nn.Module):
+    """A program of ``torch.export``, which is in the mode that it was exported in.
+
+    A program that was exported with a batch of one image runs for each image of a larger batch.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        images = next((node.meta.get("val") for node in module.graph.nodes if node.op == "placeholder"), None)  # type: ignore[union-attr]
+        self._single = images is not None and images.ndim == 4 and images.shape[0] == 1
+
+    def train(self, mode: bool = True) -> Program:
+        """Leave the mode, which the program does not let change."""
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the program's images."""
+        if self._single and len(images) > 1:
+            return torch.cat([self.module(image) for image in torch.split(images, 1)])
+        output: torch.Tensor = self.module(images)
+        return output
