@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cases
+import compress
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -162,6 +163,14 @@ def whole_step(device: torch.device, tiny: bool, repeats: int, costs: dict[str, 
     return rows
 
 
+def compress_steps(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
+    """Compare the steps of a training without a host with their parts."""
+    return [
+        Row((what, milliseconds(seconds), parts, f"{ratio:.3f}", target))
+        for what, seconds, parts, ratio, target in compress.measured(device, tiny, repeats, medians)
+    ]
+
+
 def teacher_forms(device: torch.device, tiny: bool, repeats: int, costs: dict[str, CostOptions]) -> list[Row]:
     """Time variants of the teacher, and compute the change of the student's gradient."""
     step = cases.TrainingStep(device, tiny)
@@ -214,6 +223,7 @@ def report(device: torch.device, tiny: bool, repeats: int) -> str:
         table("forward and backward,ours,against,takes,ratio,target", losses(device, tiny, repeats)),
         table("extra memory,ours,against,takes,ratio,target", memory(device, tiny)),
         table(f"{cases.STEP},takes,student step + teacher forward,ratio,target", steps),
+        table(f"{compress.TITLE},takes,parts,ratio,target", compress_steps(device, tiny, repeats)),
         table("teacher forward,takes,faster,change of the student's gradient", forms),
     ]
     return "\n\n".join(parts) + "\n"

@@ -59,14 +59,18 @@ def test_small_demo(
     content = json.loads((output / "report.json").read_text())
     (direction,) = content["directions"]
     assert direction["images"] == 12 and not content["problems"]
-    teacher, alone, distilled = (s["cost"] for s in direction["subjects"] if s["cost"])
-    assert alone["params"] == distilled["params"] and 6.5 < teacher["params"] / alone["params"] < 7.5
+    teacher, alone, distilled, compressed = (s["cost"] for s in direction["subjects"] if s["cost"])
+    assert (
+        alone["params"] == distilled["params"] == compressed["params"]
+        and 6.5 < teacher["params"] / alone["params"] < 7.5
+    )
     psnr = next(m for m in direction["measures"] if m["key"] == "psnr_truth")["values"]
-    assert psnr.keys() == {"input", "teacher", "student1", "student2"} and psnr["student1"] != psnr["student2"]
+    assert psnr.keys() == {"input", "teacher", "student1", "student2", "student3"}
+    assert len({psnr[f"student{i}"] for i in (1, 2, 3)}) == 3
     errors = {k: {n: e["value"] for n, e in v.items()} for k, v in direction["frequency"]["bands"].items()}
     for name, differences in direction["frequency"]["differences"].items():
         expected = [errors[d["first"]][name] - errors[d["second"]][name] for d in differences]
-        assert [d["value"]["value"] for d in differences] == expected and len(expected) == 3
+        assert [d["value"]["value"] for d in differences] == expected and len(expected) == 6
     assert content["settings"]["distillation"] == "wavelet \u00d7 100, srp \u00d7 1000"
     assert [re.search(r"--n_epochs (\d+)", command)[1] for command in content["commands"][:3]] == ["1"] * 3
     trained = {re.sub(r"_\d+$", "", Path(f).stem) for f in (f.name for f in (output / "data" / "train").iterdir())}
@@ -79,7 +83,8 @@ def test_small_demo(
     for value in psnr.values():
         assert f"{value['value']:.2f}" in page
     for sample in direction["samples"]:  # those of the host's test, which rounds where hosts round down
-        for key, name in (("teacher", "teacher"), ("student2", "student_distilled")):
+        compressed = ("student3", "student_compressed")
+        for key, name in (("teacher", "teacher"), ("student2", "student_distilled"), compressed):
             tested = output / "results" / name / "test_latest" / "images" / f"{Path(sample['name']).stem}_fake_B.png"
             reported, saved = (np.asarray(Image.open(f), int) for f in (output / sample["images"][key], tested))
             assert np.abs(reported - saved).max() <= 1

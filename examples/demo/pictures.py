@@ -19,6 +19,7 @@ _COLOURS = {  # as on the page
     "teacher": "#2f5d8a",
     "student1": "#2a9d6f",
     "student2": "#e0a13a",
+    "student3": "#b5483f",
 }
 
 

@@ -6,7 +6,7 @@ from kd_plugin.report.page.comparison import best_student, compare
 from kd_plugin.report.page.formatting import number, prefixed, ratio_of, times
 from kd_plugin.report.results import Direction, Measure, NetworkCost
 
-TEACHER, ALONE, DISTILLED = "teacher", "student1", "student2"  # keys in the report
+TEACHER, ALONE, DISTILLED, COMPRESSED = "teacher", "student1", "student2", "student3"  # keys in the report
 BANDS = ("LL3", "LH1", "HL1", "HH1")  # the approximation, and the finest details
 
 
@@ -34,14 +34,15 @@ def table(direction: Direction) -> str:
                 star = "*" if best_student(measure, students) == subject.key else " "
                 line.append(number(measure.values[subject.key].value, measure.digits) + star)
             lines.append(line)
-    lines.append(["gap closed", "", "", "", *(gap_text(measure) + " " for measure in measures)])
+    for title, key in (("gap closed, distilled", DISTILLED), ("gap closed, compressed", COMPRESSED)):
+        lines.append([title, "", "", "", *(gap_text(measure, key) + " " for measure in measures)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
     return "\n".join(form.format(*line).rstrip() for line in lines)
 
 
-def gap_closed(measure: Measure) -> float | None:
-    """Return the fraction of the gap between student alone and teacher that distillation closes.
+def gap_closed(measure: Measure, key: str = DISTILLED) -> float | None:
+    """Return the fraction of the gap between student alone and teacher that a distilled student closes.
 
     At 1 the distilled student is as good as the teacher, at 0 as good as the student alone, below 0 worse. None
     without a gap: the teacher is not better than the student alone by the 95 % interval of their paired difference.
@@ -49,13 +50,13 @@ def gap_closed(measure: Measure) -> float | None:
     verdict = compare(measure, TEACHER, ALONE)
     if not verdict or not verdict.better:
         return None
-    teacher, alone, distilled = (measure.values[key].value for key in (TEACHER, ALONE, DISTILLED))
+    teacher, alone, distilled = (measure.values[one].value for one in (TEACHER, ALONE, key))
     return (distilled - alone) / (teacher - alone)
 
 
-def gap_text(measure: Measure) -> str:
+def gap_text(measure: Measure, key: str = DISTILLED) -> str:
     """Return a fraction of a gap as a percentage, limited to 100%, as one seed does not support more."""
-    closed = gap_closed(measure)
+    closed = gap_closed(measure, key)
     if closed is None:
         return "no gap"
     return "over 100%" if closed > 1 else "under -100%" if closed < -1 else f"{closed:.0%}"

@@ -1,4 +1,4 @@
-"""Train and test the demo's three generators with the runner.
+"""Train and test the demo's four generators, with the runner and with ``kd compress``.
 
 All commands are built here, so that the report can list them.
 """
@@ -22,10 +22,11 @@ from process import run_logged
 import kd_plugin
 
 HOST = Path(__file__).resolve().parent.parent / "host"
-TEACHER, ALONE, DISTILLED = "teacher", "student_alone", "student_distilled"
-NAMES = (TEACHER, ALONE, DISTILLED)
+TEACHER, ALONE, DISTILLED, COMPRESSED = "teacher", "student_alone", "student_distilled", "student_compressed"
+NAMES = (TEACHER, ALONE, DISTILLED, COMPRESSED)
 
 _LOSSES = re.compile(r"\(epoch: (\d+), iters: (\d+), time: ([\d.]+), data: ([\d.]+)\)")
+_STEP = re.compile(r"step (\d+) of (\d+)")  # of kd compress
 _TESTED = re.compile(r"image (\d+)")
 
 
@@ -71,6 +72,8 @@ class Workspace:
 
     def train_command(self, name: str, epochs: int) -> list[str]:
         """Return the command that trains a generator; the learning rate decays to zero over the second half."""
+        if name == COMPRESSED:
+            return self._compress_command(epochs)
         recipe = self.recipe
         options = {
             **self._shared(name, "checkpoints"),
@@ -92,6 +95,29 @@ class Workspace:
         more = [*recipe.distill, *distill] if distill else []
         return _command("train.py", options, "--no_dropout", "--no_html", *more)
 
+    def _compress_command(self, epochs: int) -> list[str]:
+        """Return the command that trains a student on the teacher's images alone, with as many steps of as many."""
+        recipe = self.recipe
+        options = {
+            "pairs": f"{self._path('data')}/train",
+            "lambda_L1": 0,  # no ground truth: only the inputs of the pairs are used
+            "preprocess": "crop",
+            "size": self.crop_size,
+            "ngf": recipe.student_ngf,
+            "distill": recipe.distill[1],
+            "lr": recipe.lr,
+            "batch_size": recipe.batch_size,
+            "steps": epochs * -(-self.train_images // recipe.batch_size),
+            "num_threads": 0,
+            "print_freq": 2 * recipe.batch_size,
+            "save_freq": 10**9,
+            "seed": self.seed,
+            "output": f"{self._path('checkpoints')}/{COMPRESSED}",
+        }
+        flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        teacher = f"{self._path('checkpoints')}/{TEACHER}/latest_net_G.pth"
+        return [sys.executable, "-m", "kd_plugin", "compress", teacher, *flags, "--eval"]
+
     def test_command(self, name: str) -> list[str]:
         """Return the command that tests a generator on the held-out crops."""
         options = {
@@ -100,9 +126,10 @@ class Workspace:
             "num_test": self.test_images,
             "load_size": self.crop_size,
         }
-        if name != DISTILLED:  # the runner reads these from the student's record
+        recorded = name in (DISTILLED, COMPRESSED)  # the runner reads the network from the student's record
+        if not recorded:
             options |= {"netG": self.recipe.netG, "ngf": self.recipe.ngf(name)}
-        return _command("test.py", options, "--eval", *(["--no_dropout"] if name != DISTILLED else []))
+        return _command("test.py", options, "--eval", *([] if recorded else ["--no_dropout"]))
 
     def measure_speed(self, name: str, steps: int = 6) -> Speed:
         """Time a few training steps in another folder; measure the teacher first."""
@@ -133,6 +160,8 @@ class Workspace:
             if found := _LOSSES.match(line):
                 images = (int(found[1]) - 1) * self.train_images + int(found[2])
                 progress(images / (epochs * self.train_images))
+            elif found := _STEP.search(line):
+                progress(int(found[1]) / int(found[2]))
 
         begun = time.monotonic()
         self._run(self.train_command(name, epochs), f"train_{name}", note)

@@ -121,6 +121,9 @@ def _add_students(group: Any) -> None:
     )
     group.add_argument("--keep", metavar="{l1,first}", help="channels that are kept (default: l1, the largest)")
     group.add_argument(
+        "--eval", action="store_true", help="measure students with running statistics, as test.py --eval does"
+    )
+    group.add_argument(
         "--student",
         metavar="SPEC",
         action="append",

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         is_main = is_main_process()
         if distributed.is_initialized():
             distributed.destroy_process_group()
-    return _show(result, options.images or "IMAGES") if is_main else 0
+    return _show(result, options) if is_main else 0
 
 
 def _start_processes(named: str) -> torch.device:
@@ -107,6 +107,7 @@ def _settings(options: argparse.Namespace, device: torch.device) -> CompressSett
             term_options=settings,
             taps=_taps(options, names),
             flip=False if options.no_flip else None,
+            student_mode="eval" if options.eval else "train",
             augment=not options.no_augment,
             batch=options.batch_size,
             workers=options.num_threads,
@@ -227,7 +228,7 @@ class _Terminal(Watcher):
             self._progress = None
 
 
-def _show(result: Result, images: str) -> int:
+def _show(result: Result, options: argparse.Namespace) -> int:
     """Print the results; return the exit status."""
     for name, reason in result.failed.items():
         print(f"kd compress: the student {name} was dropped: {reason}", file=sys.stderr)
@@ -241,7 +242,7 @@ def _show(result: Result, images: str) -> int:
         selection = result.selections.get(name)
         why = selection.why if selection else "the average of the weights, as no image was held out"
         say(f"{folder / 'latest_net_G.pth'}: {why}")
-        for command in _test_commands(folder, result.students[name].request, images, result.size):
+        for command in _test_commands(folder, result.students[name].request, result.size, options):
             say(f"in a host: {command}")
     left_out = [problem for problem in result.problems if problem.what not in result.failed]
     for problem in left_out[:_LISTED]:
@@ -252,12 +253,17 @@ def _show(result: Result, images: str) -> int:
     return 1 if result.failed else 0
 
 
-def _test_commands(folder: Path, request: StudentRequest, images: str, size: int) -> list[str]:
-    """Return the commands that run a student on images in a host, with the plugin and, if it can, without."""
+def _test_commands(folder: Path, request: StudentRequest, size: int, options: argparse.Namespace) -> list[str]:
+    """Return the commands that run a student in a host, with the plugin and, if the host can build it, without."""
     place = folder.resolve()
-    words = ["test.py", "--model", "test", "--dataroot", images, "--checkpoints_dir", str(place.parent)]
-    words += ["--name", place.name]
+    if options.pairs:
+        words = ["test.py", "--model", "pix2pix", "--dataroot", str(Path(options.pairs).parent)]
+        words += ["--direction", options.direction] if options.direction == "BtoA" else []
+    else:
+        words = ["test.py", "--model", "test", "--dataroot", options.images]
+    words += ["--checkpoints_dir", str(place.parent), "--name", place.name]
     words += ["--load_size", str(size), "--crop_size", str(size)] if size != 256 else []
+    words += ["--eval"] if options.eval else []
     commands = [shlex.join(["kd", "run", *words])]
     if request.is_plain and request.netG in _OF_HOSTS:
         words += ["--netG", request.netG, "--ngf", str(request.ngf), "--norm", request.norm]

@@ -237,7 +237,8 @@ class _Compression:
         prepared = self._prepared
         for name in step.losses:
             network, best = prepared.trainers[name].distiller.student, self._bests[name]
-            if best.add(step.number, self._held_out.psnr(network, device=prepared.device), network):
+            psnr = self._held_out.psnr(network, prepared.settings.student_mode, prepared.device)
+            if best.add(step.number, psnr, network):
                 save_weights(best.weights, checkpoint(prepared.folders[name], "best"))
         entries = self._entries()
         self._page.draw_samples(entries, self._held_out.items, prepared.preprocessing)
@@ -273,7 +274,8 @@ class _Compression:
         entries = [Entry(KEY, teacher.experiment.label, "teacher", translator=self._teacher)]
         for number, (name, student) in enumerate(prepared.students.items()):
             network = copy.deepcopy(unwrap(prepared.trainers[name].distiller.student))
-            translator = ModuleTranslator(network, "", "", teacher.channels, device=prepared.device)
+            mode = prepared.settings.student_mode
+            translator = ModuleTranslator(network, "", "", teacher.channels, 1, mode, prepared.device)
             entries.append(
                 Entry(
                     f"student{number + 1}",

@@ -55,6 +55,7 @@ def fixed(prepared: Prepared) -> dict[str, str]:
         "learning rate": f"{settings.lr:g}, beta1 {settings.beta1:g}",
         "weights": f"L1 {settings.lambda_L1:g}, GAN {settings.lambda_gan:g}",
         "precision": f"{settings.amp}, teacher {settings.teacher_dtype}",
+        "mode of the students": settings.student_mode,
         "processes": str(prepared.images_of_step // settings.batch),
     }
 
@@ -73,6 +74,7 @@ def how_taught(prepared: Prepared, steps: int) -> HowTaught:
         "steps": steps,
         "batch_size": prepared.images_of_step,
         "images": len(prepared.data.training),
+        "student_mode": settings.student_mode,
         "lr": settings.lr,
         "beta1": settings.beta1,
         "seed": settings.seed,
@@ -84,7 +86,7 @@ def how_taught(prepared: Prepared, steps: int) -> HowTaught:
         "crop_size": preprocessing.crop_size,
         "preprocess": preprocessing.preprocess,
     }
-    return HowTaught(distillation, prepared.direction, pictures)
+    return HowTaught(distillation, prepared.direction, pictures, settings.pairs is not None)
 
 
 def _text(values: Any) -> str:

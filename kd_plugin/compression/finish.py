@@ -70,6 +70,7 @@ def finish(
                 prepared.preprocessing,
                 store,
                 steps,
+                mode=settings.student_mode,
                 device=prepared.device,
                 progress=choosing,
             )
@@ -131,6 +132,7 @@ def _report(
         preprocessing=prepared.preprocessing,
         sections=("cost", "quality", "frequency", "samples") if items else ("cost", "samples"),
         load=load,
+        mode=settings.student_mode,
         device=prepared.device,
         title=alone,
         distances=False,

@@ -100,11 +100,13 @@ class HowTaught:
         distillation: terms, settings and length.
         direction: ``"AtoB"`` or ``"BtoA"``.
         pictures: the hosts' options for resizing and cropping.
+        pairs: whether it was trained on pairs.
     """
 
     distillation: dict[str, Any]
     direction: str
     pictures: dict[str, Any]
+    pairs: bool
 
 
 def write_record(
@@ -120,7 +122,8 @@ def write_record(
     described = {} if teacher.finished else describe(teacher.network)
     record = StudentRecord(
         kd_plugin=__version__,
-        model="test",  # the hosts' model of one generator and a folder of images
+        # "test" is the hosts' model of one generator and a folder of images.
+        model="pix2pix" if taught.pairs else "test",
         direction=taught.direction,
         host_options={
             "input_nc": request.input_nc,
@@ -133,7 +136,7 @@ def write_record(
         distillation=taught.distillation,
         students={"G": describe(unwrap(network))},
         teachers={"G": {"file": str(file), "sha256": teacher.digest, **described}},
-        dataset_mode="single",
+        dataset_mode="aligned" if taught.pairs else "single",
         pictures=taught.pictures,
         build={
             "widths": list(request.widths) if request.widths else None,

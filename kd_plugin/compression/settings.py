@@ -12,6 +12,7 @@ from ..distillation.precision import PrecisionName
 from ..errors import ArgumentError
 from ..networks.teacher import TeacherMode
 from ..pictures import Preprocess, Preprocessing
+from ..report.results import Mode
 from ..training.objectives import GanMode
 from .students import Wish
 
@@ -39,6 +40,8 @@ class CompressSettings:
         real: folder of real images of the target domain, for an adversarial loss.
         direction: of the teacher; which half of a pair is the input.
         students: the students to train.
+        student_mode: in which they are measured: ``"train"`` for the statistics of each image and dropout, as the
+            hosts test, ``"eval"`` for running statistics.
         terms: names of the terms with weights (a number, a schedule, or None for the term's default); None for
             wavelet, srp and pixel, where the teacher has features.
         term_options: settings of the terms by flag.
@@ -81,6 +84,7 @@ class CompressSettings:
     real: Path | None = None
     direction: Direction | None = None
     students: Sequence[Wish] = (Wish(),)
+    student_mode: Mode = "train"
     terms: Mapping[str, Any] | None = None
     term_options: Mapping[str, Any] = field(default_factory=dict)
     taps: Mapping[str, Any] = field(default_factory=dict)
