@@ -66,7 +66,7 @@ def test_small_demo(
     )
     psnr = next(m for m in direction["measures"] if m["key"] == "psnr_truth")["values"]
     assert psnr.keys() == {"input", "teacher", "student1", "student2", "student3"}
-    assert len({psnr[f"student{i}"] for i in (1, 2, 3)}) == 3
+    assert len({psnr[f"student{i}"]["value"] for i in (1, 2, 3)}) == 3
     errors = {k: {n: e["value"] for n, e in v.items()} for k, v in direction["frequency"]["bands"].items()}
     for name, differences in direction["frequency"]["differences"].items():
         expected = [errors[d["first"]][name] - errors[d["second"]][name] for d in differences]
@@ -104,7 +104,8 @@ def test_children_are_logged_line_by_line(module: Callable[[str], ModuleType], t
 
 def measure(title: str, crops: dict[str, np.ndarray]) -> Measure:
     """A measure of the report, from its values on the crops."""
-    pairs = [("student1", "teacher"), ("student2", "teacher"), ("student2", "student1")]
+    students = ("student1", "student2", "student3")
+    pairs = [*((key, "teacher") for key in students), ("student2", "student1")]
     differences = tuple(Difference(a, b, difference_interval(crops[a], crops[b])) for a, b in pairs)
     values = {key: mean_interval(array) for key, array in crops.items()}
     return Measure(title, title, "dB", True, "ground truth", 2, values, differences)
@@ -133,12 +134,16 @@ def test_there_is_no_gap_within_the_noise(
     alone = 24 + 3 * np.random.default_rng(0).standard_normal(48)  # crops differ by far more than generators do
     unsettled = noise * np.tile((1, -1), 24)  # its standard error is noise / sqrt(47)
     crops = {"teacher": alone + better + unsettled, "student1": alone, "student2": alone + gain}
+    crops["student3"] = alone  # closes nothing
     psnr, equal = measure("PSNR", crops), measure("SSIM", dict.fromkeys(crops, alone))
     assert table.gap_closed(psnr) == (None if closed is None else pytest.approx(closed))
+    assert table.gap_closed(psnr, "student3") == (None if closed is None else 0)
     assert table.gap_closed(equal) is None
     subjects = tuple(Subject(key, key, "student" if "student" in key else "teacher") for key in crops)
     printed_table = table.table(Direction("AtoB", 48, "", subjects, (psnr, equal)))
-    assert re.split(" {2,}", printed_table.splitlines()[-1]) == ["gap closed", printed, "no gap"]
+    distilled, compressed = (re.split(" {2,}", line) for line in printed_table.splitlines()[-2:])
+    assert distilled == ["gap closed, distilled", printed, "no gap"]
+    assert compressed == ["gap closed, compressed", "no gap" if closed is None else "0%", "no gap"]
 
 
 @pytest.mark.parametrize(
