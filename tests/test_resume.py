@@ -44,6 +44,9 @@ def test_stopped_and_continued_equals_uninterrupted(
 ) -> None:
     """Weights, their averages, optimizers, learning rates, adapters, pools, random numbers and logged losses."""
     folder, form = place
+    (tmp_path / "val").mkdir()
+    for side in "AB":
+        (tmp_path / "val" / side).symlink_to(images / "unpaired" / f"test{side}")
     (tmp_path / "big").mkdir()
     for net in ("G_A", "G_B"):
         spec = GeneratorSpec("resnet", 3, 3, 6, 6, "instance", False, True)
@@ -52,7 +55,7 @@ def test_stopped_and_continued_equals_uninterrupted(
         f"kd run train.py --dataroot {images}/unpaired --model cycle_gan --checkpoints_dir {tmp_path} {SMALL} "
         f"--ndf 4 --n_epochs 2 --n_epochs_decay 2 --save_epoch_freq 1 --print_freq 1 --no_html --pool_size 3 "
         f"--distill wavelet,feature --lambda_wavelet 1@1,100@4 --teacher {tmp_path}/big "
-        f"--student_ngf 4 --student_ema"
+        f"--student_ngf 4 --student_ema --val_images {tmp_path}/val"
     ).split(), *host_arguments(folder, form)["train"]]  # fmt: skip
     succeed(run([*command, "--name", "whole"], folder, form))
     monkeypatch.setenv("KD_STOP_AFTER", "2")
@@ -65,15 +68,16 @@ def test_stopped_and_continued_equals_uninterrupted(
     assert whole["epoch"] == parts["epoch"] == 4 and whole["complete"] and parts["complete"]
     assert whole["pools"].keys() == parts["pools"].keys() and len(whole["pools"]) == 2
     assert whole["averages"].keys() == {"G_A", "G_B"}
-    for part in ("networks", "averages", "adapters", "optimizers", "schedulers", "pools", "random_numbers"):
+    assert [epoch for epoch, _ in whole["bests"]["G_B"]["history"]] == [1, 2, 3, 4]
+    for part in ("networks", "averages", "bests", "adapters", "optimizers", "schedulers", "pools", "random_numbers"):
         ours, theirs = flat(parts[part]), flat(whole[part])
         assert len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), part
     assert [s["last_epoch"] for s in whole["schedulers"]] == [s["last_epoch"] for s in parts["schedulers"]]
     rates = [[g["lr"] for o in state["optimizers"] for g in o["param_groups"]] for state in (whole, parts)]
     assert rates[0] == rates[1]
     assert losses(tmp_path / "whole", range(3, 5)) == losses(tmp_path / "parts", range(3, 5)) != []
-    files = [file for epoch in ("latest", "ema") for file in (tmp_path / "whole").glob(f"{epoch}_net_*.pth")]
-    assert len(files) == 4 + 2
+    files = [file for epoch in ("latest", "ema", "best") for file in (tmp_path / "whole").glob(f"{epoch}_net_*.pth")]
+    assert len(files) == 4 + 2 + 2
     for file in files:
         other = torch.load(tmp_path / "parts" / file.name, weights_only=True)
         assert all(torch.equal(t, other[key]) for key, t in torch.load(file, weights_only=True).items())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import distributed
@@ -21,6 +21,7 @@ from ..processes import is_distributed, is_main_process, process_count, process_
 from ..training.guard import TrainingError
 from ..training.interrupt import Interruption
 from ..training.saving import clear_save_errors
+from ..training.state import Stateful
 from ..training.trainer import StudentTrainer
 from .samples import Samples, load_batches
 
@@ -31,18 +32,6 @@ _FIRST, _PACED = 10, 50  # steps: the pace is measured from the one to the other
 _TRAINING = 0.92  # share of the time that is for steps; the rest is for validation
 
 Batch = Mapping[str, torch.Tensor]
-
-
-class Stateful(Protocol):
-    """Something that is saved with the training."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .average import WeightAverage
 from .replay import Replay, fold
 from .rng import get_rng_state, set_rng_state
 from .saving import clear_save_errors, finish_save, saving_whole_files
-from .state import RunState, capture, capture_pools, is_of, restore, restore_pools
+from .state import RunState, Stateful, capture, capture_pools, is_of, restore, restore_pools
 from .steps import Moment, Steps
 
 
@@ -40,6 +40,7 @@ class Checkpointer:
         self.steps = Steps()
         self.half: HalfPrecision | None = None  # the mixed precision of the networks, set when it is known
         self.averages: dict[str, WeightAverage] = {}  # of the weights, by generator, likewise
+        self.bests: Mapping[str, Stateful] = {}  # weights of a validation, by generator, likewise
         self._state: RunState | None = None
         self._epoch_numbers: dict[str, Any] = {}  # the RNG state before the batches of the epoch were drawn
         self._batch: Any = None  # the current batch
@@ -118,6 +119,11 @@ class Checkpointer:
                 average.load_state_dict(state.averages[net])
             else:
                 say(f"note: there is no saved average of the weights of {net}: it begins with the present ones")
+        for net, best in self.bests.items():
+            if net in state.bests:
+                best.load_state_dict(state.bests[net])
+            else:
+                say(f"note: there is no saved validation of {net}: it begins with this run")
         local = self._of_this_process(state)
         if local is not None:
             restore_pools(self._model, local)
@@ -295,6 +301,7 @@ class Checkpointer:
         if not is_main_process():
             return state
         state.averages = {net: average.state_dict() for net, average in self.averages.items()}
+        state.bests = {net: best.state_dict() for net, best in self.bests.items()}
         return capture(state, self._model, self.adapters, self._drawn_networks)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -26,6 +26,18 @@ _FORMAT = 1
 _RATES = ("lr", "initial_lr")
 # The counters of schedulers; their settings are those of the new run, which may have a larger --n_epochs.
 _COUNTED = ("last_epoch", "_step_count", "_last_lr", "base_lrs", "best", "num_bad_epochs", "cooldown_counter")
+
+
+class Stateful(Protocol):
+    """Something that is saved with a training."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore it."""
+        ...
 
 
 @dataclass
@@ -60,6 +72,7 @@ class RunState:
     scalers: dict[str, Any] = field(default_factory=dict)  # state dicts of the host's gradient scalers, by attribute
     terms: dict[str, Any] = field(default_factory=dict)  # of randomly initialised networks, by generator and term
     averages: dict[str, Any] = field(default_factory=dict)  # state dicts of the weight averages, by generator
+    bests: dict[str, Any] = field(default_factory=dict)  # of the best weights and the history of a validation
 
     @property
     def next_epoch(self) -> int:

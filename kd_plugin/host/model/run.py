@@ -37,6 +37,7 @@ from .pair import find_pairs, network_of
 from .student import Built
 from .summary import Summary, is_script
 from .teachers import check_not_overwritten, find_teachers
+from .validation import Validation, check_validation
 from .watch import Watch
 
 Host = Callable[[], Any]  # method of the host's model with its arguments bound
@@ -72,6 +73,10 @@ class DistillationRun:
         wanted = [pair for pair in pairs if config.names_for(pair.net)]
         self._teachers = find_teachers(config, wanted, getattr(opt, "direction", "AtoB"), Path(opt.checkpoints_dir))
         config.check_files([pair.net for pair in self._teachers])
+        self._validation: Validation | None = None  # in the main process, if asked for
+        self._several = len(pairs) > 1
+        if config.val_images and self._teachers:
+            check_validation(Path(config.val_images).expanduser(), self._several)
         self._watch = Watch(model, config.kd_watch)
         for pair in self._teachers:
             model.loss_names = [*model.loss_names, *(f"{name}{pair.suffix}" for name in config.names_for(pair.net))]
@@ -108,6 +113,10 @@ class DistillationRun:
         self.guard = Guard(model.optimizers, students.values(), networks, config.max_bad_steps, half)
         if config.student_ema:
             checkpointer.averages = {pair.net: WeightAverage(network) for pair, network in students.items()}
+        if config.val_images and self.pairs and is_main_process():
+            images = Path(config.val_images).expanduser()
+            self._validation = Validation(images, model.opt, self.pairs, self._several, self._folder)
+            checkpointer.bests = self._validation.bests
         if self._continues:
             load_adapters(checkpointer.adapters, self._folder, loaded_epoch(model.opt))
         self._record = record_of(model, config, self._built.student, self.pairs) if is_main_process() else None
@@ -237,12 +246,15 @@ class DistillationRun:
         """Let the host end (in some years, begin) an epoch, unless a continued run has already made this call."""
         returned = None if self._skip_learning_rate else host()
         self._skip_learning_rate = False
+        self._validate()
         self.checkpointer.set_learning_rate()
         return returned
 
     def save(self, epoch: int | str, host: Host) -> Any:
         """Let the host save its networks, and save the record, the adapters and the state of the run."""
         replaying = self.checkpointer.replaying
+        if str(epoch).isdecimal():  # hosts save under its number when an epoch has ended
+            self._validate()
         returned = self.checkpointer.save(epoch, host, functools.partial(self._save_extras, epoch))
         if epoch == "latest" and not replaying:
             self.summary.saved()
@@ -255,6 +267,14 @@ class DistillationRun:
             save_averages(self.checkpointer.averages, folder)
         if self._record is not None:
             self._record.write(folder)
+
+    def _validate(self) -> None:
+        """Measure the students at the end of an epoch, once, before it is saved as complete."""
+        steps = self.checkpointer.steps
+        ended = steps.moment in (Moment.STEPPED, Moment.SAVED, Moment.SAVED_END)
+        if self._validation and ended and not self.checkpointer.replaying:
+            networks = {d.pair.net: network_of(self._model, d.pair) for d in self.pairs}
+            self._validation.measure(steps.epoch, networks)
 
     def _stop_if_asked(self) -> None:
         """Save and exit if the run was interrupted by Ctrl-C."""

@@ -68,6 +68,11 @@ class DistillConfig:
         "--epoch ema",
         type=bool,
     )
+    val_images: str = option(
+        "",
+        "folder of images (of a CycleGAN, with A/ and B/) on which the student is measured against its teacher after "
+        "every epoch: the best weights are kept as best_net_G*.pth, for test.py --epoch best",
+    )
     student: StudentOptions = StudentOptions()
     cost: CostOptions = CostOptions()
     of_terms: tuple[tuple[Flag, Any], ...] = ()  # weights and settings of all terms
@@ -160,6 +165,8 @@ class DistillConfig:
         notes = [f"--{f} has no effect: {reason}" for f in idle]
         if self.kd_watch and not self.names:
             notes.append("--kd_watch has no effect without a teacher")
+        if self.val_images and not self.names:
+            notes.append("--val_images has no effect without a teacher")
         return [*notes, *self.student.notes(), *self.cost.notes()]
 
     def to_dict(self) -> dict[str, Any]:
@@ -174,6 +181,7 @@ class DistillConfig:
             "max_bad_steps": self.max_bad_steps,
             "kd_watch": self.kd_watch,
             "student_ema": self.student_ema,
+            "val_images": self.val_images or None,
             "student_init": self.student.student_init,
             "discriminator_init": self.student.discriminator_init,
             **asdict(self.cost),
