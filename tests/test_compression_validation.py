@@ -89,7 +89,7 @@ def test_images_that_cannot_be_used_are_left_out(items: list[Item]) -> None:
     assert measured.psnr(network(1)) == whole
     for item in items:
         item.file.write_bytes(b"")
-    with pytest.raises(KDError, match="none of the 4 images for validation can be used: .*0.png"):
+    with pytest.raises(KDError, match=r"none of the 4 images for validation can be used: .*0.png"):
         held_out(items)
 
 
@@ -134,7 +134,8 @@ def test_the_weights_of_highest_psnr_are_chosen(items: list[Item], tmp_path: Pat
             network_of = network(1)
             network_of.load_state_dict(torch.load(checkpoint(tmp_path / name, epoch), weights_only=True))
             values = [peak_signal_noise_ratio(saved(TEACHER, item), saved(network_of, item)) for item in items]
-            assert measures["PSNR"].value == pytest.approx(np.mean(values), abs=1e-6)
+            # The report divides by 255 in float32: 6e-8 of a value, in a squared difference of some 1e-3.
+            assert measures["PSNR"].value == pytest.approx(np.mean(values), abs=1e-3)
             assert measures.keys() == {
                 "PSNR", "SSIM", "L1", *("LL3", "LH3", "HL3", "HH3", "LH2", "HL2", "HH2", "LH1", "HL1", "HH1")
             }  # fmt: skip
