@@ -19,7 +19,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
 	@echo "  DEMO_MINUTES=2 make demo runs a shorter demo; KD_HOSTS=FOLDER make hosts tests real repositories."
 
-demo: $(BIN)/.kd_demo ## train a teacher and two students on real photographs, and compare them
+demo: $(BIN)/.kd_demo ## train a teacher and three students on real photographs, and compare them
 	$(BIN)/python examples/demo/demo.py --minutes $(DEMO_MINUTES)
 
 bench: $(BIN)/.kd_dev ## benchmark the losses against other implementations

@@ -13,15 +13,21 @@ from .errors import KDError
 from .version import __version__
 
 if TYPE_CHECKING:  # for type checkers and editors
+    from .compression.compress import compress
+    from .compression.settings import CompressSettings
     from .distillation.distiller import Distillation, Distiller
     from .host.model.mixin import DistillMixin
     from .networks.checkpoint import inspect_checkpoint
     from .networks.generator import GeneratorSpec
     from .networks.teacher import load_teacher
+    from .training.trainer import StudentTrainer
 else:
     import importlib.util
 
     _PLACES = {
+        "CompressSettings": "compression.settings",
+        "StudentTrainer": "training.trainer",
+        "compress": "compression.compress",
         "DistillMixin": "host.model.mixin",
         "Distillation": "distillation.distiller",
         "Distiller": "distillation.distiller",
@@ -44,12 +50,15 @@ else:
 
 
 __all__ = [
+    "CompressSettings",
     "DistillMixin",
     "Distillation",
     "Distiller",
     "GeneratorSpec",
     "KDError",
+    "StudentTrainer",
     "__version__",
+    "compress",
     "inspect_checkpoint",
     "load_teacher",
 ]

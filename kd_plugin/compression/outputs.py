@@ -132,6 +132,10 @@ def write_record(
             "netG": request.netG,
             "norm": request.norm,
             "no_dropout": not request.dropout,
+            # Of contrastive-unpaired-translation, whose generators are antialiased by default.
+            "normG": request.norm,
+            "no_antialias": True,
+            "no_antialias_up": True,
         },
         distillation=taught.distillation,
         students={"G": describe(unwrap(network))},

@@ -43,6 +43,8 @@ def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
     suffixed = any(argument.partition("=")[0] == "--model_suffix" for argument in sys.argv)  # of --model test only
     if opt.model == "test" and (named or suffixed or given.get("dataset_mode") == "single"):
         return None  # tests one generator of any model on a folder of images
+    if named and record.model == "test":
+        return None  # of kd compress: a generator for any model that has one
     find = _find_model(cls)
     name = next((n for n in names if importlib.util.find_spec(f"{find.__module__}.{n}_model")), "")
     found = find(name) if name else None
