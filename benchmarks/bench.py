@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 
 import cases
 import compress
+import compress_runs
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -171,6 +172,11 @@ def compress_steps(device: torch.device, tiny: bool, repeats: int) -> list[Row]:
     ]
 
 
+def compress_trainings(device: torch.device, tiny: bool) -> list[Row]:
+    """Measure whole trainings without a host."""
+    return [Row(cells) for cells in compress_runs.measured(device, tiny)]
+
+
 def teacher_forms(device: torch.device, tiny: bool, repeats: int, costs: dict[str, CostOptions]) -> list[Row]:
     """Time variants of the teacher, and compute the change of the student's gradient."""
     step = cases.TrainingStep(device, tiny)
@@ -224,6 +230,7 @@ def report(device: torch.device, tiny: bool, repeats: int) -> str:
         table("extra memory,ours,against,takes,ratio,target", memory(device, tiny)),
         table(f"{cases.STEP},takes,student step + teacher forward,ratio,target", steps),
         table(f"{compress.TITLE},takes,parts,ratio,target", compress_steps(device, tiny, repeats)),
+        table(f"{compress_runs.TITLE},figure,target", compress_trainings(device, tiny)),
         table("teacher forward,takes,faster,change of the student's gradient", forms),
     ]
     return "\n\n".join(parts) + "\n"
