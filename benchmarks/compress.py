@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch.nn import functional as F
@@ -39,7 +38,7 @@ class CompressStep:
         self.image = torch.rand(1, 3, size, size, device=device) * 2 - 1
         self.teacher = build_generator(spec).requires_grad_(False).eval().to(device)
         specs = [student_within(parse_budget(b), spec, spec, size) for b in (("2x",) if tiny else budgets)]
-        students = [build_generator(replace(small)).to(device) for small in specs]
+        students = [build_generator(small).to(device) for small in specs]
         chosen = {name: _TERMS[name] for name in terms}
         self._trainers = [StudentTrainer(Distiller(s, self.teacher, chosen), 10**9) for s in students]
         taps = set().union(*(trainer.distiller.teacher_taps for trainer in self._trainers))

@@ -106,7 +106,10 @@ def _large(folder: Path, device: torch.device, tiny: bool) -> list[tuple[str, st
     return [
         ("first step after the start, PyTorch being imported", f"{record.first:.1f} s"),
         ("waiting for images, two processes that load them", f"{waited:.1%}"),
-        ("first epoch against the second, `--no-augment --teacher-cache DIR`, wavelet,pixel", f"{first / second:.2f}"),
+        (
+            "first epoch against the second, `--no-augment --teacher-cache DIR`, wavelet,pixel",
+            f"{first / second:.2f}",
+        ),
     ]
 
 

@@ -35,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise OptionError(unknown_name(kind, given[0], known))
         options = _parser().parse_args(given)
         return int(options.action(options))
+    except KeyboardInterrupt:
+        if given[:1] == ["run"]:
+            raise  # of the script
+        print("\nkd: interrupted", file=sys.stderr)
+        return 130
     except KDError as error:
         print(f"kd: error: {error}", file=sys.stderr)
         sys.last_value = error  # as for an uncaught exception, for atexit handlers

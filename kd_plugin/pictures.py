@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -126,8 +126,17 @@ def find_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise KDError(f"{folder}: no such folder" if not folder.exists() else f"{folder}: is not a folder")
-    places = os.walk(folder, followlinks=True)
-    files = sorted(Path(place, name) for place, _, names in places for name in names if _is_image(name))
+    files, seen = [], {folder.resolve()}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        files += [Path(place, name) for name in names if _is_image(name)]
+        entered = []
+        for name in sorted(folders):
+            real = Path(place, name).resolve()
+            if real not in seen:  # a link may lead to a folder that was seen, or around in a circle
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
+    files.sort()
     if not files:
         raise KDError(f"{folder}: no images ({', '.join(EXTENSIONS)}) in this folder or below it")
     return files
@@ -197,6 +206,12 @@ def digest_of(array: np.ndarray) -> str:
     return hashlib.sha256(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
+def digest_of_files(files: Iterable[Path], folder: Path) -> str:
+    """Return the SHA-256 of the names of files in a folder and their sizes in bytes, in hexadecimal."""
+    listed = sorted((file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)
+    return hashlib.sha256(repr(listed).encode()).hexdigest()
+
+
 def match_images(names: Sequence[str], folder: Path) -> tuple[dict[str, Path], list[Path]]:
     """Find the image of each name in a folder, whatever its extension, or as a host's ``test.py`` names results.
 
@@ -208,15 +223,22 @@ def match_images(names: Sequence[str], folder: Path) -> tuple[dict[str, Path], l
         The file of each name that has one, and the files of no name.
 
     Raises:
-        KDError: If the folder has no images.
+        KDError: If the folder has no images, or one of them belongs to several names.
     """
     by_name = {name_of(file, folder): file for file in find_images(folder)}
-    found = {}
+    found: dict[str, Path] = {}
+    owners: dict[Path, str] = {}
     for name in names:
         flat = name.rpartition("/")[2]  # hosts save the results of all subfolders in one
         for candidate in (f"{stem}{suffix}" for suffix in _SUFFIXES for stem in dict.fromkeys((name, flat))):
             if candidate in by_name:
-                found[name] = by_name[candidate]
+                file = by_name[candidate]
+                if file in owners:
+                    raise KDError(
+                        f"{file}: belongs to the inputs {owners[file]} and {name}: keep the inputs' folders, so that "
+                        "each has its own"
+                    )
+                found[name], owners[file] = file, name
                 break
     used = set(found.values())
     known = {name.rpartition("/")[2] for name in names}

@@ -21,9 +21,12 @@ from PIL import Image
 
 from kd_plugin import GeneratorSpec, load_teacher
 from kd_plugin.cli import main
-from kd_plugin.compression.loop import STATE
+from kd_plugin.compression.samples import split_items
+from kd_plugin.compression.state import STATE
 from kd_plugin.networks.discriminator import build_discriminator
 from kd_plugin.networks.generator import build_generator
+from kd_plugin.pictures import find_images
+from kd_plugin.report.inputs import Item
 from kd_plugin.watch.log import LossLog
 
 TEACHER = GeneratorSpec("resnet", 3, 3, 12, 1, "instance", False, True)
@@ -175,7 +178,7 @@ class TestInterrupted:
         os.killpg(process.pid, signal.SIGKILL)
         assert process.finish().returncode == -signal.SIGKILL
         done = torch.load(output / STATE, weights_only=True)["done"] if (output / STATE).is_file() else 0
-        assert done in ((3, 6) if moment == "after a save" else (0, 6))  # 6 if it was faster than the signal
+        assert done in ((0, 3, 6) if moment == "after a save" else (0, 6))  # 6 if it was faster than the signal
         compress(output, *named(place), "--macs", "2x,4x", "--print-freq", 2, "--save-freq", save)
         assert same(output, finished)
         texts = [
@@ -391,7 +394,14 @@ class TestBadInput:
             (["big", "--images", "photos", "--epochs", "3", "--steps", "3", "-o", "x"], "in epochs and in steps"),
             (["big", "--images", "photos", "--validation", "1", "-o", "x"], "a share of 1 of the images"),
             (["big", "--images", "photos", "--teacher-cache", "c", "-o", "x"], "without augmentation"),
-            (["big", "--images", "photos", "-o", "big"], "holds networks of something else"),
+            (["big", "--images", "photos", "-o", "big"], "holds something else (latest_net_G.pth)"),
+            (["big", "--images", "photos", "--seed", "-1", "-o", "x"], "seed -1: give a whole number of 0 or more"),
+            (["big", "--images", "photos", "--beta1", "1.5", "-o", "x"], "beta1 1.5: give at least 0 and below 1"),
+            (
+                ["big", "--images", "photos", "--real", "real", "--size", "16", "-o", "x"],
+                "the discriminator takes images of at least 24 pixels, not 16",
+            ),
+            (["big", "--images", "photos", "-o", "photos/small"], "would be mixed with the images of photos"),
             (["big", "--images", "photos", "--device", "cuda:9", "-o", "x"], "--device cuda:9"),
         ],
     )
@@ -413,19 +423,6 @@ class TestBadInput:
         assert message in error
         assert sorted(file for file in place.rglob("*")) == before  # nothing was written
 
-    def test_an_image_that_breaks_in_training_is_replaced_and_named(self, place: Path, tmp_path: Path) -> None:
-        folder = tmp_path / "photos"
-        for i in range(120):
-            paint(folder / f"{i:03d}.png", 16, 16, i)
-        # Its header is whole.
-        (folder / "007.png").write_bytes((folder / "007.png").read_bytes()[:-40])
-        arguments = [place / "big", "--images", folder, "--size", 16, "--preprocess", "crop", "--validation", 0]
-        output = compress(tmp_path / "small", *arguments, "--epochs", 1, "--num-threads", 0)
-        assert "007.png" in (output / "index.html").read_text()
-        for i in (8, 9):
-            (folder / f"{i:03d}.png").write_bytes((folder / f"{i:03d}.png").read_bytes()[:-40])
-        compress(tmp_path / "other", *arguments, "--epochs", 1, "--num-threads", 0, status=2)
-
     @pytest.mark.slow
     def test_a_full_disk_is_one_line_and_the_training_continues(
         self, place: Path, finished: Path, tmp_path: Path
@@ -443,6 +440,141 @@ class TestBadInput:
         assert not [file for file in output.rglob(".*") if file.is_file()]  # no temporary file is left
         assert main(line) == 0
         assert same(output, finished)
+
+
+class TestImagesThatCannotBeUsed:
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> Path:
+        for i in range(120):
+            paint(tmp_path / "photos" / f"{i:03d}.png", 16, 16, i)
+        return tmp_path / "photos"
+
+    def spoil(self, file: Path) -> None:
+        """Its header is whole."""
+        file.write_bytes(file.read_bytes()[:-40])
+
+    def test_one_that_breaks_in_training_is_replaced_and_named(
+        self, place: Path, photos: Path, tmp_path: Path
+    ) -> None:
+        self.spoil(photos / "007.png")
+        arguments = [place / "big", "--images", photos, "--size", 16, "--preprocess", "crop", "--validation", 0]
+        output = compress(tmp_path / "small", *arguments, "--epochs", 1, "--num-threads", 0)
+        assert "007.png" in (output / "index.html").read_text()
+        for i in (8, 9):
+            self.spoil(photos / f"{i:03d}.png")
+        compress(tmp_path / "other", *arguments, "--epochs", 1, "--num-threads", 0, status=2)
+
+    @pytest.mark.parametrize("which", ["held out", "real"])
+    def test_they_are_named_wherever_they_are(self, place: Path, photos: Path, tmp_path: Path, which: str) -> None:
+        arguments = [place / "big", "--size", 32, "--load-size", 32, "--steps", 120, "--num-threads", 0, "--ngf", 2]
+        if which == "real":
+            arguments += ["--images", place / "photos", "--real", photos, "--distill", "pixel"]
+            spoiled = photos / "017.png"
+        else:
+            arguments += ["--images", photos, "--steps", 2]
+            items = [Item(file.name, file) for file in find_images(photos)]
+            spoiled = split_items(items, 0.1)[1][0].file
+        self.spoil(spoiled)
+        output = compress(tmp_path / "small", *arguments)
+        (problem,) = json.loads((output / "report.json").read_text())["problems"]
+        assert problem["what"] == str(spoiled) and problem["reason"].startswith("it cannot be read (")
+        assert spoiled.name in (output / "index.html").read_text()
+
+    def test_too_many_that_are_held_out_end_the_run(
+        self, place: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for item in split_items([Item(file.name, file) for file in find_images(photos)], 0.1)[1][:2]:
+            self.spoil(item.file)
+        compress(tmp_path / "small", place / "big", "--images", photos, "--size", 16, "--steps", 2, status=2)
+        assert "2 of 120 images cannot be used, more than one in a hundred" in capsys.readouterr().err
+
+    def test_processes_that_load_images_report_in_one_line(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Finished images of other sizes than the inputs, which are not cropped alike."""
+        for i in range(4):
+            paint(tmp_path / "photos" / f"{i}.png", 40, 40, i)
+            paint(tmp_path / "made" / f"{i}.png", 44, 40, i)
+        arguments = ["--teacher-images", tmp_path / "made", "--images", tmp_path / "photos", "--preprocess", "crop"]
+        arguments += ["--size", 16, "--ngf", 2, "--netG", "resnet_1blocks", "--num-threads", 2, "--validation", 0]
+        compress(tmp_path / "small", *arguments, status=2)
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "Traceback" not in error
+        assert "its teacher has 44x40 pixels, the input 40x40" in error
+
+
+def test_a_discriminator_of_another_kind_is_not_used(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    big = tmp_path / "big"
+    big.mkdir()
+    (big / "latest_net_G.pth").write_bytes((place / "big" / "latest_net_G.pth").read_bytes())
+    torch.save({"head.weight": torch.zeros(3, 3)}, big / "latest_net_D.pth")
+    arguments = [big, *named(place)[1:], "--real", place / "real", "--size", 32, "--load-size", 32]
+    compress(tmp_path / "small", *arguments)
+    said = capsys.readouterr().out
+    assert f"note: {big / 'latest_net_D.pth'} is not of the family, so the discriminator starts from random" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_printed_commands_of_pairs_run_it_in_a_host(
+    place: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    host: tuple[Path, str],
+) -> None:
+    """Named relative to the folder of the command, in the direction from right to left."""
+    monkeypatch.chdir(place)
+    arguments = ["big", "--pairs", "pairs", *QUICK, "--direction", "BtoA", "--netG", "resnet_6blocks", "--ngf", 2]
+    compress(tmp_path / "small", *arguments)
+    lines = re.findall(r"in a host: (kd run|python) test.py (.*)", capsys.readouterr().out)
+    assert [how for how, _ in lines] == ["kd run", "python"]
+    folder, form = host
+    for how, line in lines:
+        out = tmp_path / how.replace(" ", "_")
+        words = [*line.split(), *host_arguments(folder, form)["test"], "--results_dir", str(out)]
+        script = ["kd", "run", "test.py"] if how == "kd run" else ["plain", "test.py"]
+        succeed(run([LAUNCH, *script, *words], folder, form))
+        (fake,) = out.glob("small/pairs_latest/images/3_fake_B.png")
+        right = Image.open(place / "pairs" / "3.png").convert("RGB").crop((24, 0, 48, 24))
+        image = np.asarray(right.resize((16, 16), Image.Resampling.BICUBIC)).copy()
+        with torch.no_grad():
+            tensor = torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1
+            pixels = load_teacher(tmp_path / "small" / "latest_net_G.pth")(tensor)[0].permute(1, 2, 0).numpy()
+        wanted = ((pixels + 1) / 2 * 255).clip(0, 255).astype(np.uint8)
+        assert np.abs(np.asarray(Image.open(fake)).astype(int) - wanted).max() <= 1
+
+
+class TestWatching:
+    def test_the_line_has_the_pace_the_shares_and_the_time_left(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        compress(tmp_path / "small", *named(place))
+        lines = [line for line in capsys.readouterr().err.splitlines() if "step" in line]
+        found = re.search(r"(\d+)%  ETA (\d+:\d\d)  step (\d) of 6, [\d.]+ steps/s, (.*)", lines[-1])
+        assert found is not None
+        shares = dict(re.findall(r"(\w+) (\d+)%", found[4]))
+        assert set(shares) == {"wavelet", "srp", "pixel"} and 97 <= sum(map(int, shares.values())) <= 103
+
+    def test_the_page_of_a_running_training_has_curves_and_samples(self, place: Path, tmp_path: Path) -> None:
+        output = compress(tmp_path / "small", *named(place), "--minutes", 1e-9, "--print-freq", 1)
+        page = (output / "index.html").read_text()
+        assert 'http-equiv="refresh"' in page and "Step 1 of 6." in page
+        assert "Validation PSNR" in page and "Loss: wavelet" in page
+        for key in ("input", "teacher", "student1"):
+            assert f"training_0_{key}_image.png" in page
+        assert "training_0_student1_difference.png" in page
+        assert all((output / name).is_file() for name in re.findall(r'src="(images/[^"]+)"', page))
+
+    def test_without_a_visdom_server_it_does_not_begin(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("visdom")
+        compress(tmp_path / "small", *named(place), "--visdom", "--display-port", 9, status=2)
+        error = capsys.readouterr().err
+        assert error.count("kd: error: ") == 1 and "python -m visdom.server" in error
 
 
 @pytest.mark.slow

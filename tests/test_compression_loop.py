@@ -16,8 +16,9 @@ from helpers.images import paint
 from helpers.tensors import flat
 
 from kd_plugin import Distiller, GeneratorSpec
-from kd_plugin.compression.loop import Outcome, Plan, Step, train_students
+from kd_plugin.compression.loop import Outcome, Step, train_students
 from kd_plugin.compression.samples import Samples
+from kd_plugin.compression.state import Plan
 from kd_plugin.distillation.teacher_pass import TeacherPass
 from kd_plugin.errors import CheckpointError, KDError
 from kd_plugin.networks.generator import Generator, build_generator

@@ -185,6 +185,11 @@ class TestSplit:
         assert sorted(item.name for item in training + held) == sorted(item.name for item in self.items(3))
         assert training and held
 
+    def test_the_only_image_is_trained_on(self) -> None:
+        """Also if its name is one of those that are held out."""
+        names = [f"n{number}.png" for number in range(60)]
+        assert all(len(split_items([Item(name, Path(name))], 0.5)[0]) == 1 for name in names)
+
     def test_no_share_is_no_image(self) -> None:
         assert split_items(self.items(3), 0) == (self.items(3), [])
         assert split_items(self.items(1), 0.0001) == (self.items(1), [])

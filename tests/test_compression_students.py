@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.compression.students import Wish, build, check_size, parse_wish, parse_wishes
+from kd_plugin.compression.students import Wish, build, check_student, parse_wish, parse_wishes
 from kd_plugin.compression.teachers import Teacher
 from kd_plugin.errors import ArgumentError
 from kd_plugin.networks.generator import build_generator
@@ -170,7 +170,17 @@ class TestNetworks:
             assert sum(isinstance(module, nn.Dropout) for module in network.modules()) == dropout
 
     def test_a_size_that_a_u_net_cannot_halve_is_refused(self) -> None:
-        request = build(parse_wish("netG=unet_32+ngf=4"), teacher(), 3, SIZE, 0).request
-        check_size(request, 64)
+        student = build(parse_wish("netG=unet_32+ngf=4"), teacher(), 3, SIZE, 0)
+        check_student(student, 64, 3)
         with pytest.raises(ArgumentError, match="multiples of 32, not 48"):
-            check_size(request, 48)
+            check_student(student, 48, 3)
+
+    def test_one_that_returns_other_images_than_the_teacher_is_refused(self) -> None:
+        student = build(parse_wish("ngf=4"), teacher(), 3, SIZE, 0)
+        with pytest.raises(ArgumentError, match=r"returns \(1, 3, 20, 20\) for images of 18x18 pixels, the t"):
+            check_student(student, 18, 3)
+        with pytest.raises(ArgumentError, match=r"the teacher \(1, 1, 16, 16\)"):
+            check_student(student, 16, 1)
+        broken = replace(student, network=nn.Linear(3, 3))
+        with pytest.raises(ArgumentError, match="does not take images of 16x16 pixels"):
+            check_student(broken, 16, 3)

@@ -67,6 +67,25 @@ def out(teacher: Teacher, images: torch.Tensor = IMAGES) -> torch.Tensor:
         return teacher.network(images)  # type: ignore[no-any-return]
 
 
+def test_options_lie_next_to_the_weights_of_a_function(functions: Path, tmp_path: Path) -> None:
+    import some_teachers  # type: ignore[import-not-found]
+
+    (tmp_path / "run").mkdir()
+    torch.save(some_teachers.build().state_dict(), tmp_path / "run" / "weights.pth")
+    (tmp_path / "run" / "train_opt.txt").write_text("  crop_size: 32  \n  preprocess: crop  \n")
+    teacher = opened(function="some_teachers:build", weights=tmp_path / "run" / "weights.pth")
+    assert teacher.trained == {"crop_size": "32", "preprocess": "crop"}
+
+
+def test_finished_images_are_known_by_their_names_and_sizes(tmp_path: Path) -> None:
+    digests = []
+    for seed in (0, 1):
+        for folder in ("first", "second"):
+            paint(tmp_path / folder / "a.png", 16, 16, seed if folder == "first" else 0)
+        digests.append([opened(images=tmp_path / folder).digest for folder in ("first", "second")])
+    assert digests[0][0] == digests[0][1] == digests[1][1] != digests[1][0]
+
+
 class TestFiles:
     @pytest.mark.parametrize("named", ["file", "folder"])
     def test_a_checkpoint_is_frozen_in_eval_mode(self, file: Path, named: str) -> None:
@@ -97,6 +116,9 @@ class TestFiles:
             expected = load_teacher(tmp_path / f"latest_net_{net}.pth")(IMAGES)
             assert torch.equal(out(opened(tmp_path, direction=direction)), expected)
             assert torch.equal(out(opened(tmp_path / f"latest_net_{net}.pth")), expected)
+        (tmp_path / "train_opt.txt").write_text("  direction: AtoB  \n")
+        with pytest.raises(CheckpointError, match=r"translates AtoB, by the options of its training, not BtoA"):
+            opened(tmp_path / "latest_net_G_A.pth", direction="BtoA")
         with pytest.raises(CheckpointError, match=r"more than one generator: latest_net_G_A.pth .AtoB. and"):
             opened(tmp_path)
 

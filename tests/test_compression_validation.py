@@ -14,10 +14,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.compression.outputs import checkpoint, save_weights
+from kd_plugin.compression.outputs import checkpoint
 from kd_plugin.compression.selection import Candidate, select
 from kd_plugin.compression.validation import Best, HeldOut
 from kd_plugin.errors import KDError
+from kd_plugin.networks.checkpoint import save_weights
 from kd_plugin.networks.generator import build_generator
 from kd_plugin.pictures import Preprocessing
 from kd_plugin.report.inputs import Item

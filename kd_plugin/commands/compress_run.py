@@ -219,9 +219,6 @@ class _Terminal(Watcher):
                 say("note: the visdom server does not answer any more; the training goes on")
                 self._dashboards.remove(dashboard)
 
-    def trained(self) -> None:
-        self.end()
-
     def end(self) -> None:
         if self._progress:
             self._progress.clear()
@@ -255,12 +252,13 @@ def _show(result: Result, options: argparse.Namespace) -> int:
 
 def _test_commands(folder: Path, request: StudentRequest, size: int, options: argparse.Namespace) -> list[str]:
     """Return the commands that run a student in a host, with the plugin and, if the host can build it, without."""
-    place = folder.resolve()
+    place, inputs = folder.resolve(), Path(options.pairs or options.images).expanduser().resolve()
     if options.pairs:
-        words = ["test.py", "--model", "pix2pix", "--dataroot", str(Path(options.pairs).parent)]
+        words = ["test.py", "--model", "pix2pix", "--dataroot", str(inputs.parent)]
+        words += ["--phase", inputs.name] if inputs.name != "test" else []
         words += ["--direction", options.direction] if options.direction == "BtoA" else []
     else:
-        words = ["test.py", "--model", "test", "--dataroot", options.images]
+        words = ["test.py", "--model", "test", "--dataroot", str(inputs)]
     words += ["--checkpoints_dir", str(place.parent), "--name", place.name]
     words += ["--load_size", str(size), "--crop_size", str(size)] if size != 256 else []
     words += ["--eval"] if options.eval else []

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import ArgumentError, CheckpointError, KDError
+from ..errors import KDError
 from ..metrics.cost import count_parameters
+from ..networks.checkpoint import save_weights
 from ..networks.taps import unwrap
 from ..networks.teacher import load_teacher
 from ..processes import is_main_process, say
@@ -26,20 +27,23 @@ from ..report.inputs import load_item
 from ..report.networks import LoadedFile, Loader, ModuleTranslator, Translator, open_translator, to_array, to_tensor
 from ..report.results import Problem
 from ..training.saving import clear_save_errors
-from ..watch.log import LOG_NAME
 from .facts import facts_of, fixed, kind
 from .finish import finish
-from .loop import STATE, Outcome, Plan, Step, train_students
-from .outputs import Log, checkpoint, save_samples, save_weights
+from .folder import begin_again, check_output
+from .loop import Outcome, Step, train_students
+from .outputs import Log, checkpoint, save_samples
 from .page import Entry, Page
 from .prepare import Prepared, prepare
+from .samples import check_unusable
 from .selection import Selection
 from .settings import CompressSettings
+from .state import Plan
 from .students import Student
 from .teachers import KEY
 from .validation import Best, HeldOut
 
 _VALIDATIONS = 50  # at most during a training, besides the last
+_FEWEST_VALIDATIONS = 10
 _PAGE_SECONDS = 20  # between two pages without a validation
 _CHOOSING = 0.4  # seconds for an image and student, for the first estimate
 _LIBRARIES = ("skimage", "scipy")  # of the measures
@@ -65,11 +69,8 @@ class Watcher:
     def choosing(self, done: float) -> None:
         """Called while the weights are chosen, with the completed fraction."""
 
-    def trained(self) -> None:
-        """Called before the report, which has a progress line of its own."""
-
     def end(self) -> None:
-        """Called at the end, also after an error."""
+        """Called before the report, which has a progress line of its own, and at the end, also after an error."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,12 @@ def compress(settings: CompressSettings, load: Loader = load_of_family, watcher:
     for name in _LIBRARIES:
         if importlib.util.find_spec(name) is None:
             raise KDError('the measures need SciPy and scikit-image: pip install "kd_plugin[report]"')
-    _check_output(settings)
+    check_output(settings)
     try:
-        return _Compression(prepare(settings, load), watcher).run()
+        prepared = prepare(settings, load)
+        if settings.fresh:
+            begin_again(settings.output)
+        return _Compression(prepared, watcher).run()
     finally:
         watcher.end()
 
@@ -149,6 +153,7 @@ class _Compression:
         facts = facts_of(prepared)
         self._page = Page(settings.output, title, prepared.direction, settings.command, facts, self._problems)
         self._page_time = 0.0
+        self._begun_writing = False
         self._logs = {
             name: Log(folder, settings.print_freq, prepared.samples.epoch_length)
             for name, folder in prepared.folders.items()
@@ -158,8 +163,7 @@ class _Compression:
         """Train, choose, and write the results."""
         prepared, settings = self._prepared, self._prepared.settings
         with clear_save_errors(settings.output, "the results"):
-            for folder in prepared.folders.values():
-                folder.mkdir(parents=True, exist_ok=True)
+            settings.output.mkdir(parents=True, exist_ok=True)
         self._introduce()
         self._watcher.begin(prepared.folders, self._phases(0.0))
         seconds = None if settings.minutes is None else settings.minutes * 60
@@ -214,6 +218,10 @@ class _Compression:
     def _write_after(self, step: Step) -> None:
         """Write the log, and validate and write the page if they are due."""
         prepared, written = self._prepared, False
+        if not self._begun_writing:
+            for folder in prepared.folders.values():
+                folder.mkdir(exist_ok=True)
+            self._begun_writing = True
         for name, losses in step.losses.items():
             shares = {f"share_{key}": value for key, value in step.shares.get(name, {}).items() if key}
             written |= self._logs[name].add(step.images, losses, shares, step.seconds, step.waited)
@@ -227,10 +235,11 @@ class _Compression:
             self._watcher.logged()
 
     def _is_due(self, step: int, steps: int | None) -> bool:
-        """Return whether to validate after a step: each epoch, but not too often in a long training."""
+        """Return whether to validate: each epoch, but not too often in a long training, nor too seldom in a short."""
         every = self._prepared.steps_of_epoch
         if steps:
             every *= max(1, steps // _VALIDATIONS // every)
+            every = min(every, math.ceil(steps / _FEWEST_VALIDATIONS))
         return step % every == 0 or step == steps
 
     def _validate(self, step: Step) -> None:
@@ -252,12 +261,18 @@ class _Compression:
         teacher = prepared.teacher
 
         def teach(images: torch.Tensor) -> torch.Tensor:
+            # In float32, also if it teaches in another precision: the choice of the weights compares with this, too.
             with torch.no_grad():
-                output: torch.Tensor = prepared.running(images.to(prepared.device))
+                output: torch.Tensor = teacher.network(images.to(prepared.device))
             return output
 
         given = None if teacher.finished else teach
-        return HeldOut(prepared.data.held_out, prepared.preprocessing, given, KEY, teacher.channels)
+        held_out = HeldOut(prepared.data.held_out, prepared.preprocessing, given, KEY, teacher.channels)
+        if held_out.problems:
+            names, count = [problem.what for problem in held_out.problems], len(prepared.data.held_out)
+            check_unusable(names, count + len(prepared.data.training), held_out.problems[0].reason)
+            self._problems += held_out.problems
+        return held_out
 
     @functools.cached_property
     def _teacher(self) -> Translator | None:
@@ -310,9 +325,11 @@ class _Compression:
                 save_samples(entry.folder, 1 + (step - 1) // prepared.steps_of_epoch, images)
 
     def _note(self, outcome: Outcome) -> None:
-        for number in sorted(outcome.unusable):
-            item = self._prepared.data.training[number]
-            self._problems.append(Problem(str(item.file), "it cannot be read: the next image took its place"))
+        prepared = self._prepared
+        for name, samples in {"": prepared.samples, **prepared.others}.items():
+            for number in sorted(outcome.unusable.get(name, ())):
+                reason = f"{samples.problem(number)}: the next image took its place"
+                self._problems.append(Problem(str(samples.items[number].file), reason))
         for name, reason in outcome.failed.items():
             self._problems.append(Problem(name or "the student", reason))
 
@@ -333,7 +350,7 @@ class _Compression:
     def _choosing(self, done: float) -> None:
         self._watcher.choosing(done)
         if done == 1:
-            self._watcher.trained()
+            self._watcher.end()  # the report has a progress line of its own
 
     def _phases(self, seconds: float) -> list[Phase]:
         """Return the phases of the progress line, given the duration of the training."""
@@ -354,24 +371,4 @@ class _Compression:
             prepared.students,
             prepared.preprocessing.crop_size,
             outcome.signal,
-        )
-
-
-def _check_output(settings: CompressSettings) -> None:
-    """Check that the folder of the results is new, or has a training; delete its state to begin again."""
-    folder = settings.output
-    if folder.exists() and not folder.is_dir():
-        raise ArgumentError(f"{folder}: is a file: name a folder for the results")
-    if not folder.is_dir():
-        return
-    if (folder / STATE).is_file():
-        if settings.fresh and is_main_process():
-            (folder / STATE).unlink()
-            for log in folder.rglob(LOG_NAME):
-                log.unlink()
-        return
-    if found := next(folder.rglob("*_net_G*.pth"), None):
-        raise CheckpointError(
-            f"{folder}: holds networks of something else ({found.name}), which the results would overwrite: name "
-            "another folder"
         )

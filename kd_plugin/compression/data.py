@@ -12,8 +12,7 @@ from ..errors import first_line
 from ..pictures import Preprocessing, UnusableImageError
 from ..report.inputs import Item, Task, items_of, tasks_of
 from ..report.results import Problem
-from .loop import check_unusable
-from .samples import split_items
+from .samples import check_unusable, split_items
 from .settings import CompressSettings
 from .teachers import KEY, Teacher
 
@@ -49,10 +48,10 @@ def find_data(settings: CompressSettings, teacher: Teacher, direction: str, prep
     return Data(training, held_out, [*problems, *found], task.inputs.folder)
 
 
-def find_real(folder: Path, preprocessing: Preprocessing) -> list[Item]:
-    """Return the real images of a folder; raises as :func:`find_data`."""
+def find_real(folder: Path, preprocessing: Preprocessing) -> tuple[list[Item], list[Problem]]:
+    """Return the real images of a folder, and those that were left out; raises as :func:`find_data`."""
     (task,) = tasks_of(folder, None, None, None, None, "train", ["AtoB"])
-    return _usable(items_of(Task("", task.inputs), {})[0], preprocessing)[0]
+    return _usable(items_of(Task("", task.inputs), {})[0], preprocessing)
 
 
 def _usable(items: Sequence[Item], preprocessing: Preprocessing) -> tuple[list[Item], list[Problem]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..pictures import digest_of_files
+from ..report.inputs import Item
 from ..version import __version__
 from .outputs import HowTaught
 from .prepare import Prepared
@@ -41,19 +45,22 @@ def facts_of(prepared: Prepared) -> dict[str, str]:
 
 def fixed(prepared: Prepared) -> dict[str, str]:
     """Return the settings that a resumed training must share."""
-    settings = prepared.settings
-    names = json.dumps([item.name for item in prepared.data.training])
+    settings, data = prepared.settings, prepared.data
+    kinds = sorted(f"{name or 'one'}: {kind(student)}" for name, student in prepared.students.items())
     taps = {name: [str(tap) for tap in taps] for name, taps in prepared.distiller.taps.items()}
     return {
         "teacher": f"{prepared.teacher.digest[:16]} in {settings.teacher_mode} mode",
-        "students": "; ".join(f"{name or 'one'}: {kind(student)}" for name, student in prepared.students.items()),
+        "students": "; ".join(kinds),
+        "networks": _text({name: asdict(student.request) for name, student in prepared.students.items()}),
         "losses": prepared.losses,
         "options": _text(settings.term_options),
         "taps": _text(taps),
-        "images": f"{len(prepared.data.training)} ({hashlib.sha256(names.encode()).hexdigest()[:12]})",
+        "images": _listed(data.training, data.folder),
+        "held-out images": _listed(data.held_out, data.folder),
+        "real images": _listed(prepared.others["real"].items, settings.real) if settings.real else "none",
         "preprocessing": f"{prepared.preprocessing}; flips {prepared.flips}; random crops {settings.augment}",
         "learning rate": f"{settings.lr:g}, beta1 {settings.beta1:g}",
-        "weights": f"L1 {settings.lambda_L1:g}, GAN {settings.lambda_gan:g}",
+        "weights": f"L1 {settings.lambda_L1:g}, GAN {settings.lambda_gan:g} {settings.gan(prepared.teacher.trained)}",
         "precision": f"{settings.amp}, teacher {settings.teacher_dtype}",
         "mode of the students": settings.student_mode,
         "processes": str(prepared.images_of_step // settings.batch),
@@ -87,6 +94,11 @@ def how_taught(prepared: Prepared, steps: int) -> HowTaught:
         "preprocess": preprocessing.preprocess,
     }
     return HowTaught(distillation, prepared.direction, pictures, settings.pairs is not None)
+
+
+def _listed(items: Sequence[Item], folder: Path) -> str:
+    """Return the number of images, and a digest of their names and sizes."""
+    return f"{len(items)} ({digest_of_files([item.file for item in items], folder)[:12]})"
 
 
 def _text(values: Any) -> str:

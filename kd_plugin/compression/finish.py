@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..networks.checkpoint import read_state_dict
+from ..networks.checkpoint import read_state_dict, save_weights
 from ..networks.taps import unwrap
 from ..progress import Phase
 from ..report.build import Settings, build_report
@@ -19,7 +19,7 @@ from ..report.results import Problem
 from ..report.store import NAME, Store
 from ..report.write import save_report
 from .facts import facts_of, how_taught
-from .outputs import CHOICES, checkpoint, save_weights, write_record
+from .outputs import CHOICES, checkpoint, write_record
 from .page import Entry, extras
 from .prepare import Prepared
 from .selection import Candidate, Selection, select

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +15,19 @@ from torch import distributed
 
 from ..distillation.distiller import Taught
 from ..distillation.shares import GradientShares
-from ..errors import CheckpointError, KDError, first_line
-from ..files import write_atomically
+from ..errors import KDError
 from ..processes import is_distributed, is_main_process, process_count, process_rank
 from ..training.guard import TrainingError
 from ..training.interrupt import Interruption
-from ..training.saving import clear_save_errors
 from ..training.state import Stateful
 from ..training.trainer import StudentTrainer
-from .samples import Samples, load_batches
+from .samples import Samples, check_unusable, load_batches
+from .state import Plan, read_state, write_state
 
-STATE = "compress_state.pth"
-_FORMAT = 2
-_MOST_UNUSABLE = 0.01  # share of the images
-_FIRST, _PACED = 10, 50  # steps: the pace is measured from the one to the other
+_FIRST, _PACED = 10, 50  # steps: the pace is that of those between the two
 _TRAINING = 0.92  # share of the time that is for steps; the rest is for validation
 
 Batch = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The settings of a training, which a resumed one must share.
-
-    Attributes:
-        steps: number of steps; None for as many as fit in ``seconds``.
-        seconds: duration of the training, if it determines the number of steps.
-        batch: number of images of a step and process.
-        seed: of the networks' dropout; that of the images is the samples'.
-        settings: everything else that determines the result, by name, such as the teacher's digest and the terms.
-    """
-
-    steps: int | None
-    seconds: float | None = None
-    batch: int = 1
-    seed: int = 0
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -85,14 +62,14 @@ class Outcome:
         steps: number of steps of the training; None if it is not known yet.
         failed: why students were dropped, by name.
         signal: number of the signal that interrupted the training, or None.
-        unusable: numbers of the items that could not be used.
+        unusable: numbers of the items that could not be used, by name of the sequence; "" for the first.
     """
 
     done: int
     steps: int | None
     failed: dict[str, str]
     signal: int | None = None
-    unusable: set[int] = field(default_factory=set)
+    unusable: dict[str, set[int]] = field(default_factory=dict)
 
 
 def train_students(
@@ -136,45 +113,55 @@ def train_students(
         HostError: If the disk is full or read-only.
         KDError: If all students have failed, or too many images cannot be used.
     """
-    begun = time.monotonic()
-    device, parts = torch.device(device), parts or {}
+    device, parts, others = torch.device(device), parts or {}, others or {}
     outcome = Outcome(0, plan.steps, {})
     active = dict(trainers)
-    if state := _read(folder / STATE):
-        check_plan(state["plan"], plan, folder)
-        outcome = Outcome(int(state["done"]), state["steps"], dict(state["failed"]), unusable=set(state["unusable"]))
+    state = read_state(folder, plan)
+    pace = _Pace(plan.seconds, state["pace"] if state else None)
+    if state:
+        outcome = Outcome(
+            int(state["done"]),
+            state["steps"],
+            dict(state["failed"]),
+            unusable={name: set(numbers) for name, numbers in state["unusable"].items()},
+        )
         active = {name: trainer for name, trainer in trainers.items() if name not in outcome.failed}
         for name, trainer in active.items():
             trainer.load_state_dict(state["students"][name])
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-    interruption = Interruption()
-    interruption.watch(interruption)
 
     def save() -> None:
+        _gather(outcome.unusable)
         if not is_main_process():
             return
-        content = {
-            "format": _FORMAT,
-            "plan": {**asdict(plan), "settings": dict(plan.settings)},
-            "done": outcome.done,
-            "steps": outcome.steps,
-            "failed": outcome.failed,
-            "unusable": sorted(outcome.unusable),
-            "students": {name: trainer.state_dict() for name, trainer in active.items()},
-            "parts": {name: part.state_dict() for name, part in parts.items()},
-        }
-        with clear_save_errors(folder, "the training"):
-            write_atomically(folder / STATE, lambda file: torch.save(content, file))
+        write_state(
+            folder,
+            plan,
+            {
+                "done": outcome.done,
+                "steps": outcome.steps,
+                "pace": pace.state(),
+                "failed": outcome.failed,
+                "unusable": {name: sorted(numbers) for name, numbers in outcome.unusable.items()},
+                "students": {name: trainer.state_dict() for name, trainer in active.items()},
+                "parts": {name: part.state_dict() for name, part in parts.items()},
+            },
+        )
 
+    interruption = Interruption()
+    interruption.watch(interruption, distributed=True)
     whole = plan.batch * process_count()
     first = outcome.done
+    begun = time.monotonic()
     try:
+        if state is None:
+            save()  # whatever is written later, the folder is known to be of this training
         most = 2**40 if outcome.steps is None else outcome.steps * whole
-        moment = paced = time.monotonic()
+        moment = time.monotonic()
         for loaded in load_batches(samples, first * whole, most, plan.batch, workers, others):
             waited = time.monotonic() - moment
-            _note_unusable(loaded.pop("unusable"), outcome, samples)
+            _note_unusable(loaded, outcome.unusable, {"": samples, **others})
             batch = {key: images.to(device, non_blocking=True) for key, images in loaded.items()}
             epoch = 1 + outcome.done * whole / samples.epoch_length
             losses, shares = {}, {}
@@ -197,27 +184,61 @@ def train_students(
             outcome.done += 1
             now = time.monotonic()
             report(Step(outcome.done, outcome.steps, outcome.done * whole, losses, shares, now - moment, waited))
-            here = outcome.done - first
-            if here == _FIRST:
-                paced = time.monotonic()
-            if outcome.steps is None and here == _PACED:
-                assert plan.seconds is not None
-                pace = (time.monotonic() - paced) / (_PACED - _FIRST)
-                left = (plan.seconds - (time.monotonic() - begun)) * _TRAINING
-                outcome.steps = _agreed(outcome.done + max(int(left / pace), 0))
+            pace.add(outcome.done, now - moment)
+            fixed = outcome.steps is None and outcome.done >= _PACED
+            if fixed:
+                outcome.steps = _agreed(outcome.done + pace.steps_left(outcome.done))
                 for trainer in active.values():
                     trainer.set_steps(outcome.steps)
-            outcome.signal = interruption.asked
+            outcome.signal = _agreed_signal(interruption.asked)
             late = _agreed(time.monotonic() - begun > stop_after) if stop_after < math.inf else False
-            complete = outcome.done == outcome.steps
-            if outcome.done % save_every == 0 or complete or late or outcome.signal is not None:
+            ends = outcome.done == outcome.steps or late or outcome.signal is not None
+            if ends or fixed or outcome.done % save_every == 0:
                 save()
-            if complete or late or outcome.signal is not None:
+            if ends:
                 break
             moment = time.monotonic()
     finally:
         interruption.end()
     return outcome
+
+
+class _Pace:
+    """Measures the duration of steps, to fix their number for a training of a given duration.
+
+    Args:
+        seconds: of the training; None if its number of steps is given.
+        state: of an interrupted training.
+    """
+
+    def __init__(self, seconds: float | None, state: Mapping[str, Any] | None) -> None:
+        self._seconds = seconds
+        self._earlier, self._steps, self._duration = 0.0, 0, 0.0  # the seconds of earlier calls; the measured steps
+        if state:
+            self._earlier, self._steps = float(state["elapsed"]), int(state["steps"])
+            self._duration = float(state["duration"])
+        self._begun = time.monotonic()
+        self._warm = False
+
+    @property
+    def _elapsed(self) -> float:
+        return self._earlier + time.monotonic() - self._begun
+
+    def add(self, done: int, seconds: float) -> None:
+        """Add the step with a number and duration."""
+        if self._warm and done > _FIRST:  # the first step of a call takes longer
+            self._steps, self._duration = self._steps + 1, self._duration + seconds
+        self._warm = True
+
+    def steps_left(self, done: int) -> int:
+        """Return the number of steps that fit into the rest of the time, given that of the completed ones."""
+        assert self._seconds is not None
+        pace = self._duration / self._steps if self._steps else self._elapsed / done
+        return max(int((self._seconds - self._elapsed) * _TRAINING / pace), 0)
+
+    def state(self) -> dict[str, float]:
+        """Return the state, from which the measurement continues."""
+        return {"elapsed": self._elapsed, "steps": self._steps, "duration": self._duration}
 
 
 def _measures_shares(done: int, every: int) -> bool:
@@ -233,19 +254,28 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def _note_unusable(numbers: torch.Tensor, outcome: Outcome, samples: Samples) -> None:
-    outcome.unusable |= set(numbers[numbers >= 0].tolist())
-    check_unusable([samples.items[i].name for i in sorted(outcome.unusable)], len(samples.items))
+def _note_unusable(
+    loaded: dict[str, torch.Tensor], unusable: dict[str, set[int]], sequences: Mapping[str, Samples]
+) -> None:
+    """Move the numbers of items that could not be used from a batch to ``unusable``."""
+    for name, samples in sequences.items():
+        numbers = loaded.pop(f"{name}.unusable" if name else "unusable")
+        found = set(numbers[numbers >= 0].tolist())
+        if found - unusable.get(name, set()):
+            unusable[name] = unusable.get(name, set()) | found
+            names = [samples.items[number].name for number in sorted(unusable[name])]
+            check_unusable(names, len(samples.items), samples.problem(min(found)))
 
 
-def check_unusable(names: list[str], count: int, reason: str = "") -> None:
-    """Raise a :class:`KDError` if more than one in a hundred images cannot be used."""
-    if len(names) > _MOST_UNUSABLE * count:
-        why = f" ({reason})" if reason else ""
-        raise KDError(
-            f"{len(names)} of {count} images cannot be used, more than one in a hundred: {', '.join(names[:3])}"
-            f"{', ...' if len(names) > 3 else ''}{why}: remove or convert them"
-        )
+def _gather(unusable: dict[str, set[int]]) -> None:
+    """Add the numbers that the other processes found."""
+    if not is_distributed():
+        return
+    found: list[dict[str, set[int]] | None] = [None] * process_count()
+    distributed.all_gather_object(found, unusable)
+    for other in found:
+        for name, numbers in (other or {}).items():
+            unusable[name] = unusable.get(name, set()) | numbers
 
 
 def _agreed(value: int) -> int:
@@ -257,27 +287,10 @@ def _agreed(value: int) -> int:
     return int(shared.item())
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        if state.pop("format") != _FORMAT:
-            raise ValueError("written by another version of kd_plugin")
-        return state
-    except Exception as error:  # damaged bytes raise anything
-        raise CheckpointError(
-            f"{file}: cannot be read ({first_line(error, 100)}); delete it to begin again"
-        ) from error
-
-
-def check_plan(saved: Mapping[str, Any], plan: Plan, folder: Path) -> None:
-    """Raise a :class:`CheckpointError` that names the first setting in which two plans differ."""
-    before = {**saved, **saved["settings"]}
-    now = {**asdict(plan), **plan.settings}
-    for name in [name for name in {**before, **now} if name != "settings"]:
-        if before.get(name) != now.get(name):
-            raise CheckpointError(
-                f"{folder} has a training with {name} {before.get(name)}, not {now.get(name)}: continue it with the "
-                "same settings, or begin again in another folder"
-            )
+def _agreed_signal(asked: int | None) -> int | None:
+    """Return the signal that any process received, or None."""
+    if not is_distributed():
+        return asked
+    shared = torch.tensor([asked or 0], device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    distributed.all_reduce(shared, distributed.ReduceOp.MAX)
+    return int(shared.item()) or None

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..files import write_atomically
 from ..networks.taps import unwrap
 from ..report.sample_images import save_png
 from ..students import StudentRecord, StudentRequest, describe, factory_of
@@ -26,12 +25,6 @@ CHOICES = ("last", "best", "ema")
 def checkpoint(folder: Path, epoch: str) -> Path:
     """Return the path of a student's checkpoint."""
     return folder / f"{epoch}_net_G.pth"
-
-
-def save_weights(weights: Mapping[str, torch.Tensor], file: Path) -> None:
-    """Write a checkpoint as the hosts do."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    write_atomically(file, lambda stream: torch.save(plain, stream))
 
 
 class Log:
@@ -57,7 +50,7 @@ class Log:
         seconds: float,
         waited: float,
     ) -> bool:
-        """Add a step; return the line that was written, or "".
+        """Add a step; return whether a line was written.
 
         Args:
             images: number of images so far.

@@ -14,18 +14,19 @@ from torch import nn
 from ..distillation.distiller import Distiller, Taught
 from ..distillation.precision import HalfPrecision, checked_half, prepare_teacher
 from ..distillation.teacher_cache import TeacherCache
-from ..errors import ArgumentError
+from ..errors import ArgumentError, CheckpointError
 from ..losses import WeightedTerm, build_terms, get_term
-from ..networks.discriminator import build_discriminator, find_discriminator, load_discriminator
+from ..networks.discriminator import Discriminator, build_discriminator, find_discriminator, load_discriminator
 from ..pictures import Preprocessing
 from ..processes import is_distributed, process_count, say
 from ..report.networks import Loader
 from ..training.objectives import Adversary, GroundTruth, Objective
 from ..training.trainer import StudentTrainer
 from .data import Data, find_data, find_real
+from .folder import check_teacher
 from .samples import Samples
 from .settings import CompressSettings
-from .students import Student, build, check_size
+from .students import Student, build, check_student
 from .teachers import Teacher, loader_with, open_teacher, probe
 
 _TERMS = ("wavelet", "srp", "pixel")
@@ -51,6 +52,7 @@ class Prepared:
         trainers: by name.
         teach: returns the teacher's images and features for a batch.
         length: number of steps; None if the duration determines it.
+        steps_of_epoch: number of steps in which about all images are seen once.
     """
 
     settings: CompressSettings
@@ -68,6 +70,7 @@ class Prepared:
     trainers: dict[str, StudentTrainer]
     teach: Callable[..., Taught]
     length: int | None
+    steps_of_epoch: int
 
     @property
     def device(self) -> torch.device:
@@ -78,11 +81,6 @@ class Prepared:
     def images_of_step(self) -> int:
         """The number of images of a step of all processes."""
         return self.settings.batch * process_count()
-
-    @property
-    def steps_of_epoch(self) -> int:
-        """The number of steps in which about all images are seen once."""
-        return _steps_of_epoch(self.data, self.settings)
 
     @property
     def distiller(self) -> Distiller:
@@ -120,6 +118,7 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
     preprocessing, notes = settings.preprocessing(teacher.trained)
     for note in notes:
         say(f"note: {note}")
+    check_teacher(settings, list(teacher.experiment.files.values()))
     data = find_data(settings, teacher, direction, preprocessing)
     size, flips = preprocessing.crop_size, settings.flips(teacher.trained)
     out_channels = 3 if teacher.finished else probe(teacher, settings.batch, size)
@@ -129,19 +128,21 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
         for wish in settings.students
     }
     for student in students.values():
-        check_size(student.request, size)
+        check_student(student, size, out_channels)
     output = settings.output
     folders = {name: output / name for name in students}  # "" for the folder itself
     channels = teacher.channels, out_channels
     samples = Samples(data.training, preprocessing, settings.seed, flips, settings.augment, *channels)
     others = {}
     if settings.real:
-        real = find_real(settings.real, preprocessing)
+        real, problems = find_real(settings.real, preprocessing)
+        data.problems.extend(problems)
         others["real"] = Samples(real, preprocessing, settings.seed + 1, flips, channels=out_channels)
-    length = settings.length(_steps_of_epoch(data, settings))
+    steps_of_epoch = max(1, math.ceil(len(data.training) / (settings.batch * process_count())))
+    length = settings.length(steps_of_epoch)
     running = _running(settings, teacher, device)
     terms = _terms(settings, teacher)
-    discriminator = _discriminators(teacher, out_channels, settings.seed) if settings.real else None
+    discriminator = _discriminators(teacher, out_channels, settings.seed, size) if settings.real else None
     trainers = {}
     for name, student in students.items():
         half = checked_half(settings.amp, device) if settings.amp else None
@@ -176,11 +177,8 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
         trainers,
         teacher.teach(taps, running, cache),
         length,
+        steps_of_epoch,
     )
-
-
-def _steps_of_epoch(data: Data, settings: CompressSettings) -> int:
-    return max(1, math.ceil(len(data.training) / (settings.batch * process_count())))
 
 
 def _running(settings: CompressSettings, teacher: Teacher, device: torch.device) -> nn.Module:
@@ -247,20 +245,35 @@ def _objectives(
     return objectives
 
 
-def _discriminators(teacher: Teacher, channels: int, seed: int) -> Callable[[], nn.Module]:
+def _discriminators(teacher: Teacher, channels: int, seed: int, size: int) -> Callable[[], nn.Module]:
     """Return a function that returns a PatchGAN: the teacher's, if there is one of single images, or a new one."""
     for file in teacher.experiment.files.values():
         found = find_discriminator(file)
         if found is None or not found.is_file():
             continue
-        if load_discriminator(found).input_nc == channels:
+        try:
+            known = load_discriminator(found)
+            reason = "" if known.input_nc == channels else "takes inputs and outputs together"
+        except CheckpointError:
+            reason = "is not of the family"
+        if not reason:
+            _check_side(known, size)
             say(f"the discriminator starts from {found}")
             return lambda: load_discriminator(found).layers
-        say(f"note: {found} takes inputs and outputs together, so the discriminator starts from random weights")
+        say(f"note: {found} {reason}, so the discriminator starts from random weights")
 
-    def new() -> nn.Module:
+    def new() -> nn.Sequential:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return build_discriminator(channels)
 
+    _check_side(Discriminator(new(), channels), size)
     return new
+
+
+def _check_side(discriminator: Discriminator, size: int) -> None:
+    if size < discriminator.smallest_side:
+        raise ArgumentError(
+            f"the discriminator takes images of at least {discriminator.smallest_side} pixels, not {size}: choose a "
+            "larger size, or train without real images"
+        )

@@ -7,12 +7,14 @@ batch size and the number of workers, and leaves the global RNG states unchanged
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from ..errors import ArgumentError, KDError
 from ..pictures import Preprocessing, UnusableImageError, as_array, open_image
@@ -20,6 +22,7 @@ from ..processes import process_count, process_rank
 from ..report.inputs import Item
 
 _STEP, _ORDER = 0, 1  # streams of random numbers
+_MOST_UNUSABLE = 0.01  # share of the images
 
 
 class Samples(Dataset[dict[str, torch.Tensor]]):
@@ -96,6 +99,14 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
             return {**images, "unusable": torch.tensor(first if step else -1)}
         raise KDError(f"none of the {len(self.items)} images can be used: {reason}")
 
+    def problem(self, number: int) -> str:
+        """Return why an item, given its number, cannot be used; "" if it can."""
+        try:
+            self._draw(self.items[number], np.random.default_rng(0))
+        except UnusableImageError as error:
+            return str(error)
+        return ""
+
     def _draw(self, item: Item, generator: np.random.Generator) -> dict[str, torch.Tensor]:
         opened = {"input": open_image(item.file, item.half)}
         if item.truth:
@@ -120,17 +131,32 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         return drawn
 
 
-class _Joined(Dataset[dict[str, torch.Tensor]]):
+@dataclass(frozen=True)
+class _Failure:
+    """The message of an error, which a process that loads images would wrap into a long one."""
+
+    message: str
+
+
+class _Joined(Dataset[Any]):
     """The samples of several sequences with the same number; the names of all but the first are prefixed."""
 
     def __init__(self, samples: Samples, others: Mapping[str, Samples]) -> None:
         self._samples, self._others = samples, others
 
-    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        more = {
-            f"{name}.{key}": value for name, other in self._others.items() for key, value in other[number].items()
-        }
-        return {**self._samples[number], **more}
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor] | _Failure:
+        try:
+            more = {
+                f"{name}.{key}": value for name, other in self._others.items() for key, value in other[number].items()
+            }
+            return {**self._samples[number], **more}
+        except KDError as error:
+            return _Failure(str(error))
+
+
+def _collate(samples: list[Any]) -> Any:
+    failed = next((sample for sample in samples if isinstance(sample, _Failure)), None)
+    return failed or default_collate(samples)
 
 
 class _Numbers(Sampler[int]):
@@ -150,8 +176,8 @@ def load_batches(
     batch: int,
     workers: int,
     others: Mapping[str, Samples] | None = None,
-) -> Iterable[dict[str, torch.Tensor]]:
-    """Return the batches, (B, C, S, S) each, of the samples from ``start`` to ``stop - 1``, in order.
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the batches, (B, C, S, S) each, of the samples from ``start`` to ``stop - 1``, in order.
 
     On several processes each gets its part of them, as of a ``DistributedSampler``: the same number of batches, whose
     images are together those of a process with their number times as large a batch.
@@ -162,20 +188,27 @@ def load_batches(
         batch: number of samples in a batch of this process.
         workers: number of processes that load them; 0 for none.
         others: further sequences by name, such as real images: ``"real.input"`` is in the batch.
+
+    Raises:
+        KDError: If no image of a sequence can be used.
     """
     # The loader would draw a seed for its workers from the global RNG.
     generator = torch.Generator().manual_seed(0)
     whole = batch * process_count()
     stop = start + (stop - start) // whole * whole
-    return DataLoader(
+    loader = DataLoader(
         _Joined(samples, others or {}),
         batch,
         sampler=_Numbers(start, stop),
         num_workers=workers,
+        collate_fn=_collate,
         drop_last=True,
         generator=generator,
-        persistent_workers=False,
     )
+    for loaded in loader:
+        if isinstance(loaded, _Failure):
+            raise KDError(loaded.message)
+        yield loaded
 
 
 def split_items(items: Sequence[Item], share: float) -> tuple[list[Item], list[Item]]:
@@ -192,9 +225,11 @@ def split_items(items: Sequence[Item], share: float) -> tuple[list[Item], list[I
     """
     if not 0 <= share < 1:
         raise ArgumentError(f"a share of {share:g} of the images for validation: give at least 0 and below 1")
+    if len(items) < 2:
+        return list(items), []
     places = [_place(item.name) for item in items]
     held = {number for number, place in enumerate(places) if place < share}
-    if share and len(items) > 1 and len(held) in (0, len(items)):
+    if share and len(held) in (0, len(items)):
         order = sorted(range(len(items)), key=places.__getitem__)
         held = {order[0]} if not held else set(order[:-1])
     both = enumerate(items)
@@ -204,3 +239,18 @@ def split_items(items: Sequence[Item], share: float) -> tuple[list[Item], list[I
 def _place(name: str) -> float:
     """Return a number in [0, 1) that depends on a name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
+
+
+def check_unusable(names: Sequence[str], count: int, reason: str) -> None:
+    """Raise a :class:`KDError` if more than one in a hundred images cannot be used.
+
+    Args:
+        names: of those.
+        count: of all.
+        reason: of one of them.
+    """
+    if len(names) > _MOST_UNUSABLE * count:
+        raise KDError(
+            f"{len(names)} of {count} images cannot be used, more than one in a hundred: {', '.join(names[:3])}"
+            f"{', ...' if len(names) > 3 else ''} ({reason}): remove or convert them"
+        )

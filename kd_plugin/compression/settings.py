@@ -129,6 +129,10 @@ class CompressSettings:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ArgumentError(f"{name} {value:g}: give a number above 0")
+        if self.seed < 0:
+            raise ArgumentError(f"seed {self.seed}: give a whole number of 0 or more")
+        if not 0 <= self.beta1 < 1:
+            raise ArgumentError(f"beta1 {self.beta1:g}: give at least 0 and below 1")
         for name in ("workers", "max_bad_steps", "lambda_L1", "lambda_gan"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):

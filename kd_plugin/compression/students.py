@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from ..errors import ArgumentError, unknown_name
+from ..errors import ArgumentError, first_line, unknown_name
 from ..metrics.limits import Budget, parse_limit
 from ..networks.architecture import Conv
-from ..networks.generator import GeneratorSpec, parse_netG
+from ..networks.generator import GeneratorSpec
 from ..students import Keep, StudentRequest, build_student, inherit_weights, is_registered, student_spec
 from ..students import student_within as widest_within
 from .teachers import Teacher
@@ -235,16 +235,36 @@ def _within(limits: Budget, request: StudentRequest, teacher: GeneratorSpec | No
     return widest_within(limits, student_spec(replace(request, ngf=large.ngf)), large, size)
 
 
-def check_size(request: StudentRequest, size: int) -> None:
-    """Raise an :class:`ArgumentError` if a student does not take images of a size."""
-    if request.factory or is_registered(request.netG):
-        return
-    spec = student_spec(request)
-    parse_netG(request.netG)
-    if size % spec.multiple:
+def check_student(student: Student, size: int, out_channels: int) -> None:
+    """Raise an :class:`ArgumentError` if a student does not take images of a size, or returns others.
+
+    Args:
+        student: the student, which is on the CPU.
+        size: side of the images in pixels.
+        out_channels: of the teacher's images.
+    """
+    request, name = student.request, student.request.factory or student.request.netG
+    if not request.factory and not is_registered(request.netG):
+        multiple = student_spec(request).multiple
+        if size % multiple:
+            raise ArgumentError(
+                f"a {name} takes images whose sides are multiples of {multiple}, not {size}: choose another size or "
+                "student"
+            )
+    training = student.network.training
+    try:
+        with torch.inference_mode():
+            output: Any = student.network.eval()(torch.zeros(1, request.input_nc, size, size))
+    except Exception as error:  # of a user's network
         raise ArgumentError(
-            f"a {request.netG} takes images whose sides are multiples of {spec.multiple}, not {size}: choose another "
-            "size or student"
+            f"the student {name} does not take images of {size}x{size} pixels ({first_line(error, 120)})"
+        ) from error
+    student.network.train(training)
+    found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if found != (1, out_channels, size, size):
+        raise ArgumentError(
+            f"the student {name} returns {found} for images of {size}x{size} pixels, the teacher "
+            f"{(1, out_channels, size, size)}: choose another size, such as a multiple of 4, or student"
         )
 
 

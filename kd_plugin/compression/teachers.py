@@ -20,7 +20,7 @@ from ..imports import build_network
 from ..networks.checkpoint import read_state_dict
 from ..networks.generator import GeneratorSpec
 from ..networks.teacher import TeacherMode, freeze
-from ..pictures import find_images
+from ..pictures import digest_of_files, find_images
 from ..report.experiments import Experiment, find_experiment, options_of
 from ..report.exported import OnnxTranslator, load_program
 from ..report.networks import LoadedFile, Loader
@@ -37,7 +37,7 @@ class Teacher:
         network: maps images (B, C, H, W) in [-1, 1] to images; for finished images, a network that must not run.
         spec: its description, if it is a generator of the family.
         experiment: what a report compares with.
-        digest: identifies it.
+        digest: identifies it: the SHA-256 of its file or weights, or of the names and sizes of finished images.
         channels: of its input.
         trained: options of its training by name, as text, if they lie next to it.
         finished: whether it is a folder of images.
@@ -124,9 +124,9 @@ def open_teacher(
         raise ArgumentError(f"the weights {weights} belong to a teacher's function, and none is given")
     device = torch.device(device)
     if images:
-        find_images(images)  # raises if there are none
+        digest = digest_of_files(find_images(images), images)
         whole = Experiment(images, "teacher", images.resolve().name, {}, images, whole=True)
-        return Teacher(_Finished(), None, whole, f"images of {images.resolve().name}", finished=True)
+        return Teacher(_Finished(), None, whole, digest, finished=True)
     if function:
         return _of_function(function, weights, mode, device)
     assert path is not None
@@ -147,6 +147,8 @@ def _of_file(
         wanted = f"no generator for {direction}" if not named else "more than one generator"
         raise CheckpointError(f"{path}: has {wanted}: {found}: give a file, or one of their directions")
     way, file = next(iter(named.items()))
+    if direction and way not in ("", direction) and "direction" in options_of(file):
+        raise CheckpointError(f"{file}: translates {way}, by the options of its training, not {direction}")
     only = Experiment(path, "teacher", experiment.label, {way: file})
     digest, trained = sha256(file), options_of(file)
     if file.suffix == ".onnx":
@@ -177,7 +179,8 @@ def _of_function(function: str, weights: Path | None, mode: TeacherMode, device:
     channels = first.in_channels if first is not None and first.in_channels in (1, 3) else 3
     label = function.rpartition(":")[2]
     experiment = Experiment(weights or Path(function), "teacher", label, {"": weights or Path(function)})
-    return Teacher(network, None, experiment, digest.hexdigest(), channels)
+    trained = options_of(weights) if weights else {}
+    return Teacher(network, None, experiment, digest.hexdigest(), channels, trained)
 
 
 def loader_with(teacher: Teacher, load: Loader) -> Loader:

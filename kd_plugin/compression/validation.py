@@ -19,7 +19,7 @@ from ..pictures import Preprocessing, UnusableImageError
 from ..report.inputs import Item, load_item
 from ..report.measures.quality import MOST_PSNR
 from ..report.networks import ModuleTranslator, to_array, to_tensor
-from ..report.results import Mode
+from ..report.results import Mode, Problem
 
 Teach = Callable[[torch.Tensor], torch.Tensor]
 
@@ -38,6 +38,7 @@ class HeldOut:
 
     Attributes:
         items: those that can be used.
+        problems: the others.
 
     Raises:
         KDError: If none can be used.
@@ -53,15 +54,15 @@ class HeldOut:
         multiple: int = 1,
     ) -> None:
         self.items: list[Item] = []
+        self.problems: list[Problem] = []
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the images are needed
         self._places: list[tuple[int, tuple[int, ...]]] = []  # of each input with the teacher's image: (H, W, C + 3)
         self._channels = channels
-        reason = ""
         for item in items:
             try:
                 loaded = load_item(item, preprocessing, channels, multiple)
             except UnusableImageError as error:
-                reason = reason or str(error)
+                self.problems.append(Problem(str(item.file), f"{_reason(error, item)}: left out of the validation"))
                 continue
             if teach:
                 with torch.random.fork_rng():
@@ -75,7 +76,7 @@ class HeldOut:
             self._file.write(both.tobytes())
             self.items.append(item)
         if items and not self.items:
-            raise KDError(f"none of the {len(items)} images for validation can be used: {reason}")
+            raise KDError(f"none of the {len(items)} images for validation can be used: {self.problems[0].reason}")
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Return an input and the teacher's image."""
@@ -100,6 +101,10 @@ class HeldOut:
             error = np.square((output.astype(np.float64) - taught) / 255).mean()
             values.append(min(-10 * math.log10(error), MOST_PSNR) if error else MOST_PSNR)
         return float(np.mean(values))
+
+
+def _reason(error: UnusableImageError, item: Item) -> str:
+    return str(error).removeprefix(f"{item.file}: ")
 
 
 class Best:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError, CheckpointError, KDError, UnknownNetworkError, first_line
+from ..files import write_atomically
 from .checkpoint_files import checkpoint_format
 from .generator import GeneratorSpec, architectures, build_generator
 
@@ -128,6 +129,12 @@ def _difference(spec: GeneratorSpec, state: Mapping[str, torch.Tensor]) -> str:
             return f"'{key}' is a {kind}, expected a dense one of floating-point values"
     stray = find_stray(state, expected)
     return f"'{stray}' is unexpected" if stray else ""
+
+
+def save_weights(weights: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Write a state dict as the hosts do, atomically."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_atomically(file, lambda stream: torch.save(plain, stream))
 
 
 def find_stray(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:

@@ -157,17 +157,18 @@ def items_of(
         KDError: If a folder has no images, or no input has everything.
     """
     folder, half = task.inputs.folder, task.inputs.half
-    files = {name_of(file, folder): file for file in find_images(folder)}
+    files = [(name_of(file, folder), file) for file in find_images(folder)]
+    names = [name for name, _ in files]
     problems = []
     others: dict[str, dict[str, Path]] = {}
     folders = {**finished, **({"labels": labels} if labels else {})}
     if task.truth and not task.truth.half:
         folders["truth"] = task.truth.folder
     for key, place in folders.items():
-        others[key], unused = match_images(list(files), place)
+        others[key], unused = match_images(names, place)
         problems += [Problem(str(file), "there is no input of this name: left out", fatal=False) for file in unused]
     items = []
-    for name, file in files.items():
+    for name, file in files:
         missing = [str(folders[key]) for key, found in others.items() if name not in found]
         if missing:
             problems.append(Problem(str(file), f"there is no image of this name in {', '.join(missing)}: left out"))

@@ -15,7 +15,7 @@ from .measuring import Pipeline, to_unit
 from .relation_matrices import relation_matrix
 from .results import Sample
 
-_FOLDER = "images"
+FOLDER = "images"
 # Anchors of the heat map's colours, from nothing to much.
 _COLOURS = np.array([[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 165, 10], [252, 255, 164]])
 _DIFFERENCE = 0.25  # of the range of values: the end of the colours in a map of differences
@@ -78,7 +78,7 @@ def draw_sample(
     paths: dict[str, dict[str, str]] = {"image": {}, "difference": {}, "detail": {}, "relations": {}}
 
     def save(kind: str, key: str, array: np.ndarray) -> None:
-        path = f"{_FOLDER}/{prefix}_{key}_{kind}.png"
+        path = f"{FOLDER}/{prefix}_{key}_{kind}.png"
         save_png(array, folder / path)
         paths[kind][key] = path
 

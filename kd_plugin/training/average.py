@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..errors import CheckpointError
-from ..files import write_atomically
+from ..networks.checkpoint import save_weights
 from ..networks.taps import unwrap
 
 DECAY = 0.999
@@ -71,5 +71,4 @@ class WeightAverage:
 def save_averages(averages: Mapping[str, WeightAverage], folder: Path) -> None:
     """Save the averages as checkpoints of the epoch ``ema``, which a host's test loads like any other."""
     for net, average in averages.items():
-        weights = {name: value.cpu() for name, value in average.weights.items()}
-        write_atomically(folder / f"ema_net_{net}.pth", lambda stream, weights=weights: torch.save(weights, stream))  # type: ignore[misc]
+        save_weights(average.weights, folder / f"ema_net_{net}.pth")

@@ -15,7 +15,8 @@ from ..processes import is_distributed
 class Interruption:
     """Records a signal, so that the training can save and stop after the step; a second signal stops at once.
 
-    Inactive on several processes, which would stop at different steps and wait for each other.
+    Inactive on several processes, which would stop at different steps and wait for each other, unless their loop
+    agrees on a step.
     """
 
     def __init__(self) -> None:
@@ -23,9 +24,14 @@ class Interruption:
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
-    def watch(self, owner: object) -> None:
-        """Install the handlers while ``owner`` exists, in the main thread, unless the signals have other handlers."""
-        if is_distributed() or threading.current_thread() is not threading.main_thread():
+    def watch(self, owner: object, distributed: bool = False) -> None:
+        """Install the handlers while ``owner`` exists, in the main thread, unless the signals have other handlers.
+
+        Args:
+            owner: such as the model that is trained.
+            distributed: whether to do so on several processes.
+        """
+        if (is_distributed() and not distributed) or threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)

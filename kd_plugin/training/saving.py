@@ -33,7 +33,7 @@ def clear_save_errors(folder: Path, what: int | str) -> Iterator[None]:
             raise
         raise HostError(
             f"cannot save {what} in {folder} ({first_line(error, 100)}): free disk space, or make the folder "
-            f"writable, and continue the training; the previous save is intact"
+            f"writable, and continue the training; an earlier save is intact"
         ) from error
 
 

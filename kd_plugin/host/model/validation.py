@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ...compression.validation import Best, HeldOut
 from ...errors import KDError, OptionError
-from ...files import write_atomically
+from ...networks.checkpoint import save_weights
 from ...networks.taps import Call
 from ...pictures import Preprocessing, find_images
 from ...processes import say
@@ -63,8 +62,7 @@ class Validation:
             network = networks[net]
             psnr = self._held_out[net].psnr(network, device=next(network.parameters()).device)
             if best.add(epoch, psnr, network):
-                file = self._checkpoints / f"best_net_{net}.pth"
-                write_atomically(file, lambda stream, weights=best.weights: torch.save(weights, stream))  # type: ignore[misc]
+                save_weights(best.weights, self._checkpoints / f"best_net_{net}.pth")
             say(
                 f"validation of {net} after epoch {epoch}: {psnr:.2f} dB to the teacher; best: {best.psnr:.2f} dB, "
                 f"epoch {best.step}"
