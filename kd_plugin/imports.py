@@ -52,6 +52,8 @@ def build_network(option: str, source: str | Callable[..., object], *arguments: 
     Raises:
         ArgumentError: If it cannot be imported, fails, or returns no network; the message begins with ``option``.
     """
+    if isinstance(source, str) and not is_function(source):
+        raise ArgumentError(f"{option}: name a function as package.module:function")
     try:
         function = _import(source) if isinstance(source, str) else source
         network = function(*arguments)

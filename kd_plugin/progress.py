@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 _BAR = 24
+_INTERVAL = 60  # seconds between two lines in a file, at most
 
 
 @dataclass
@@ -19,7 +20,8 @@ class Phase:
 
 
 class Progress:
-    """Draws the line on stderr if it is a terminal; elsewhere (a file, a CI log) prints a plain line at intervals.
+    """Draws the line on stderr if it is a terminal; elsewhere (a file, a CI log) prints a plain line for
+    each quarter of a phase, and every minute.
 
     The seconds of the phases, which are in order, may be updated at any time.
     """
@@ -29,7 +31,7 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._current = -1
         self._begun = time.monotonic()
-        self._printed = 0.0
+        self._printed, self._printed_at = 0.0, 0.0
         self._fraction = 0.0
         self._drawn = False
 
@@ -59,8 +61,8 @@ class Progress:
             width = shutil.get_terminal_size().columns - 1
             print(f"\r{line[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
             self._drawn = True
-        elif done == 0 or done - self._printed >= 0.25:
-            self._printed = done
+        elif done == 0 or done - self._printed >= 0.25 or time.monotonic() - self._printed_at >= _INTERVAL:
+            self._printed, self._printed_at = done, time.monotonic()
             print(f"{fraction:4.0%}  ETA {_clock(left)}  {name}", file=sys.stderr, flush=True)
 
     def _estimate(self, done: float) -> tuple[float, float]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import LAUNCH, Forked, environment, run, run_twice, succeed
+from helpers.generators import save_generator
 from helpers.hosts import HOSTS, host_arguments
 from helpers.images import paint
 from helpers.visdom_server import visdom_server, windows
@@ -357,6 +358,57 @@ class TestTeachers:
         # Adam amplifies rounding; the two have made the same steps.
         assert all((first[key] - second[key]).abs().max() < 1e-3 for key in first)
 
+    def test_one_of_cut_is_tested_with_the_options_of_its_host(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        big = tmp_path / "big"
+        big.mkdir()
+        (big / "latest_net_G.pth").write_bytes((place / "big" / "latest_net_G.pth").read_bytes())
+        (big / "train_opt.txt").write_text("      normG: instance\n")
+        compress(tmp_path / "small", big, *named(place)[1:], "--netG", "resnet_6blocks", "--ngf", 2)
+        said = capsys.readouterr().out
+        end = f"--checkpoints_dir {tmp_path} --name small --load_size 16 --crop_size 16"
+        assert f"in a host: kd run test.py --model cut --dataroot DATA {end}\n" in said
+        plain = "--netG resnet_6blocks --ngf 2 --normG instance --no_antialias --no_antialias_up"
+        assert f"in a host: python test.py --model cut --dataroot DATA {end} {plain}\n" in said
+        assert f"DATA/testA has the images, such as those of {place / 'photos'}, and DATA/testB any" in said
+
+    def test_an_antialiased_one_needs_a_function(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        state = {"model.1.weight": torch.zeros(4, 3, 7, 7), "model.7.filt": torch.zeros(4, 1, 3, 3)}
+        torch.save(state, tmp_path / "latest_net_G.pth")
+        compress(tmp_path / "small", tmp_path / "latest_net_G.pth", *named(place)[1:], status=2)
+        error = capsys.readouterr().err
+        assert "antialiased generator of contrastive-unpaired-translation" in error
+        assert error.endswith("name a function that builds it, with --teacher-function M:F\n")
+
+    def test_with_batch_norm_it_says_how_far_a_hosts_test_is(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        spec = GeneratorSpec("resnet", 3, 3, 8, 1, "batch", False, False)
+        file = save_generator(tmp_path / "big", spec, side=16)
+        compress(tmp_path / "small", file, *named(place)[1:])
+        note = re.search(
+            r"note: the teacher has batch norm: .* \((\d+\.\d) dB on the first image\)", capsys.readouterr().out
+        )
+        assert note is not None and 3 < float(note[1]) < 50
+        settings = json.loads((tmp_path / "small" / "report.json").read_text())["settings"]
+        assert settings["networks"].startswith("train mode") and "; big: eval mode" in settings["networks"]
+        compress(tmp_path / "train", file, *named(place)[1:], "--teacher-mode", "train")
+        assert "batch norm" not in capsys.readouterr().out
+
+    def test_a_student_that_is_not_smaller_is_noted(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        compress(tmp_path / "small", *named(place), "--ngf", 14)
+        said = capsys.readouterr().out
+        assert "note: student is not smaller than the teacher" in said and "fewer than" not in said
+
+    def test_widths_with_commas_are_those_of_one_student(self, place: Path, tmp_path: Path) -> None:
+        output = compress(tmp_path / "small", *named(place), "--widths", "2,3,5")
+        assert load_teacher(output / "latest_net_G.pth").spec.widths == (2, 3, 5)
+
     def test_its_training_says_how_images_are_cropped(self, place: Path, tmp_path: Path) -> None:
         big = tmp_path / "big"
         big.mkdir()
@@ -377,6 +429,16 @@ class TestBadInput:
             (["big"], "kd compress needs images"),
             (["big", "--images", "photos"], "kd compress needs a folder for the results"),
             (["none.pth", "--images", "photos", "-o", "x"], "none.pth: no such file"),
+            (["bigg", "--images", "photos", "-o", "x"], "bigg: no such file: did you mean big?"),
+            (
+                ["--teacher-function", "nothing", "--images", "photos", "-o", "x"],
+                "name a function as package.module:",
+            ),
+            (
+                ["big", "--images", "photos", "--conv", "seperable", "-o", "x"],
+                "the student: conv seperable: choose from",
+            ),
+            (["big", "--pairs", "set", "-o", "x"], "set: is a whole data set: name its folder set/train"),
             (["big", "--images", "nowhere", "-o", "x"], "nowhere: no such folder"),
             (["big", "--images", "empty", "-o", "x"], "empty: no images"),
             (["big", "--images", "photos", "--pairs", "pairs", "-o", "x"], "name the inputs in one way"),
@@ -393,8 +455,8 @@ class TestBadInput:
             (["big", "--images", "photos", "--stepz", "3", "-o", "x"], "did you mean '--steps'"),
             (["big", "--images", "photos", "--epochs", "3", "--steps", "3", "-o", "x"], "in epochs and in steps"),
             (["big", "--images", "photos", "--validation", "1", "-o", "x"], "a share of 1 of the images"),
-            (["big", "--images", "photos", "--teacher-cache", "c", "-o", "x"], "without augmentation"),
-            (["big", "--images", "photos", "-o", "big"], "holds something else (latest_net_G.pth)"),
+            (["big", "--images", "photos", "--teacher-cache", "c", "-o", "x"], "in eval mode (--no-augment)"),
+            (["big", "--images", "photos", "-o", "big"], "holds files of something else (latest_net_G.pth)"),
             (["big", "--images", "photos", "--seed", "-1", "-o", "x"], "seed -1: give a whole number of 0 or more"),
             (["big", "--images", "photos", "--beta1", "1.5", "-o", "x"], "beta1 1.5: give at least 0 and below 1"),
             (
@@ -414,6 +476,7 @@ class TestBadInput:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         (place / "empty").mkdir(exist_ok=True)
+        (place / "set" / "train").mkdir(parents=True, exist_ok=True)
         monkeypatch.chdir(place)
         before = sorted(file for file in place.rglob("*"))
         assert main(["compress", *arguments]) == 2
@@ -567,6 +630,25 @@ class TestWatching:
             assert f"training_0_{key}_image.png" in page
         assert "training_0_student1_difference.png" in page
         assert all((output / name).is_file() for name in re.findall(r'src="(images/[^"]+)"', page))
+
+    def test_curves_are_over_all_images_and_need_two_points(self, place: Path, tmp_path: Path) -> None:
+        """Also if the last line of the log is not at the end of an epoch."""
+        output = compress(tmp_path / "few", *named(place))
+        assert "Loss: wavelet" not in (output / "index.html").read_text()  # one line of the log
+        output = compress(tmp_path / "many", *named(place), "--steps", 18, "--print-freq", 7, "--macs", "2x,4x")
+        page = (output / "index.html").read_text()
+        assert "Loss: wavelet over 14 images" in page  # the PSNR is measured at the end as well
+        assert "Validation PSNR to the teacher over 18 images" in page
+        section = page[page.index(">Training<") :]
+        assert section.index('class="legend"') < section.index("Validation PSNR")
+
+    def test_a_resumed_training_says_so(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        compress(tmp_path / "small", *named(place), "--minutes", 1e-9)
+        assert "continuing" not in capsys.readouterr().out
+        compress(tmp_path / "small", *named(place))
+        assert "[distill] continuing after step 1\n" in capsys.readouterr().out
 
     def test_without_a_visdom_server_it_does_not_begin(
         self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -171,10 +171,18 @@ class TestSplit:
     def held_out(items: list[Item], share: float) -> list[str]:
         return [item.name for item in split_items(items, share)[1]]
 
-    def test_adding_images_moves_no_others(self) -> None:
-        few, many = self.held_out(self.items(100), 0.1), self.held_out(self.items(2000), 0.1)
-        assert set(few) == set(many) & {item.name for item in self.items(100)}
-        assert abs(len(many) - 200) < 5 * math.sqrt(2000 * 0.1 * 0.9)
+    @pytest.mark.parametrize("count, share, held", [(40, 0.1, 4), (2000, 0.1, 200), (7, 0.5, 4), (3, 0.1, 1)])
+    def test_it_is_the_share(self, count: int, share: float, held: int) -> None:
+        assert len(self.held_out(self.items(count), share)) == held
+
+    def test_adding_an_image_moves_at_most_one(self) -> None:
+        before: set[str] = set()
+        for count in range(2, 200):
+            names = {item.name for item in self.items(count)}
+            now = set(self.held_out(self.items(count), 0.1))
+            new = names - {item.name for item in self.items(count - 1)}
+            assert len((before ^ now) - new) <= 1
+            before = now
 
     def test_it_depends_on_names_below_the_folder_alone(self) -> None:
         assert self.held_out(self.items(50), 0.3) == self.held_out(self.items(50, "/other/photos"), 0.3)
@@ -186,7 +194,6 @@ class TestSplit:
         assert training and held
 
     def test_the_only_image_is_trained_on(self) -> None:
-        """Also if its name is one of those that are held out."""
         names = [f"n{number}.png" for number in range(60)]
         assert all(len(split_items([Item(name, Path(name))], 0.5)[0]) == 1 for name in names)
 

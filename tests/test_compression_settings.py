@@ -103,7 +103,7 @@ class TestImages:
 
     def test_a_tenth_is_held_out(self, photos: Path) -> None:
         data = self.find(photos)
-        assert 0 < len(data.held_out) < 25
+        assert len(data.held_out) == 10
         names = [item.name for item in data.training + data.held_out]
         assert sorted(names) == [f"{i:03d}.png" for i in range(100)]
         assert [item.name for item in self.find(photos).held_out] == [item.name for item in data.held_out]

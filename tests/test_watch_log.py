@@ -80,6 +80,7 @@ def test_a_continued_run_replaces_what_it_trains_again(tmp_path: Path) -> None:
     log.update()
     assert read(log) == [(1, 100, 1.0), (2, 100, 1.0), (2, 200, 7.0), (3, 100, 7.0)]
     assert log.positions() == [100, 300, 400, 500]
+    assert log.positions(350)[-1] == 350 * (log.entries[-1].epoch - 1) + log.entries[-1].images
     with file.open("a") as appended:  # begins anew
         appended.write(HEADER + entry(1, 100, 8.0))
     log.update()

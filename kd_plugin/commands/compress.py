@@ -109,7 +109,7 @@ def _add_students(group: Any) -> None:
     group.add_argument(
         "--ngf", metavar="N", help="width; several with commas (default: three eighths of the teacher's)"
     )
-    group.add_argument("--widths", metavar="N/N/N", help="channels of each stage, such as 24/40/96")
+    group.add_argument("--widths", metavar="N,N,N", help="channels of each stage, such as 24,40,96")
     group.add_argument("--netG", "--netg", metavar="NAME", help="architecture (default: the teacher's)")
     group.add_argument("--conv", metavar="{standard,separable}", help="convolutions of the residual blocks")
     group.add_argument("--dropout", metavar="{yes,no}", help="whether it has dropout layers (default: no)")

@@ -18,7 +18,7 @@ from ..compression.compress import Result, Watcher, compress
 from ..compression.loop import Step
 from ..compression.settings import CompressSettings
 from ..compression.students import Wish, parse_wishes
-from ..errors import ArgumentError, OptionError
+from ..errors import ArgumentError, OptionError, UnknownNetworkError
 from ..flags import Flag
 from ..host.model.load_generator import load_generator
 from ..losses import get_term, split_names
@@ -62,6 +62,7 @@ _SAME = (
 _FOLDERS = ("teacher", "teacher_weights", "teacher_images", "images", "pairs", "real", "teacher_cache")
 _OF_HOSTS = ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128")  # that hosts build without the plugin
 _LISTED = 5  # maximum number of images to name
+_OF_ARGUMENTS = {"augment": "--no-augment", "direction": "--direction"}  # options of arguments that an error names
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,7 +72,14 @@ def run(options: argparse.Namespace) -> int:
     watcher = _Terminal(options)
     try:
         settings = _settings(options, device)
+        if options.visdom and is_main_process():
+            connect(options.display_server, options.display_port, settings.output.resolve().name)  # before the work
         result = compress(settings, load_generator, watcher)
+    except ArgumentError as error:
+        hint = f" ({_OF_ARGUMENTS[error.argument]})" if error.argument in _OF_ARGUMENTS else ""
+        raise OptionError(f"kd compress: {error}{hint}") from error
+    except UnknownNetworkError as error:
+        raise UnknownNetworkError(f"{error}: name a function that builds it, with --teacher-function M:F") from error
     except KeyboardInterrupt:
         watcher.end()
         print("\nkd compress: interrupted; the same command continues", file=sys.stderr)
@@ -99,30 +107,27 @@ def _settings(options: argparse.Namespace, device: torch.device) -> CompressSett
     values |= {name: path_of(getattr(options, name)) for name in _FOLDERS}
     names = split_names(options.distill) if options.distill else None
     weights, settings = _terms(options, names)
-    try:
-        return CompressSettings(
-            output=Path(options.output).expanduser(),
-            students=_students(options),
-            terms=weights,
-            term_options=settings,
-            taps=_taps(options, names),
-            flip=False if options.no_flip else None,
-            student_mode="eval" if options.eval else "train",
-            augment=not options.no_augment,
-            batch=options.batch_size,
-            workers=options.num_threads,
-            device=str(device),
-            command=shlex.join(["kd", *sys.argv[1:]]),
-            **values,
-        )
-    except ArgumentError as error:
-        raise OptionError(f"kd compress: {error}") from error
+    return CompressSettings(
+        output=Path(options.output).expanduser(),
+        students=_students(options),
+        terms=weights,
+        term_options=settings,
+        taps=_taps(options, names),
+        flip=False if options.no_flip else None,
+        student_mode="eval" if options.eval else "train",
+        augment=not options.no_augment,
+        batch=options.batch_size,
+        workers=options.num_threads,
+        device=str(device),
+        command=shlex.join(["kd", *sys.argv[1:]]),
+        **values,
+    )
 
 
 def _students(options: argparse.Namespace) -> list[Wish]:
     common = {name: value for name in _COMMON if (value := getattr(options, name))}
     given = {name: value for name in _SIZES if (value := getattr(options, name))}
-    several = {name: value.split(",") for name, value in given.items() if "," in value}
+    several = {name: value.split(",") for name, value in given.items() if "," in value and name != "widths"}
     if len(several) > 1 or (several and len(given) > 1):
         raise OptionError(f"--{' and --'.join(given)} with several values: use --student for each student")
     texts = list(options.student)
@@ -239,8 +244,10 @@ def _show(result: Result, options: argparse.Namespace) -> int:
         selection = result.selections.get(name)
         why = selection.why if selection else "the average of the weights, as no image was held out"
         say(f"{folder / 'latest_net_G.pth'}: {why}")
-        for command in _test_commands(folder, result.students[name].request, result.size, options):
+        for command in _test_commands(folder, result.students[name].request, result, options):
             say(f"in a host: {command}")
+        if _is_cut(result):
+            say(f"DATA/testA has the images, such as those of {options.images}, and DATA/testB any")
     left_out = [problem for problem in result.problems if problem.what not in result.failed]
     for problem in left_out[:_LISTED]:
         print(f"kd compress: {problem.what}: {problem.reason}", file=sys.stderr)
@@ -250,10 +257,17 @@ def _show(result: Result, options: argparse.Namespace) -> int:
     return 1 if result.failed else 0
 
 
-def _test_commands(folder: Path, request: StudentRequest, size: int, options: argparse.Namespace) -> list[str]:
+def _is_cut(result: Result) -> bool:
+    """Return whether the teacher was trained in contrastive-unpaired-translation, which has options of its own."""
+    return "normG" in result.trained
+
+
+def _test_commands(folder: Path, request: StudentRequest, result: Result, options: argparse.Namespace) -> list[str]:
     """Return the commands that run a student in a host, with the plugin and, if the host can build it, without."""
-    place, inputs = folder.resolve(), Path(options.pairs or options.images).expanduser().resolve()
-    if options.pairs:
+    place, inputs, size = folder.resolve(), Path(options.pairs or options.images).expanduser().resolve(), result.size
+    if _is_cut(result):
+        words = ["test.py", "--model", "cut", "--dataroot", "DATA"]
+    elif options.pairs:
         words = ["test.py", "--model", "pix2pix", "--dataroot", str(inputs.parent)]
         words += ["--phase", inputs.name] if inputs.name != "test" else []
         words += ["--direction", options.direction] if options.direction == "BtoA" else []
@@ -264,8 +278,12 @@ def _test_commands(folder: Path, request: StudentRequest, size: int, options: ar
     words += ["--eval"] if options.eval else []
     commands = [shlex.join(["kd", "run", *words])]
     if request.is_plain and request.netG in _OF_HOSTS:
-        words += ["--netG", request.netG, "--ngf", str(request.ngf), "--norm", request.norm]
-        words += [] if request.dropout else ["--no_dropout"]
+        words += ["--netG", request.netG, "--ngf", str(request.ngf)]
+        if _is_cut(result):
+            words += ["--normG", request.norm, "--no_antialias", "--no_antialias_up"]
+            words += ["--no_dropout", "false"] if request.dropout else []
+        else:
+            words += ["--norm", request.norm, *([] if request.dropout else ["--no_dropout"])]
         words += [] if (request.input_nc, request.output_nc) == (3, 3) else [
             "--input_nc", str(request.input_nc), "--output_nc", str(request.output_nc)
         ]  # fmt: skip

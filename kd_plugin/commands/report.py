@@ -75,6 +75,8 @@ def _counts(text: str) -> tuple[int, ...]:
 def _report(options: argparse.Namespace) -> int:
     if not options.teacher and not options.student:
         raise OptionError("kd report needs a generator: --teacher checkpoints/BIG --student checkpoints/SMALL")
+    if not (options.images or options.pairs or options.dataroot):
+        raise OptionError("kd report needs images: --images FOLDER, --pairs FOLDER or --dataroot DATA")
     for name in options.only:
         if name not in SECTIONS:
             raise OptionError(f"--only {name}: choose from {', '.join(SECTIONS)}")

@@ -29,7 +29,7 @@ from ..report.results import Problem
 from ..training.saving import clear_save_errors
 from .facts import facts_of, fixed, kind
 from .finish import finish
-from .folder import begin_again, check_output
+from .folder import check_output, delete_results
 from .loop import Outcome, Step, train_students
 from .outputs import Log, checkpoint, save_samples
 from .page import Entry, Page
@@ -44,6 +44,8 @@ from .validation import Best, HeldOut
 
 _VALIDATIONS = 50  # at most during a training, besides the last
 _FEWEST_VALIDATIONS = 10
+_FEW = 8  # held-out images
+_LISTED = 3  # problems before the training
 _PAGE_SECONDS = 20  # between two pages without a validation
 _CHOOSING = 0.4  # seconds for an image and student, for the first estimate
 _LIBRARIES = ("skimage", "scipy")  # of the measures
@@ -87,6 +89,7 @@ class Result:
         problems: what was left out.
         students: by name.
         size: side of the images in pixels.
+        trained: options of the teacher's training by name, as text, if they lie next to it.
         signal: number of the signal that interrupted the training, or None.
     """
 
@@ -99,6 +102,7 @@ class Result:
     problems: list[Problem] = field(default_factory=list)
     students: dict[str, Student] = field(default_factory=dict)
     size: int = 0
+    trained: Mapping[str, str] = field(default_factory=dict)
     signal: int | None = None
 
     @property
@@ -134,7 +138,7 @@ def compress(settings: CompressSettings, load: Loader = load_of_family, watcher:
     try:
         prepared = prepare(settings, load)
         if settings.fresh:
-            begin_again(settings.output)
+            delete_results(settings.output)
         return _Compression(prepared, watcher).run()
     finally:
         watcher.end()
@@ -164,8 +168,6 @@ class _Compression:
         prepared, settings = self._prepared, self._prepared.settings
         with clear_save_errors(settings.output, "the results"):
             settings.output.mkdir(parents=True, exist_ok=True)
-        self._introduce()
-        self._watcher.begin(prepared.folders, self._phases(0.0))
         seconds = None if settings.minutes is None else settings.minutes * 60
         planned = prepared.length is not None
         whole = prepared.images_of_step
@@ -182,6 +184,8 @@ class _Compression:
             save_every=max(1, settings.save_freq // whole),
             shares_every=max(1, settings.print_freq // whole),
             stop_after=seconds if planned and seconds is not None else math.inf,
+            fresh=settings.fresh,
+            begin=self._introduce,
             report=self._after_step,
         )
         selections: dict[str, Selection] = {}
@@ -194,21 +198,35 @@ class _Compression:
                     self._write_page(outcome.done, outcome.steps)
         return self._result(outcome, selections)
 
-    def _introduce(self) -> None:
+    def _introduce(self, done: int, steps: int | None) -> None:
+        """Print what is trained, before the first step of this call."""
         prepared = self._prepared
         large = 0 if prepared.teacher.finished else count_parameters(prepared.teacher.network)
         for name, student in prepared.students.items():
             small = count_parameters(student.network)
-            ratio = f", {large / small:.2f}x fewer than the teacher" if large else ""
+            ratio = f", {large / small:.2f}x fewer than the teacher" if large > small else ""
             start = "the teacher's channels" if student.inherited else "random weights"
             label = f"student {name}" if name else "student"
             say(f"{label}: {kind(student)}, {small / 1e6:.3f} M parameters{ratio}; starts from {start}")
-        data, length = prepared.data, prepared.length
-        steps = "" if length is None else f"; {length} steps"
-        say(f"{prepared.losses}; {len(data.training)} images to train on, {len(data.held_out)} held out{steps}")
-        say(f"page: {prepared.settings.output / 'index.html'}")
-        for problem in data.problems[:3]:
+            if 0 < large <= small:
+                say(f"note: {label} is not smaller than the teacher, of {large / 1e6:.3f} M parameters")
+        data = prepared.data
+        length = "" if steps is None else f"; {steps} steps"
+        say(f"{prepared.losses}; {len(data.training)} images to train on, {len(data.held_out)} held out{length}")
+        if 0 < len(data.held_out) < _FEW:
+            say(
+                "note: the weights are chosen on few images, so the choice is uncertain: hold out more, or add images"
+            )
+        if prepared.teacher_note:
+            say(f"note: {prepared.teacher_note}")
+        for problem in data.problems[:_LISTED]:
             say(f"note: {problem.what}: {problem.reason}")
+        if len(data.problems) > _LISTED:
+            say(f"note: and {len(data.problems) - _LISTED} more images, which the page lists")
+        say(f"page: {prepared.settings.output / 'index.html'}")
+        if done:
+            say(f"continuing after step {done}")
+        self._watcher.begin(prepared.folders, self._phases(0.0))
 
     def _after_step(self, step: Step) -> None:
         if is_main_process():
@@ -300,6 +318,7 @@ class _Compression:
                     prepared.folders[name],
                     self._bests[name].over_images(prepared.images_of_step),
                     translator,
+                    prepared.samples.epoch_length,
                 )
             )
         return entries
@@ -370,5 +389,6 @@ class _Compression:
             list(self._problems),
             prepared.students,
             prepared.preprocessing.crop_size,
+            prepared.teacher.trained,
             outcome.signal,
         )

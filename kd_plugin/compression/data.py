@@ -8,8 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import first_line
+from ..errors import KDError, first_line
 from ..pictures import Preprocessing, UnusableImageError
+from ..processes import say
 from ..report.inputs import Item, Task, items_of, tasks_of
 from ..report.results import Problem
 from .samples import check_unusable, split_items
@@ -40,9 +41,13 @@ def find_data(settings: CompressSettings, teacher: Teacher, direction: str, prep
     Raises:
         KDError: If there are none, or more than one in a hundred cannot be used.
     """
+    if settings.pairs and (settings.pairs / "train").is_dir():
+        raise KDError(f"{settings.pairs}: is a whole data set: name its folder {settings.pairs / 'train'}")
     (task,) = tasks_of(settings.images, None, None, settings.pairs, None, "train", [direction])
     finished = {KEY: teacher.experiment.images} if teacher.experiment.images else {}
     items, problems = items_of(task, finished, whole=[KEY])
+    if problems:
+        say(f"note: {len(problems)} images have no counterpart in the other folder: left out")
     items, found = _usable(items, preprocessing)
     training, held_out = split_items(items, settings.validation)
     return Data(training, held_out, [*problems, *found], task.inputs.folder)

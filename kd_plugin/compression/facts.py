@@ -31,14 +31,16 @@ def kind(student: Student) -> str:
 def facts_of(prepared: Prepared) -> dict[str, str]:
     """Return the settings for the page."""
     settings, data, teacher = prepared.settings, prepared.data, prepared.teacher
-    drawn = f", at random places{', flipped' if prepared.flips else ''}" if settings.augment else ", central"
+    sampled = str(prepared.preprocessing)
+    if settings.augment:
+        sampled = sampled.replace("centre", "random") + (", flipped at random" if prepared.flips else "")
     return {
         "teacher": f"{teacher.experiment.path}, SHA-256 {teacher.digest[:16]}",
         "losses": prepared.losses,
         "images": f"{len(data.training)} to train on, {len(data.held_out)} held out, of {data.folder}",
         "training": f"batch {prepared.images_of_step}, Adam, learning rate {settings.lr:g}: constant for half of the "
         f"steps, then linearly to 0; seed {settings.seed}",
-        "training images": f"{prepared.preprocessing}{drawn}",
+        "training images": sampled,
         "software": f"kd_plugin {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}",
     }
 
@@ -46,7 +48,9 @@ def facts_of(prepared: Prepared) -> dict[str, str]:
 def fixed(prepared: Prepared) -> dict[str, str]:
     """Return the settings that a resumed training must share."""
     settings, data = prepared.settings, prepared.data
-    kinds = sorted(f"{name or 'one'}: {kind(student)}" for name, student in prepared.students.items())
+    kinds = sorted(
+        f"{name}: {kind(student)}" if name else kind(student) for name, student in prepared.students.items()
+    )
     taps = {name: [str(tap) for tap in taps] for name, taps in prepared.distiller.taps.items()}
     return {
         "teacher": f"{prepared.teacher.digest[:16]} in {settings.teacher_mode} mode",

@@ -157,6 +157,7 @@ def _report(
             "student",
             folder=prepared.folders[name],
             validation=bests[name].over_images(prepared.images_of_step),
+            epoch_length=prepared.samples.epoch_length,
         )
         for name in names
     ]

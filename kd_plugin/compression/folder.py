@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed
 
 from ..errors import ArgumentError, CheckpointError
-from ..processes import is_distributed, is_main_process
+from ..processes import is_main_process
 from ..report.sample_images import FOLDER
 from ..report.store import NAME
 from ..students import RECORD_NAME
@@ -21,7 +20,6 @@ from .state import STATE
 
 _OF_STUDENT = (RECORD_NAME, LOG_NAME, *(checkpoint(Path(), epoch).name for epoch in (*CHOICES, "latest")))
 _OF_PAGE = ("index.html", "report.json", NAME)
-_OURS = {*_OF_STUDENT, *_OF_PAGE}
 _SAMPLES = "web"  # of a student
 
 
@@ -42,12 +40,8 @@ def check_output(settings: CompressSettings) -> None:
             )
     if not output.is_dir() or (output / STATE).is_file():
         return
-    others = (file for file in sorted(output.rglob("*")) if file.name in _OURS or "_net_G" in file.name)
-    if found := next(others, None):
-        raise CheckpointError(
-            f"{output}: holds something else ({found.relative_to(output)}), which the results would overwrite: name "
-            "another folder"
-        )
+    if found := next((file for file in sorted(output.iterdir()) if not file.name.startswith(".")), None):
+        raise CheckpointError(f"{output}: holds files of something else ({found.name}): name another folder")
 
 
 def check_teacher(settings: CompressSettings, files: list[Path]) -> None:
@@ -57,8 +51,11 @@ def check_teacher(settings: CompressSettings, files: list[Path]) -> None:
             raise ArgumentError(f"{settings.output}: holds the teacher {file}: name another folder for the results")
 
 
-def begin_again(output: Path) -> None:
-    """Delete the training in a folder, and its results, but no other files; the state last."""
+def delete_results(output: Path) -> None:
+    """Delete the results of the training in a folder, but no other files.
+
+    Its state stays until the new training replaces it: it shows that the folder is of a training.
+    """
     if is_main_process() and (output / STATE).is_file():
         for name in _students_of(output / STATE):
             folder = output / name
@@ -70,9 +67,6 @@ def begin_again(output: Path) -> None:
         for file in _OF_PAGE:
             (output / file).unlink(missing_ok=True)
         shutil.rmtree(output / FOLDER, ignore_errors=True)
-        (output / STATE).unlink()
-    if is_distributed():
-        distributed.barrier()  # the others must not read the state
 
 
 def _students_of(file: Path) -> list[str]:

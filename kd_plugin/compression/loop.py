@@ -86,6 +86,8 @@ def train_students(
     save_every: int = 500,
     shares_every: int = 0,
     stop_after: float = math.inf,
+    fresh: bool = False,
+    begin: Callable[[int, int | None], None] = lambda done, steps: None,
     report: Callable[[Step], None] = lambda step: None,
 ) -> Outcome:
     """Train students on the samples, and save their state in a folder; continue from the state that is there.
@@ -106,6 +108,8 @@ def train_students(
         save_every: number of steps between two saves.
         shares_every: number of steps between two measurements of the shares, after the first step; 0 for none.
         stop_after: seconds after which the training ends, saved.
+        fresh: whether to begin again where the folder has a state, and replace it.
+        begin: called before the first step of this call, with the numbers of completed steps and of all, if known.
         report: called after every step.
 
     Raises:
@@ -116,7 +120,7 @@ def train_students(
     device, parts, others = torch.device(device), parts or {}, others or {}
     outcome = Outcome(0, plan.steps, {})
     active = dict(trainers)
-    state = read_state(folder, plan)
+    state = None if fresh else read_state(folder, plan)
     pace = _Pace(plan.seconds, state["pace"] if state else None)
     if state:
         outcome = Outcome(
@@ -153,6 +157,7 @@ def train_students(
     interruption.watch(interruption, distributed=True)
     whole = plan.batch * process_count()
     first = outcome.done
+    begin(outcome.done, outcome.steps)
     begun = time.monotonic()
     try:
         if state is None:

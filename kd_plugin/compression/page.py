@@ -40,6 +40,7 @@ class Entry:
         folder: of a student, with its log.
         validation: number of images and PSNR of a student's measurements.
         translator: None for finished images.
+        epoch_length: number of images of an epoch.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Entry:
     folder: Path | None = None
     validation: Sequence[tuple[float, float]] = ()
     translator: Translator | None = None
+    epoch_length: int = 0
 
 
 @dataclass
@@ -122,6 +124,8 @@ def _curves(view: View, students: Sequence[Entry]) -> None:
         "Means between two lines of the log. The PSNR is that of the held-out images against the teacher's.",
         cls="soft",
     )
+    if len(students) > 1:
+        view.legend([entry.key for entry in students])
     validation = {entry.key: entry.validation for entry in students if entry.validation}
     line_chart(view, "Validation PSNR to the teacher", validation, "dB")
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -129,7 +133,7 @@ def _curves(view: View, students: Sequence[Entry]) -> None:
         assert entry.folder is not None
         log = LossLog(entry.folder / LOG_NAME)
         log.update()
-        for images, row in zip(log.positions(), log.entries, strict=True):
+        for images, row in zip(log.positions(entry.epoch_length), log.entries, strict=True):
             for name, value in row.losses.items():
                 curves.setdefault(name, {}).setdefault(entry.key, []).append((float(images), value))
     for name in sorted(curves, key=lambda name: name.startswith(_SHARE)):  # the shares last
@@ -139,25 +143,24 @@ def _curves(view: View, students: Sequence[Entry]) -> None:
 
 def _choices(view: View, selections: Mapping[str, Selection]) -> None:
     for key, selection in selections.items():
-        names = list(next(iter(selection.measures.values())))
         with tags.div(cls="card whole"):
             tags.h3(view.name(key))
             tags.p(f"latest_net_G.pth: {selection.why}.")
             with tags.div(cls="scroll"), tags.table():
                 with tags.thead(), tags.tr():
                     tags.th()
-                    for name in names:
-                        tags.th(name, scope="col")
-                with tags.tbody():
                     for epoch in CHOICES:
+                        chosen = ", chosen" if epoch == selection.chosen else ""
+                        tags.th(f"{epoch}, step {selection.steps[epoch]}{chosen}", scope="col")
+                with tags.tbody():
+                    for name in next(iter(selection.measures.values())):
                         with tags.tr():
-                            chosen = " (chosen)" if epoch == selection.chosen else ""
-                            tags.th(f"{epoch}, step {selection.steps[epoch]}{chosen}")
-                            for name in names:
+                            tags.th(name, scope="row")
+                            for epoch in CHOICES:
                                 _cell(selection.measures[epoch][name], _DIGITS.get(name, 3))
     tags.p(
-        "Against the teacher, on the held-out images alone, with 95 % intervals: PSNR in dB and SSIM, higher is "
-        "better; L1 and the error of each wavelet band, lower is better. No test image was used.",
+        "Against the teacher, on the held-out images alone, with 95 % intervals where there are several: PSNR in dB "
+        "and SSIM, higher is better; L1 and the error of each wavelet band, lower is better. No test image was used.",
         cls="soft",
     )
 

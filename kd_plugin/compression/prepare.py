@@ -19,7 +19,8 @@ from ..losses import WeightedTerm, build_terms, get_term
 from ..networks.discriminator import Discriminator, build_discriminator, find_discriminator, load_discriminator
 from ..pictures import Preprocessing
 from ..processes import is_distributed, process_count, say
-from ..report.networks import Loader
+from ..report.networks import Loader, ModuleTranslator, to_array
+from ..report.results import Mode
 from ..training.objectives import Adversary, GroundTruth, Objective
 from ..training.trainer import StudentTrainer
 from .data import Data, find_data, find_real
@@ -28,6 +29,7 @@ from .samples import Samples
 from .settings import CompressSettings
 from .students import Student, build, check_student
 from .teachers import Teacher, loader_with, open_teacher, probe
+from .validation import psnr_of
 
 _TERMS = ("wavelet", "srp", "pixel")
 
@@ -53,6 +55,7 @@ class Prepared:
         teach: returns the teacher's images and features for a batch.
         length: number of steps; None if the duration determines it.
         steps_of_epoch: number of steps in which about all images are seen once.
+        teacher_note: what the reader should know of the teacher's images; "" for nothing.
     """
 
     settings: CompressSettings
@@ -71,6 +74,7 @@ class Prepared:
     teach: Callable[..., Taught]
     length: int | None
     steps_of_epoch: int
+    teacher_note: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -178,6 +182,30 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
         teacher.teach(taps, running, cache),
         length,
         steps_of_epoch,
+        _teacher_note(settings, teacher, samples),
+    )
+
+
+def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples) -> str:
+    """Return how far the teacher's images are from those of a host's test, if batch norm makes them differ."""
+    norms = [module for module in teacher.network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if settings.teacher_mode != "eval" or not any(norm.track_running_stats for norm in norms):
+        return ""
+    image = samples[0]["input"][None]
+    modes: tuple[Mode, ...] = ("eval", "train")
+    device = torch.device(settings.device)
+    taught, tested = (
+        to_array(
+            ModuleTranslator(copy.deepcopy(teacher.network), "", "", mode=mode, device=device).translate(image, [0])[
+                0
+            ]
+        )
+        for mode in modes
+    )
+    psnr = psnr_of(tested, taught)
+    return (
+        "the teacher has batch norm: it teaches with running statistics, and a host's test without eval mode gives "
+        f"other images ({psnr:.1f} dB on the first image): the mode train teaches those"
     )
 
 

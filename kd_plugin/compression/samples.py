@@ -212,9 +212,9 @@ def load_batches(
 
 
 def split_items(items: Sequence[Item], share: float) -> tuple[list[Item], list[Item]]:
-    """Divide images into those to train on and those to validate with, by the hash of their names.
+    """Divide images into those to train on and those to validate with, which have the lowest hashes of their names.
 
-    Adding or removing images does not move others. At least one image is on each side if there are two or more.
+    Adding an image moves at most one other. At least one image is on each side if there are two or more.
 
     Args:
         items: the images.
@@ -227,18 +227,15 @@ def split_items(items: Sequence[Item], share: float) -> tuple[list[Item], list[I
         raise ArgumentError(f"a share of {share:g} of the images for validation: give at least 0 and below 1")
     if len(items) < 2:
         return list(items), []
-    places = [_place(item.name) for item in items]
-    held = {number for number, place in enumerate(places) if place < share}
-    if share and len(held) in (0, len(items)):
-        order = sorted(range(len(items)), key=places.__getitem__)
-        held = {order[0]} if not held else set(order[:-1])
+    count = min(max(round(share * len(items)), 1), len(items) - 1) if share else 0
+    held = set(sorted(range(len(items)), key=lambda number: _place(items[number].name))[:count])
     both = enumerate(items)
     return [item for i, item in both if i not in held], [items[i] for i in sorted(held)]
 
 
-def _place(name: str) -> float:
-    """Return a number in [0, 1) that depends on a name alone."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
+def _place(name: str) -> str:
+    """Return a digest of a name, in hexadecimal."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def check_unusable(names: Sequence[str], count: int, reason: str) -> None:

@@ -140,7 +140,8 @@ class CompressSettings:
         if self.teacher_cache and (self.augment or self.teacher_mode != "eval" or self.teacher_images):
             raise ArgumentError(
                 "a cache of the teacher's images needs images that come again, without augmentation, and a network "
-                "in eval mode"
+                "in eval mode",
+                argument="augment",
             )
 
     def preprocessing(self, trained: Mapping[str, str]) -> tuple[Preprocessing, list[str]]:

@@ -78,5 +78,5 @@ def _check_plan(saved: Mapping[str, Any], plan: Plan, folder: Path) -> None:
         if before.get(name) != now.get(name):
             raise CheckpointError(
                 f"{folder} has a training with {name} {before.get(name)}, not {now.get(name)}: continue it with the "
-                "same settings, or begin again in another folder"
+                "same settings, begin afresh, or name another folder"
             )

@@ -68,7 +68,7 @@ def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
             name, value = "macs", part
         name = {"netg": "netG"}.get(name.lower().replace("-", "_"), name.replace("-", "_"))
         if name not in _PARSERS:
-            raise ArgumentError(f"the student '{text}': {unknown_name('setting', name, _PARSERS)}")
+            raise ArgumentError(f"{_called(text)}: {unknown_name('setting', name, _PARSERS)}")
         own[name] = value
     settings = dict(common or {})
     if any(name in own for name in (*_WIDTHS, "factory")):  # its own size replaces the common one
@@ -77,9 +77,9 @@ def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
     sizes = [name for name in settings if name in ("ngf", "widths")]
     limits = [name for name in settings if name in _LIMITS]
     if len(sizes) + bool(limits) > 1:
-        raise ArgumentError(f"the student '{text}': {' and '.join([*sizes, *limits])} all set its width: give one")
+        raise ArgumentError(f"{_called(text)}: {' and '.join([*sizes, *limits])} all set its width: give one")
     if "factory" in settings and (sizes or limits):
-        raise ArgumentError(f"the student '{text}': {[*sizes, *limits][0]} has no effect with a factory: remove it")
+        raise ArgumentError(f"{_called(text)}: {[*sizes, *limits][0]} has no effect with a factory: remove it")
     values: dict[str, Any] = {}
     budget = {}
     for name, value in settings.items():
@@ -87,7 +87,7 @@ def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
             parsed = _PARSERS[name](value)
         except ValueError as error:
             named = "" if name in _LIMITS else f"{name} {value}: "  # a limit's error names it
-            raise ArgumentError(f"the student '{text}': {named}{error}") from None
+            raise ArgumentError(f"{_called(text)}: {named}{error}") from None
         if name in _LIMITS:
             budget[name] = parsed
         else:
@@ -102,6 +102,10 @@ def parse_wishes(texts: Sequence[str], common: Mapping[str, str] | None = None) 
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise ArgumentError(f"two students are named {twice}: give each once")
     return wishes
+
+
+def _called(text: str) -> str:
+    return f"the student '{text}'" if text else "the student"
 
 
 def _name_of(text: str) -> str:

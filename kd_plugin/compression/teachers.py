@@ -14,7 +14,7 @@ from torch import nn
 from ..distillation.distiller import Taught
 from ..distillation.teacher_cache import TeacherCache
 from ..distillation.teacher_pass import TeacherPass
-from ..errors import ArgumentError, CheckpointError, KDError, first_line
+from ..errors import ArgumentError, CheckpointError, KDError, first_line, in_one_line
 from ..files import sha256
 from ..imports import build_network
 from ..networks.checkpoint import read_state_dict
@@ -125,7 +125,7 @@ def open_teacher(
     device = torch.device(device)
     if images:
         digest = digest_of_files(find_images(images), images)
-        whole = Experiment(images, "teacher", images.resolve().name, {}, images, whole=True)
+        whole = Experiment(images, "teacher", "teacher", {}, images, whole=True)
         return Teacher(_Finished(), None, whole, digest, finished=True)
     if function:
         return _of_function(function, weights, mode, device)
@@ -145,7 +145,9 @@ def _of_file(
     if len(named) != 1:
         found = " and ".join(f"{file.name} ({way})" for way, file in experiment.files.items())
         wanted = f"no generator for {direction}" if not named else "more than one generator"
-        raise CheckpointError(f"{path}: has {wanted}: {found}: give a file, or one of their directions")
+        raise ArgumentError(
+            f"{path}: has {wanted}: {found}: give a file, or one of their directions", argument="direction"
+        )
     way, file = next(iter(named.items()))
     if direction and way not in ("", direction) and "direction" in options_of(file):
         raise CheckpointError(f"{file}: translates {way}, by the options of its training, not {direction}")
@@ -168,7 +170,7 @@ def _of_function(function: str, weights: Path | None, mode: TeacherMode, device:
         try:
             network.load_state_dict(read_state_dict(weights))
         except RuntimeError as error:
-            raise CheckpointError(f"{weights}: not the weights of {function} ({first_line(error, 120)})") from error
+            raise CheckpointError(f"{weights}: not the weights of {function} ({in_one_line(error)})") from error
     freeze(network.to(device), mode)
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
@@ -177,8 +179,7 @@ def _of_function(function: str, weights: Path | None, mode: TeacherMode, device:
         )
     first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
     channels = first.in_channels if first is not None and first.in_channels in (1, 3) else 3
-    label = function.rpartition(":")[2]
-    experiment = Experiment(weights or Path(function), "teacher", label, {"": weights or Path(function)})
+    experiment = Experiment(weights or Path(function), "teacher", "teacher", {"": weights or Path(function)})
     trained = options_of(weights) if weights else {}
     return Teacher(network, None, experiment, digest.hexdigest(), channels, trained)
 

@@ -98,9 +98,14 @@ class HeldOut:
         for number in range(len(self.items)):
             image, taught = self._read(number)
             output = to_array(translator.translate(to_tensor([image]), [crc32(image.tobytes())])[0])
-            error = np.square((output.astype(np.float64) - taught) / 255).mean()
-            values.append(min(-10 * math.log10(error), MOST_PSNR) if error else MOST_PSNR)
+            values.append(psnr_of(output, taught))
         return float(np.mean(values))
+
+
+def psnr_of(image: np.ndarray, other: np.ndarray) -> float:
+    """Return the PSNR of two images in 8 bits, in dB, limited as in a report."""
+    error = np.square((image.astype(np.float64) - other) / 255).mean()
+    return min(-10 * math.log10(error), MOST_PSNR) if error else MOST_PSNR
 
 
 def _reason(error: UnusableImageError, item: Item) -> str:

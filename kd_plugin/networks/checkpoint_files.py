@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ def checkpoint_format(file: Path) -> Literal["pytorch", "safetensors"]:
         CheckpointError: If the file is missing, not a file, empty, or neither of the two.
     """
     if not file.exists():
-        raise CheckpointError(f"{file}: no such file")
+        raise CheckpointError(f"{file}: no such file{_nearest(file)}")
     if file.is_dir():
         raise CheckpointError(f"{file}: is a folder, expected a checkpoint such as {file / 'latest_net_G.pth'}")
     if file.stat().st_size == 0:
@@ -31,6 +32,13 @@ def checkpoint_format(file: Path) -> Literal["pytorch", "safetensors"]:
     if not head.startswith(_MAGIC):
         raise CheckpointError(f"{file}: is not a PyTorch checkpoint, expected one the host saves as *_net_G*.pth")
     return "pytorch"
+
+
+def _nearest(path: Path) -> str:
+    """Return a question that suggests the nearest name in the folder of a missing path; "" if there is none."""
+    names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    nearest = difflib.get_close_matches(path.name, names, n=1)
+    return f": did you mean {path.with_name(nearest[0])}?" if nearest else ""
 
 
 def generator_files(folder: Path, *epochs: str) -> list[Path]:

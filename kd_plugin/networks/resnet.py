@@ -117,6 +117,10 @@ class Resnet(Architecture):
     def read(self, state: Mapping[str, torch.Tensor]) -> GeneratorSpec | None:
         if "model.1.weight" not in state:
             return None
+        if any(key.endswith(".filt") for key in state):
+            raise CheckpointError(
+                "it is an antialiased generator of contrastive-unpaired-translation, which only its own code builds"
+            )
         input_nc = read_shape(state, "model.1.weight")[1]
         blocks = {int(m[1]) for key in state if (m := re.match(r"model\.(\d+)\.conv_block\.", key))}
         if not blocks:

@@ -245,10 +245,14 @@ def _samples(
 
 
 def _facts(settings: Settings) -> dict[str, str]:
-    mode = {
+    modes = {
         "train": "train mode, as test.py: batch statistics of each image, and dropout, where a network has them",
         "eval": "eval mode: running statistics, no dropout",
-    }[settings.mode]
+    }
+    mode = modes[settings.mode]
+    for experiment in settings.experiments:
+        if experiment.mode not in (None, settings.mode):
+            mode += f"; {experiment.label}: {modes[experiment.mode]}"
     return {
         "preprocessing": str(settings.preprocessing),
         "networks": mode,

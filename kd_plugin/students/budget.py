@@ -83,4 +83,4 @@ def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Cost], teacher
             f"{amount(measure, least, round_up=True)} ({_ROUND_DOWN.create_decimal(reference / least):f}x less than "
             f"the teacher)"
         )
-    return f"no student is small enough: {'; '.join(parts)}; increase the budget"
+    return f"no student is small enough: {'; '.join(parts)}; increase the budget, or choose fewer blocks"

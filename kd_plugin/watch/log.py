@@ -97,10 +97,11 @@ class LossLog:
             self.entries.pop()
         self.entries.append(entry)
 
-    def positions(self) -> list[int]:
+    def positions(self, epoch_length: int = 0) -> list[int]:
         """Return the number of images from the beginning of the training to each entry.
 
-        The log does not have the length of an epoch; the most images of an entry in an epoch stand for it.
+        Args:
+            epoch_length: number of images of an epoch, which the log does not have; 0 for the most of an entry.
         """
-        length = max((entry.images for entry in self.entries), default=0)
+        length = epoch_length or max((entry.images for entry in self.entries), default=0)
         return [(entry.epoch - 1) * length + entry.images for entry in self.entries]

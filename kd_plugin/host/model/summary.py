@@ -108,7 +108,10 @@ class Summary:
             return [*lines, "note: nothing was saved as latest: use --save_epoch_freq 1 to save every epoch"]
         if self._unsaved:
             lines.append(f"note: latest is from epoch {self._saved_epoch}, {_steps(self._unsaved)} before the end")
-        files = [*(f"latest_net_{net}.pth" for net in self._nets), RECORD_NAME]
+        files = [f"{epoch}_net_{net}.pth" for epoch in ("latest", "best", "ema") for net in self._nets]
+        files = [name for name in files if name.startswith("latest") or (self._folder / name).is_file()] + [
+            RECORD_NAME
+        ]
         return [*lines, f"files: {', '.join(files)} in {self._folder}", *self._commands.lines()]
 
     @property

@@ -88,7 +88,7 @@ def line_chart(view: View, title: str, series: Mapping[str, Sequence[tuple[float
     """
     values = [value for points in series.values() for _, value in points if math.isfinite(value)]
     most = max((x for points in series.values() for x, _ in points), default=0.0)
-    if not values or not most:
+    if not most or all(len(points) < 2 for points in series.values()) or not values:
         return
     marks = ticks(min(values), max(values))
     with tags.div(cls="card"):

@@ -193,7 +193,9 @@ def _compared(view: View) -> None:
                 if subject.source:
                     tags.code(subject.source)
         tags.dt("inputs")
-        tags.dd(tags.span(f"{view.direction.images:,} images, SHA-256"), tags.code(view.direction.sha256))
+        count, digest = view.direction.images, view.direction.sha256
+        listed = f"{count:,} image{'' if count == 1 else 's'}"
+        tags.dd(tags.span(f"{listed}, SHA-256"), tags.code(digest)) if digest else tags.dd(listed)
 
 
 def _problems(problems: tuple[Problem, ...]) -> None:
