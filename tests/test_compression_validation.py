@@ -20,10 +20,10 @@ from kd_plugin.compression.validation import Best, HeldOut
 from kd_plugin.errors import KDError
 from kd_plugin.networks.checkpoint import save_weights
 from kd_plugin.networks.generator import build_generator
+from kd_plugin.networks.translator import ModuleTranslator
 from kd_plugin.pictures import Preprocessing
 from kd_plugin.report.inputs import Item
 from kd_plugin.report.measures.quality import MOST_PSNR
-from kd_plugin.report.networks import ModuleTranslator
 from kd_plugin.report.store import Store
 
 SPEC = GeneratorSpec("resnet", 3, 3, 4, 1, "batch", True, False)

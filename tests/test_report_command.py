@@ -22,8 +22,8 @@ from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
 from kd_plugin.metrics.quality import measure_quality
 from kd_plugin.networks.generator import build_generator
+from kd_plugin.networks.translator import ModuleTranslator, to_tensor
 from kd_plugin.pictures import find_images
-from kd_plugin.report.networks import ModuleTranslator, to_tensor
 from kd_plugin.report.store import Store, key_of
 
 TEACHER = GeneratorSpec("resnet", 3, 3, 8, 2, "instance", False, True)

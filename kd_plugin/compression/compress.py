@@ -19,12 +19,13 @@ from ..metrics.cost import count_parameters
 from ..networks.checkpoint import save_weights
 from ..networks.taps import unwrap
 from ..networks.teacher import load_teacher
+from ..networks.translator import ModuleTranslator, Translator, to_array, to_tensor
 from ..processes import is_main_process, say
 from ..progress import Phase
 from ..report.build import phases_of
 from ..report.experiments import dropout_of
 from ..report.inputs import load_item
-from ..report.networks import LoadedFile, Loader, ModuleTranslator, Translator, open_translator, to_array, to_tensor
+from ..report.networks import LoadedFile, Loader, open_translator
 from ..report.results import Problem
 from ..training.saving import clear_save_errors
 from .facts import facts_of, fixed, kind

@@ -9,10 +9,10 @@ from pathlib import Path
 from dominate import tags
 
 from ..metrics.intervals import Interval
+from ..networks.translator import Translator
 from ..pictures import Preprocessing
 from ..report.inputs import Item
 from ..report.measuring import Pipeline
-from ..report.networks import Translator
 from ..report.page.charts import line_chart
 from ..report.page.document import Extra, write_page
 from ..report.page.formatting import limits, number

@@ -17,13 +17,13 @@ from ..files import sha256
 from ..metrics.intervals import Interval
 from ..networks.checkpoint import read_state_dict
 from ..networks.taps import unwrap
+from ..networks.translator import Mode, ModuleTranslator, Translator
 from ..pictures import Preprocessing
 from ..report.inputs import Item
 from ..report.measures.bands import BandStudy
 from ..report.measures.quality import Reference, quality_measures, quality_part
 from ..report.measuring import Pipeline, measure_items
-from ..report.networks import ModuleTranslator, Translator
-from ..report.results import Mode, Subject
+from ..report.results import Subject
 from ..report.store import Store
 from .outputs import CHOICES, checkpoint
 from .teachers import KEY

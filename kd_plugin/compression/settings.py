@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 from ..distillation.precision import PrecisionName
 from ..errors import ArgumentError
 from ..networks.teacher import TeacherMode
+from ..networks.translator import Mode
 from ..pictures import Preprocess, Preprocessing
-from ..report.results import Mode
 from ..training.objectives import GanMode
 from .students import Wish
 

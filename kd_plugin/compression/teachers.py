@@ -15,6 +15,7 @@ from ..distillation.distiller import Taught
 from ..distillation.teacher_cache import TeacherCache
 from ..distillation.teacher_pass import TeacherPass
 from ..errors import ArgumentError, CheckpointError, KDError, first_line, in_one_line
+from ..export.exported import OnnxTranslator, load_program
 from ..files import sha256
 from ..imports import build_network
 from ..networks.checkpoint import read_state_dict
@@ -22,7 +23,6 @@ from ..networks.generator import GeneratorSpec
 from ..networks.teacher import TeacherMode, freeze
 from ..pictures import digest_of_files, find_images
 from ..report.experiments import Experiment, find_experiment, options_of
-from ..report.exported import OnnxTranslator, load_program
 from ..report.networks import LoadedFile, Loader
 
 _USUAL_MULTIPLE = 4  # of the family

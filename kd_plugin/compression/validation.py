@@ -15,11 +15,11 @@ from torch import nn
 
 from ..errors import KDError
 from ..networks.taps import unwrap
+from ..networks.translator import Mode, ModuleTranslator, to_array, to_tensor
 from ..pictures import Preprocessing, UnusableImageError
 from ..report.inputs import Item, load_item
 from ..report.measures.quality import MOST_PSNR
-from ..report.networks import ModuleTranslator, to_array, to_tensor
-from ..report.results import Mode, Problem
+from ..report.results import Problem
 
 Teach = Callable[[torch.Tensor], torch.Tensor]
 

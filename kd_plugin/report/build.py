@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import KDError
+from ..networks.translator import Mode, Translator
 from ..pictures import Preprocessing
 from ..progress import Phase, Progress
 from ..version import __version__
@@ -19,8 +20,8 @@ from .experiments import DIRECTIONS, Experiment, distinct
 from .inputs import Item, Task, items_of, tasks_of
 from .measures.costs import measure_costs
 from .measuring import Measured, Pipeline, measure_items
-from .networks import Loader, Translator, open_translator
-from .results import Direction, Mode, Problem, Report, Sample, Subject
+from .networks import Loader, open_translator
+from .results import Direction, Problem, Report, Sample, Subject
 from .sample_images import choose, draw_sample, even
 from .store import Store
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import KDError
 from ..metrics.features import inception, load_features, lpips_network
+from ..networks.translator import Translator
 from .inputs import Task
 from .measures.bands import BandStudy
 from .measures.distances import distance_measures, features_part
@@ -18,7 +19,6 @@ from .measures.quality import Reference, lpips_measures, lpips_part, quality_mea
 from .measures.segmenting import segmentation_measures, segmentation_part
 from .measures.shifts import stability, stability_parts
 from .measuring import Measured, Part
-from .networks import Translator
 from .results import Frequency, Measure, Problem, Stability, Subject
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..networks.checkpoint_files import checkpoint_format, generator_files
+from ..networks.translator import Mode
 from ..pictures import EXTENSIONS
-from .results import Mode, Role
+from .results import Role
 
 DIRECTIONS = ("AtoB", "BtoA")
 _NET = re.compile(r"_net_(G\w*)\.\w+$")

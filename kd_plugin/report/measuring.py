@@ -11,9 +11,9 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from ..networks.translator import Translator, to_array, to_tensor
 from ..pictures import Preprocessing, UnusableImageError, digest_of
 from .inputs import Item, Loaded, load_item
-from .networks import Translator, to_array, to_tensor
 from .results import Problem
 from .store import Store, key_of
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ..errors import ArgumentError
 from ..networks.taps import Recorder, tap_points
-from .networks import Translator, to_tensor
+from ..networks.translator import Translator, to_tensor
 
 _MOST = 16  # maximum side of the grid: the matrix has its fourth power of entries
 

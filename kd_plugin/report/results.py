@@ -13,7 +13,6 @@ from typing import Any, Literal
 from ..metrics.intervals import Interval
 
 Role = Literal["input", "teacher", "student", "truth", "real"]
-Mode = Literal["train", "eval"]  # of networks
 
 
 @dataclass(frozen=True)

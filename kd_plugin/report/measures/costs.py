@@ -12,7 +12,7 @@ from ...errors import KDError
 from ...metrics.cost import count_parameters
 from ...metrics.latency import measure_times, spread
 from ...metrics.memory import peak_memory
-from ..networks import Translator
+from ...networks.translator import Translator
 from ..results import Latency, NetworkCost
 
 _ROUNDS = 11

@@ -10,8 +10,8 @@ from PIL import Image
 
 from ...metrics.intervals import difference_interval, mean_interval
 from ...metrics.stability import reencode_error, shift_error
+from ...networks.translator import to_tensor
 from ..measuring import Batch, Measured, Part
-from ..networks import to_tensor
 from ..results import Stability, Subject
 from .quality import differences
 

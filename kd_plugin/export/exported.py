@@ -15,7 +15,7 @@ from torch import nn
 
 from ..errors import KDError, first_line
 from ..files import sha256
-from .networks import ModuleTranslator, fitted
+from ..networks.translator import ModuleTranslator, fitted
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
