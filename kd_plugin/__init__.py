@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from .compression.compress import compress
     from .compression.settings import CompressSettings
     from .distillation.distiller import Distillation, Distiller
+    from .host.model.load_generator import load_generator
     from .host.model.mixin import DistillMixin
     from .networks.checkpoint import inspect_checkpoint
     from .networks.generator import GeneratorSpec
@@ -33,6 +34,7 @@ else:
         "Distiller": "distillation.distiller",
         "GeneratorSpec": "networks.generator",
         "inspect_checkpoint": "networks.checkpoint",
+        "load_generator": "host.model.load_generator",
         "load_teacher": "networks.teacher",
     }
 
@@ -60,5 +62,6 @@ __all__ = [
     "__version__",
     "compress",
     "inspect_checkpoint",
+    "load_generator",
     "load_teacher",
 ]

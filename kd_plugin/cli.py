@@ -9,12 +9,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import compress, doctor, inspect, patch, plan, report, watch
+from .commands import compress, doctor, export, inspect, patch, plan, report, watch
 from .commands.parser import CommandParser
 from .errors import KDError, OptionError, unknown_name
 from .version import __version__
 
-_COMMANDS = ("run", "inspect", "plan", "compress", "report", "watch", "patch", "doctor")
+_COMMANDS = ("run", "inspect", "plan", "compress", "export", "report", "watch", "patch", "doctor")
 _OPTIONS = ("--help", "--version", "-h")
 
 
@@ -59,6 +59,6 @@ def _parser() -> argparse.ArgumentParser:
         "the script; kd run train.py --help lists them, those of the plugin in a separate group. kd run -m "
         "package.train runs a module, as python -m does.",
     )
-    for command in (inspect, plan, compress, report, watch, patch, doctor):
+    for command in (inspect, plan, compress, export, report, watch, patch, doctor):
         command.add_parser(commands)
     return parser

@@ -12,7 +12,7 @@ from dataset import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS, Task
 from table import columns, gap_text
 from training import ALONE, COMPRESSED, DISTILLED, HOST, TEACHER, Workspace, shown
 
-from kd_plugin.host.model.load_generator import load_generator
+from kd_plugin.host.model.load_generator import load_file
 from kd_plugin.pictures import Preprocessing
 from kd_plugin.progress import Phase
 from kd_plugin.report import SECTIONS
@@ -61,7 +61,7 @@ def write(
         ),
         preprocessing=Preprocessing("crop", crop_size=size),
         sections=SECTIONS,
-        load=load_generator,
+        load=load_file,
         mode="eval",
         title="A small generator, with and without a teacher",
         distances=False,  # a few dozen crops are too few

@@ -20,7 +20,7 @@ from ..compression.settings import CompressSettings
 from ..compression.students import Wish, parse_wishes
 from ..errors import ArgumentError, OptionError, UnknownNetworkError
 from ..flags import Flag
-from ..host.model.load_generator import load_generator
+from ..host.model.load_generator import load_file
 from ..losses import get_term, split_names
 from ..losses.flags import term_flags
 from ..networks.taps import parse_taps
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         settings = _settings(options, device)
         if options.visdom and is_main_process():
             connect(options.display_server, options.display_port, settings.output.resolve().name)  # before the work
-        result = compress(settings, load_generator, watcher)
+        result = compress(settings, load_file, watcher)
     except ArgumentError as error:
         hint = f" ({_OF_ARGUMENTS[error.argument]})" if error.argument in _OF_ARGUMENTS else ""
         raise OptionError(f"kd compress: {error}{hint}") from error

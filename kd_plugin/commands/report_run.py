@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..host.model.load_generator import load_generator
+from ..host.model.load_generator import load_file
 from ..pictures import Preprocessing
 from ..report.build import Settings
 from ..report.experiments import find_experiment
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace, preprocessing: Preprocessing, sections: Seq
         experiments=tuple(experiments),
         preprocessing=preprocessing,
         sections=tuple(sections),
-        load=load_generator,
+        load=load_file,
         mode="eval" if options.eval else "train",
         device=device_of(options.device),
         batch=options.batch_size,

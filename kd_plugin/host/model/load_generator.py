@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from ...errors import CheckpointError, UnknownNetworkError
 from ...networks.checkpoint import read_state_dict
@@ -17,7 +21,25 @@ from ..repository.family import network_options
 _REQUESTED = ("input_nc", "output_nc", "ngf", "netG", "norm")
 
 
-def load_generator(file: Path) -> LoadedFile:
+def load_generator(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> nn.Module:
+    """Load a generator, a teacher or a student, from its checkpoint, in eval mode.
+
+    The architecture is read from the file, or from the ``student.json`` next to it if it is not of the family.
+
+    Args:
+        path: a checkpoint of a generator, such as ``latest_net_G.pth``.
+        device: the device of the network.
+
+    Returns:
+        The generator, (B, C, H, W) images in [-1, 1] in and out, in float32.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or it and its record are of no known network.
+    """
+    return load_file(Path(path).expanduser()).module.requires_grad_(True).eval().to(device)
+
+
+def load_file(file: Path) -> LoadedFile:
     """Load a generator of the family from its file, or another from the record next to it.
 
     Raises:

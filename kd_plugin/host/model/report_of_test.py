@@ -20,7 +20,7 @@ from ...students import RECORD_NAME, StudentRecord
 from ..options.command_line import CommandLine
 from ..options.distill import experiment_folder
 from ..repository.family import network_options
-from .load_generator import load_generator
+from .load_generator import load_file
 
 _OPTION = "kd_report"
 
@@ -63,7 +63,7 @@ def _report(opt: Namespace) -> None:
             experiments=(_teacher_of(record, student), student),
             preprocessing=Preprocessing(opt.preprocess, opt.load_size, opt.crop_size),
             sections=SECTIONS,
-            load=load_generator,
+            load=load_file,
             mode="eval" if getattr(opt, "eval", False) else "train",
             device=_device(opt),
             sizes=(opt.crop_size,),

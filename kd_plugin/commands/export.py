@@ -1,0 +1,80 @@
+"""``kd export``: write a generator for another runtime."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from ..errors import OptionError
+from ..networks.checkpoint_files import checkpoint_format
+
+_FORMATS = ("onnx", "pt2", "openvino")  # as export.settings.Format
+_EXAMPLE = "kd export checkpoints/facades_small -o facades.onnx"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser of ``kd``."""
+    parser = commands.add_parser(
+        "export",
+        help="write a generator for ONNX Runtime, OpenVINO or torch.export, and compare the file with it",
+        description="Write a generator to a file that runs without its code, for images of one size, and compare the "
+        "two on images: a file whose images differ is not written. The file takes and returns images "
+        "(1, C, H, W) with values from -1 to 1, or frames of 0 to 255 with --uint8; what it is is saved in it. "
+        f"Example: {_EXAMPLE}",
+    )
+    parser.add_argument(
+        "generator", metavar="NAME|FILE", nargs="?", help="a checkpoint, its folder checkpoints/NAME, or NAME alone"
+    )
+    what = parser.add_argument_group("which generator")
+    what.add_argument("--epoch", default="latest", metavar="E", help="epoch of a folder (default: latest)")
+    what.add_argument("--direction", choices=("AtoB", "BtoA"), help="of a folder with two generators")
+    what.add_argument(
+        "--checkpoints-dir", metavar="FOLDER", default="./checkpoints", help="as in the host (default: ./checkpoints)"
+    )
+    what.add_argument(
+        "--statistics",
+        choices=("picture", "running"),
+        help="of batch norm: those of each image, as test.py, or those of the training, as test.py --eval (default: "
+        "picture, unless kd compress --eval made the generator)",
+    )
+    file = parser.add_argument_group("file")
+    file.add_argument("--format", choices=_FORMATS, help="default: that of the extension of -o, or onnx")
+    file.add_argument(
+        "--size", type=_size, metavar="N|WxH", help="of the images in pixels (default: that of the training, or 256)"
+    )
+    file.add_argument("--dynamic", action="store_true", help="any size and number of images, which phones refuse")
+    file.add_argument("--uint8", action="store_true", help="images are uint8 (1, H, W, C), as frames of a camera")
+    file.add_argument("--half", action="store_true", help="weights in float16: half the size")
+    file.add_argument(
+        "--int8",
+        metavar="FOLDER",
+        help="compute in 8-bit integers, whose ranges are measured on images of FOLDER",
+    )
+    file.add_argument("--images", metavar="FOLDER", help="images to compare on (default: drawn ones)")
+    file.add_argument("-o", "--output", metavar="FILE", help="default: the name of the generator")
+    file.add_argument("--force", action="store_true", help="replace an existing file")
+    parser.set_defaults(action=_export)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return width and height."""
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size: give 256, or 320x256 for width and height")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _export(options: argparse.Namespace) -> int:
+    if not options.generator:
+        raise OptionError(f"kd export needs a generator: {_EXAMPLE}")
+    path = Path(options.generator).expanduser()
+    if not path.exists() and (found := Path(options.checkpoints_dir).expanduser() / options.generator).is_dir():
+        path = found
+    if not path.is_dir():
+        checkpoint_format(path)  # raises for a file that is not a checkpoint, before PyTorch is imported
+
+    from .export_run import run
+
+    return run(options, path)

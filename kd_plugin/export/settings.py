@@ -1,0 +1,62 @@
+"""The settings of an export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ..errors import ArgumentError, unknown_name
+
+Format = Literal["onnx", "pt2", "openvino"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
+_LEAST = 16  # pixels: a ResNet pads a quarter of the side
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What to export, and how.
+
+    Attributes:
+        output: the file.
+        format: of the file.
+        height, width: of its images in pixels; with ``dynamic``, of those on which it is compared.
+        dynamic: whether batch, height and width may change; the file is else for one image of the given size.
+        half: whether weights are in float16.
+        int8: folder of images on which to measure the ranges of activations, for a file that computes in 8 bits; None
+            for a file that computes in floating point.
+        images: folder of images on which to compare; None for drawn ones.
+        statistics: ``"picture"`` for batch norm that computes statistics of each image, as the hosts test without
+            ``--eval``, or ``"running"`` for those of the training.
+        frames: whether images are uint8 (B, H, W, C), not float32 (B, C, H, W) in [-1, 1].
+        force: whether to replace an existing file.
+    """
+
+    output: Path
+    format: Format = "onnx"
+    height: int = 256
+    width: int = 256
+    dynamic: bool = False
+    half: bool = False
+    int8: Path | None = None
+    images: Path | None = None
+    statistics: Literal["picture", "running"] = "picture"
+    frames: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.format not in get_args(Format):
+            raise ArgumentError(unknown_name("format", self.format, get_args(Format)))
+        suffix = SUFFIXES[self.format]
+        if self.output.suffix != suffix:
+            raise ArgumentError(f"{self.output}: a file of the format {self.format} ends in {suffix}")
+        if min(self.height, self.width) < _LEAST:
+            raise ArgumentError(f"{self.width}x{self.height} pixels: give {_LEAST} or more")
+        if self.half and self.int8:
+            raise ArgumentError("half precision and 8-bit integers exclude each other: choose one")
+        if self.int8 and self.format == "pt2":
+            raise ArgumentError("8-bit integers are for the formats onnx and openvino")
+        if self.output.exists() and not self.force:
+            raise ArgumentError(f"{self.output} exists: name another file, or replace it by force", argument="force")
+        if not self.output.parent.is_dir():
+            raise ArgumentError(f"{self.output.parent}: no such folder: create it first")
