@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ..errors import ArgumentError, KDError
+from ..errors import ArgumentError, KDError, first_line
 from ..networks.generator import GeneratorSpec
 from ..networks.taps import unwrap
 from ..networks.translator import ModuleTranslator
@@ -26,7 +26,7 @@ from .images import batch_of, draw_images, read_images
 from .int8 import quantise
 from .network import Statistics, deployed, has_batch_norm, has_dropout, with_subpixel_convolutions, without_dropout
 from .parity import Parity, compare
-from .settings import ExportSettings
+from .settings import ExportSettings, Format
 
 _IMAGES = 8  # to compare on
 _CALIBRATION = 64  # images, at most
@@ -82,6 +82,11 @@ def export(
         if side % multiple:
             name = spec.netG if spec else "network"
             raise ArgumentError(f"{side} pixels: a {name} takes sides that are multiples of {multiple}")
+    if settings.dynamic and settings.format == "pt2" and 1 < multiple > min(settings.height, settings.width) // 2:
+        raise ArgumentError(
+            f"{min(settings.height, settings.width)} pixels: a program for any size of this network takes sides of "
+            f"{2 * multiple} or more: compare at such a size"
+        )
     if settings.format != "pt2":
         (openvino_file if settings.format == "openvino" else onnx_file).check_installed()
     pictures = read_images(settings.images, _IMAGES) if settings.images else draw_images(_IMAGES)
@@ -108,14 +113,21 @@ def export(
     with tempfile.TemporaryDirectory(dir=settings.output.parent, prefix=".kd_export_") as folder:
         written = Path(folder) / settings.output.name
         run = _write(graph, written, settings)
-        parity = compare(expected, run, batches)
+        parity = _compare(expected, run, batches)
         _check(parity, settings)
         operators = onnx_file.describe(written) if settings.format == "onnx" else ""
         for part in sorted(written.parent.iterdir(), key=lambda file: file == written):  # the weights first
             part.replace(settings.output.parent / part.name)
     shown = f"of {settings.images}" if settings.images else "drawn with the spectrum of photographs"
     notes = _notes(network, settings, batches)
-    return Exported(settings.output, parity, shown, operators, _shapes(graph), notes)
+    return Exported(settings.output, parity, shown, operators, _shapes(graph, settings.format), notes)
+
+
+def _compare(expected: Callable[[torch.Tensor], torch.Tensor], run: Run, batches: list[torch.Tensor]) -> Parity:
+    try:
+        return compare(expected, run, batches)
+    except Exception as error:  # of any runtime
+        raise KDError(f"the file does not run ({type(error).__name__}: {first_line(error, 200)})") from error
 
 
 def _write(graph: Graph, file: Path, settings: ExportSettings) -> Run:
@@ -165,7 +177,7 @@ def _probe(reference: ModuleTranslator, settings: ExportSettings, channels: int)
     except Exception as error:  # of any network
         raise KDError(
             f"the generator does not take images of {settings.width}x{settings.height} pixels and {channels} "
-            f"channels ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+            f"channels ({type(error).__name__}: {first_line(error, 120)})"
         ) from error
 
 
@@ -231,9 +243,10 @@ def _metadata(settings: ExportSettings, channels: int, facts: Mapping[str, str])
     }
 
 
-def _shapes(graph: Graph) -> str:
+def _shapes(graph: Graph, format: Format) -> str:
     sides = ("height", "width") if graph.dynamic else (str(graph.height), str(graph.width))
     batch = "batch" if graph.dynamic else "1"
     form = (batch, *sides, str(graph.channels)) if graph.frames else (batch, str(graph.channels), *sides)
-    limits = f", sides multiples of {graph.multiple}" if graph.dynamic and graph.multiple > 1 else ""
+    least = f", {2 * graph.multiple} or more" if format == "pt2" else ""
+    limits = f", sides multiples of {graph.multiple}{least}" if graph.dynamic and graph.multiple > 1 else ""
     return f"{'uint8' if graph.frames else 'float32'} ({', '.join(form)}){limits}"

@@ -98,11 +98,12 @@ class Graph:
 
     def example(self) -> torch.Tensor:
         """Return images of the shape of the file."""
-        # A dimension of 1 would be taken for a constant.
-        batch = 2 if self.dynamic else 1
+        batch, height, width = 1, self.height, self.width
+        if self.dynamic:  # a dimension, or a factor of one, that is 1 would be taken for a constant
+            batch, height, width = 2, max(height, 2 * self.multiple), max(width, 2 * self.multiple)
         if self.frames:
-            return torch.zeros(batch, self.height, self.width, self.channels, dtype=torch.uint8)
-        return torch.zeros(batch, self.channels, self.height, self.width)
+            return torch.zeros(batch, height, width, self.channels, dtype=torch.uint8)
+        return torch.zeros(batch, self.channels, height, width)
 
     def dynamic_shapes(self) -> tuple[dict[int, object]] | None:
         """Return the dimensions that may change, as ``torch.export`` takes them; None if none may."""
@@ -112,8 +113,8 @@ class Graph:
         for name in ("height", "width"):
             if self.multiple == 1:
                 sides.append(torch.export.Dim(name))
-            else:
-                sides.append(self.multiple * torch.export.Dim(f"{name}_{self.multiple}", min=1))
+            else:  # the innermost images of 1 pixel are traced in another way
+                sides.append(self.multiple * torch.export.Dim(f"{name}_{self.multiple}", min=2))
         first = 1 if self.frames else 2
         return ({0: torch.export.Dim("batch", min=1), first: sides[0], first + 1: sides[1]},)
 
