@@ -23,6 +23,6 @@ class BuildWithPatches(build_py):
 setup(
     packages=find_packages(include=["kd_plugin*"]),
     package_dir={"": "."},
-    package_data={"kd_plugin": ["py.typed", "report/page/page.css", "report/page/page.js"]},
+    package_data={"kd_plugin": ["py.typed", "report/page/page.*", "export/web/page/*"]},
     cmdclass={"build_py": BuildWithPatches},
 )

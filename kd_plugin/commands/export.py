@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import OptionError
 from ..networks.checkpoint_files import checkpoint_format
+from .shared import port
 
 _FORMATS = ("onnx", "pt2", "openvino")  # as export.settings.Format
 _EXAMPLE = "kd export checkpoints/facades_small -o facades.onnx"
@@ -54,7 +55,22 @@ def add_parser(commands: Any) -> None:
     )
     file.add_argument("--images", metavar="FOLDER", help="images to compare on (default: drawn ones)")
     file.add_argument("-o", "--output", metavar="FILE", help="default: the name of the generator")
-    file.add_argument("--force", action="store_true", help="replace an existing file")
+    file.add_argument("--force", action="store_true", help="replace an existing file, or page")
+    page = parser.add_argument_group("page")
+    page.add_argument(
+        "--web",
+        metavar="FOLDER",
+        help="write a page that runs the generator in a browser, without a network, instead of a file",
+    )
+    page.add_argument(
+        "--teacher", metavar="PATH", help="to compare with (default: that of student.json, if it exists)"
+    )
+    page.add_argument("--serve", action="store_true", help="serve the page of --web, a new or an existing one")
+    page.add_argument("--host", default="127.0.0.1", help="address to serve at; 0.0.0.0 for other devices, too")
+    page.add_argument("--port", type=port, default=8000, metavar="N", help="port to serve at (default: 8000)")
+    page.add_argument(
+        "--ort", metavar="FOLDER", help="files of ONNX Runtime Web, where npm cannot fetch them: dist of its package"
+    )
     parser.set_defaults(action=_export)
 
 
@@ -67,7 +83,13 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _export(options: argparse.Namespace) -> int:
+    if options.web and options.output:
+        raise OptionError(f"--web {options.web} writes a page, not the file {options.output}: choose one")
+    if options.serve and not options.web:
+        raise OptionError("--serve serves the page of --web FOLDER: name it")
     if not options.generator:
+        if options.serve:
+            return _serve(options)
         raise OptionError(f"kd export needs a generator: {_EXAMPLE}")
     path = Path(options.generator).expanduser()
     if not path.exists() and (found := Path(options.checkpoints_dir).expanduser() / options.generator).is_dir():
@@ -77,4 +99,25 @@ def _export(options: argparse.Namespace) -> int:
 
     from .export_run import run
 
-    return run(options, path)
+    status = run(options, path)
+    return _serve(options) if options.serve and not status else status
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Serve a page until Ctrl-C."""
+    from ..export.web.serve import server
+
+    folder = Path(options.web).expanduser()
+    if not (folder / "models.json").is_file():
+        raise OptionError(f"--web {folder}: has no page yet: name a generator as well")
+    try:
+        serving = server(folder, options.host, options.port)
+    except OSError as error:
+        raise OptionError(f"--port {options.port}: {error.strerror}: choose another") from error
+    print(f"{folder} is served at http://{options.host}:{options.port} (Ctrl-C ends)", flush=True)
+    with serving:
+        try:
+            serving.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0

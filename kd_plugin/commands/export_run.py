@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ from ..errors import ArgumentError, CheckpointError, OptionError
 from ..export.export import Exported, export
 from ..export.network import Statistics
 from ..export.settings import SUFFIXES, ExportSettings, Format
+from ..export.web.folder import WebModel, check_folder, write_folder
+from ..export.web.runtime import find_runtime
 from ..files import sha256
 from ..host.model.load_generator import load_file
 from ..host.repository.family import network_options
+from ..metrics.cost import count_parameters, generator_cost
 from ..report.experiments import find_experiment, options_of
 from ..students import StudentRecord
 from .shared import path_of
@@ -29,16 +34,63 @@ def run(options: argparse.Namespace, path: Path) -> int:
     """Export; return the exit status."""
     sys.path.append(os.getcwd())  # for the user's functions: an installed script does not search the folder
     file = _file_of(path, options)
-    record = _record_of(file, options.epoch)
+    record = _record_of(file)
     try:
-        settings = _settings(options, file, path, record)
-        loaded = load_file(file)
-        channels = loaded.spec.input_nc if loaded.spec else int(_described(record).get("input_nc", 3))
-        result = export(loaded.module, settings, loaded.spec, channels, _facts(file, record))
+        if options.web:
+            _write_page(options, file, path, record)
+        else:
+            _print(_exported(file, record, _settings(options, file, path, record)))
     except ArgumentError as error:
         raise OptionError(f"kd export: {error}{_hint(error)}") from error
-    _print(result)
     return 0
+
+
+def _exported(file: Path, record: StudentRecord | None, settings: ExportSettings) -> Exported:
+    loaded = load_file(file)
+    return export(loaded.module, settings, loaded.spec, _channels(file, record), _facts(file, record))
+
+
+def _channels(file: Path, record: StudentRecord | None) -> int:
+    """Return the number of channels of a generator's input."""
+    spec = load_file(file).spec
+    return spec.input_nc if spec else int(_described(record).get("input_nc", 3))
+
+
+def _write_page(options: argparse.Namespace, file: Path, path: Path, record: StudentRecord | None) -> None:
+    """Write the page of a generator, and of its teacher if there is one."""
+    folder = Path(options.web).expanduser()
+    check_folder(folder, options.force)
+    runtime = find_runtime(path_of(options.ort))
+    settings = _settings(options, file, path, record)
+    teacher = _teacher_of(options, record)
+    models = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, source in (("teacher", teacher), ("student" if teacher else "generator", file)):
+            if source is None:
+                continue
+            target = Path(temporary) / f"{name}.onnx"
+            result = _exported(source, _record_of(source), replace(settings, output=target, format="onnx"))
+            spec = load_file(source).spec
+            parameters = count_parameters(load_file(source).module)
+            macs = (
+                int(generator_cost(spec, settings.height).macs)
+                if spec and settings.height == settings.width
+                else None
+            )
+            models.append((WebModel(name, target.name, parameters, macs, target.stat().st_size), target))
+            print(f"{name}: {result.parity}")
+        title = path.resolve().name if path.is_dir() else file.stem
+        write_folder(folder, title, models, settings.width, settings.height, _channels(file, record), runtime)
+    print(f"{folder / 'index.html'}: serve the folder, with kd export --web {folder} --serve or any server")
+
+
+def _teacher_of(options: argparse.Namespace, record: StudentRecord | None) -> Path | None:
+    """Return the teacher to compare with: the given one, or that of the record, if it is still there."""
+    if options.teacher:
+        return _file_of(Path(options.teacher).expanduser(), options)
+    known = next(iter(record.teachers.values()), {}) if record else {}
+    file = Path(str(known.get("file", "")))
+    return file if file.is_file() and sha256(file) == known.get("sha256") else None
 
 
 def _file_of(path: Path, options: argparse.Namespace) -> Path:
@@ -52,7 +104,7 @@ def _file_of(path: Path, options: argparse.Namespace) -> Path:
     raise OptionError(f"kd export {path}: name one of {listed}, or a --direction")
 
 
-def _record_of(file: Path, epoch: str) -> StudentRecord | None:
+def _record_of(file: Path) -> StudentRecord | None:
     """Return the record next to a generator, if it is its own."""
     record = StudentRecord.read(file.parent, network_options())
     return record if record and record.is_of(file.parent, file.name.partition("_net_")[0]) else None

@@ -43,6 +43,13 @@ def _pixels(text: str) -> int:
     return size
 
 
+def port(text: str) -> int:
+    """Return the number of a port."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port: give a number from 1 to 65535")
+    return int(text)
+
+
 def path_of(given: str | None) -> Path | None:
     """Return a path of an option; None if it is not given."""
     return Path(given).expanduser() if given else None

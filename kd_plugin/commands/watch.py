@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import KDError, OptionError, unknown_name
+from .shared import port
 
 _INTERVAL = 2.0  # seconds between two looks at the files
 
@@ -28,15 +29,9 @@ def add_parser(commands: Any) -> None:
         "--checkpoints-dir", metavar="FOLDER", default="./checkpoints", help="as in the host (default: ./checkpoints)"
     )
     parser.add_argument("--server", metavar="URL", default="http://localhost", help="(default: http://localhost)")
-    parser.add_argument("--port", type=_port, metavar="N", default=8097, help="port of the server (default: 8097)")
+    parser.add_argument("--port", type=port, metavar="N", default=8097, help="port of the server (default: 8097)")
     parser.add_argument("--once", action="store_true", help="send what there is, and exit")
     parser.set_defaults(action=_watch)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a port: give a number from 1 to 65535")
-    return int(text)
 
 
 def _watch(options: argparse.Namespace) -> int:
