@@ -38,8 +38,11 @@ class Visit:
     console: list[str]
 
 
-def visit(page: Path, probe: str, profile: Path, *, width: int = 1280) -> Visit:
-    """Open a copy of the page with a probe, the body of an asynchronous function, in a window or frame of a width."""
+def visit(page: Path, probe: str, profile: Path, *, width: int = 1280, server: str = "") -> Visit:
+    """Open a copy of the page with a probe, the body of an asynchronous function, in a window or frame of a width.
+
+    The page is a file, unless a ``server`` of its folder is given by its address.
+    """
     text = page.read_text(encoding="utf-8")
     script = f"<script>(async () => {{{_TOOLS}{probe}}})().catch((error) => console.error(String(error)));</script>"
     copy = page.with_name("probe.html")
@@ -53,7 +56,11 @@ def visit(page: Path, probe: str, profile: Path, *, width: int = 1280) -> Visit:
         copy = frame
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
     command = [str(BROWSER), *options, "--enable-logging=stderr", f"--user-data-dir={profile}"]
-    command += [f"--window-size={max(width, 500)},900", "--remote-debugging-port=0", copy.as_uri()]
+    command += [
+        f"--window-size={max(width, 500)},900",
+        "--remote-debugging-port=0",
+        f"{server}/{copy.name}" if server else copy.as_uri(),
+    ]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     ) as browser:

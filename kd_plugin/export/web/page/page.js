@@ -1,4 +1,7 @@
-// Runs the generators of models.json on an image, with ONNX Runtime Web from the folder ort/.
+// Runs the generators of models.json on an image, with ONNX Runtime Web from the folder ort/. It is no module, which a
+// browser would not load from a disk, so that the page can say then what to do.
+"use strict";
+
 const ROUNDS = 5; // measured runs of each generator
 const query = new URLSearchParams(location.search);
 const at = (id) => document.getElementById(id);
