@@ -56,9 +56,9 @@ _READ = """
 _REPORT = """
   report({ figures, problem: document.getElementById("problem").textContent, title: document.title,
     runtime: document.getElementById("runtime").textContent, isolated: crossOriginIsolated,
-    costs: [...document.querySelectorAll("#costs tr")].map((row) => [...row.children].map((cell) => cell.textContent)),
+    costs: [...document.querySelectorAll("#costs tr")].map((row) => [...row.children].map((td) => td.textContent)),
     others: performance.getEntriesByType("resource").map((entry) => entry.name)
-      .filter((name) => !name.startsWith(location.origin) && !name.startsWith("data:") && !name.startsWith("blob:")) });
+      .filter((name) => ![location.origin, "data:", "blob:"].some((start) => name.startsWith(start))) });
 """
 
 
@@ -143,7 +143,8 @@ class TestInABrowser:
         paint(folder / "a.png", SIDE, SIDE, 3)
         more = """
           document.getElementById("measure").click();
-          for (let i = 0; i < 3; i += 1) if (await until(() => document.querySelector("#costs tr:last-child td:last-child").textContent)) break;
+          const measured = () => document.querySelector("#costs tr:last-child td:last-child").textContent;
+          for (let i = 0; i < 3; i += 1) if (await until(measured)) break;
         """
         found = dropped(folder / "page", folder / "a.png", served(folder / "page"), folder / "profile", more)
         teacher, student = found["costs"]
@@ -175,9 +176,12 @@ class TestInABrowser:
         (folder / "a.png").write_text("no image")
         found = dropped(folder / "page", folder / "a.png", served(folder / "page"), folder / "profile")
         assert found["problem"].startswith("This image or generator does not run here: ")
-        probe = 'await until(() => !document.getElementById("problem").hidden); report(document.getElementById("problem").textContent);'
+        probe = """
+          const problem = document.getElementById("problem");
+          await until(() => !problem.hidden);
+          report(problem.textContent);
+        """
         visited = visit(folder / "page" / "index.html", probe, folder / "other_profile")
-        # A script that is a module is not loaded from the disk either, so the page itself says what to do.
         assert "kd export --web FOLDER --serve" in visited.value
 
 
@@ -195,19 +199,10 @@ class TestFolder:
 
     def test_it_has_all_that_the_page_needs(self, tmp_path: Path, fake_ort: Path) -> None:
         write_folder(tmp_path / "page", "zebra", self.models(tmp_path), 64, 32, 3, fake_ort)
-        files = {
-            file.relative_to(tmp_path / "page").as_posix()
-            for file in (tmp_path / "page").rglob("*")
-            if file.is_file()
-        }
-        assert files == {
-            "index.html",
-            "page.js",
-            "page.css",
-            MODELS,
-            "student.onnx",
-            *(f"ort/{n}" for n in runtime.FILES),
-        }
+        page = tmp_path / "page"
+        files = {file.relative_to(page).as_posix() for file in page.rglob("*") if file.is_file()}
+        ours = {"index.html", "page.js", "page.css", MODELS, "student.onnx"}
+        assert files == ours | {f"ort/{name}" for name in runtime.FILES}
         facts = json.loads((tmp_path / "page" / MODELS).read_text())
         assert (facts["title"], facts["width"], facts["height"]) == ("zebra", 64, 32)
         assert "://" not in (tmp_path / "page" / "index.html").read_text()

@@ -56,11 +56,8 @@ def visit(page: Path, probe: str, profile: Path, *, width: int = 1280, server: s
         copy = frame
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
     command = [str(BROWSER), *options, "--enable-logging=stderr", f"--user-data-dir={profile}"]
-    command += [
-        f"--window-size={max(width, 500)},900",
-        "--remote-debugging-port=0",
-        f"{server}/{copy.name}" if server else copy.as_uri(),
-    ]
+    address = f"{server}/{copy.name}" if server else copy.as_uri()
+    command += [f"--window-size={max(width, 500)},900", "--remote-debugging-port=0", address]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     ) as browser:
