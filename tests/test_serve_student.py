@@ -1,0 +1,62 @@
+"""``examples/serve_student.py`` needs no package of this project, and gives the generator's images."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.commands import REPOSITORY
+from helpers.generators import random_generator, save_generator
+from helpers.images import paint
+from PIL import Image
+
+from kd_plugin import GeneratorSpec
+from kd_plugin.cli import main
+from kd_plugin.networks.translator import ModuleTranslator, to_array, to_tensor
+
+SCRIPT = REPOSITORY / "examples" / "serve_student.py"
+SPEC = GeneratorSpec("resnet", 3, 3, 8, 1, "instance", False, True)
+
+pytestmark = pytest.mark.slow
+
+
+def test_it_imports_onnxruntime_numpy_and_pillow_alone() -> None:
+    tree = ast.parse(SCRIPT.read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    others = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert others == {"numpy", "onnxruntime", "PIL"}
+
+
+@pytest.mark.parametrize("options", [[], ["--uint8"], ["--dynamic"]], ids=str)
+@pytest.mark.parametrize("how", ["folder", "stream"])
+def test_its_images_are_the_generators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], how: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_generator(tmp_path / "small", SPEC)
+    assert main(["export", "small", "--size", "32", *options, "-o", "small.onnx"]) == 0
+    for i in range(3):
+        paint(tmp_path / "photos" / f"{i}.png", 32, 32, i)
+    images = [np.asarray(Image.open(f"photos/{i}.png").convert("RGB")) for i in range(3)]
+    translator = ModuleTranslator(random_generator(SPEC), "", "")
+    wanted = [to_array(translator.translate(to_tensor([image]), [0])[0]) for image in images]
+    command = [sys.executable, str(SCRIPT), "small.onnx", *(["photos", "out"] if how == "folder" else ["-", "-"])]
+    sent = b"".join(image.tobytes() for image in images)
+    ended = subprocess.run(command, input=sent if how == "stream" else b"", capture_output=True, check=False)
+    if how == "stream" and options == ["--dynamic"]:
+        assert ended.returncode == 2 and b"export it for the size of the frames" in ended.stderr
+        return
+    assert ended.returncode == 0, ended.stderr
+    assert re.fullmatch(rb"3 images, [\d.]+ frames per second\n", ended.stderr)
+    if how == "stream":
+        found = list(np.frombuffer(ended.stdout, np.uint8).reshape(3, 32, 32, 3))
+    else:
+        found = [np.asarray(Image.open(f"out/{i}.png")) for i in range(3)]
+    # Rounded down: a value at the edge of two steps may fall to either side.
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(found, wanted, strict=True))
