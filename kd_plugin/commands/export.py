@@ -40,6 +40,11 @@ def add_parser(commands: Any) -> None:
         help="of batch norm: those of each image, as test.py, or those of the training, as test.py --eval (default: "
         "picture, unless kd compress --eval made the generator)",
     )
+    what.add_argument(
+        "--teacher",
+        metavar="PATH",
+        help="of --web and --bench, to compare with (default: that of student.json, if it exists)",
+    )
     file = parser.add_argument_group("file")
     file.add_argument("--format", choices=_FORMATS, help="default: that of the extension of -o, or onnx")
     file.add_argument(
@@ -56,6 +61,9 @@ def add_parser(commands: Any) -> None:
     file.add_argument("--images", metavar="FOLDER", help="images to compare on (default: drawn ones)")
     file.add_argument("-o", "--output", metavar="FILE", help="default: the name of the generator")
     file.add_argument("--force", action="store_true", help="replace an existing file, or page")
+    file.add_argument(
+        "--bench", action="store_true", help="time the generator and its teacher in the runtimes, instead of a file"
+    )
     page = parser.add_argument_group("page")
     page.add_argument(
         "--web",
@@ -85,6 +93,8 @@ def _size(text: str) -> tuple[int, int]:
 def _export(options: argparse.Namespace) -> int:
     if options.web and options.output:
         raise OptionError(f"--web {options.web} writes a page, not the file {options.output}: choose one")
+    if options.bench and (options.web or options.output):
+        raise OptionError("--bench writes nothing: remove --web and -o")
     if options.serve and not options.web:
         raise OptionError("--serve serves the page of --web FOLDER: name it")
     if not options.generator:

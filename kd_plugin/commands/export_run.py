@@ -11,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import ArgumentError, CheckpointError, OptionError
+from ..export.bench import time_generators, timing_table
 from ..export.export import Exported, export
 from ..export.network import Statistics
 from ..export.settings import SUFFIXES, ExportSettings, Format
@@ -21,6 +24,7 @@ from ..files import sha256
 from ..host.model.load_generator import load_file
 from ..host.repository.family import network_options
 from ..metrics.cost import count_parameters, generator_cost
+from ..progress import Phase, Progress
 from ..report.experiments import find_experiment, options_of
 from ..students import StudentRecord
 from .shared import path_of
@@ -36,7 +40,9 @@ def run(options: argparse.Namespace, path: Path) -> int:
     file = _file_of(path, options)
     record = _record_of(file)
     try:
-        if options.web:
+        if options.bench:
+            _print_times(options, file, path, record)
+        elif options.web:
             _write_page(options, file, path, record)
         else:
             _print(_exported(file, record, _settings(options, file, path, record)))
@@ -82,6 +88,33 @@ def _write_page(options: argparse.Namespace, file: Path, path: Path, record: Stu
         title = path.resolve().name if path.is_dir() else file.stem
         write_folder(folder, title, models, settings.width, settings.height, _channels(file, record), runtime)
     print(f"{folder / 'index.html'}: serve the folder, with kd export --web {folder} --serve or any server")
+
+
+def _print_times(options: argparse.Namespace, file: Path, path: Path, record: StudentRecord | None) -> None:
+    """Print the times of a generator, and of its teacher if there is one, in the runtimes."""
+    settings = replace(_settings(options, file, path, record), output=Path(tempfile.gettempdir()) / "unused.onnx")
+    teacher = _teacher_of(options, record)
+    sources = {"teacher": teacher, "student": file} if teacher else {"generator": file}
+    loaded = {name: load_file(source) for name, source in sources.items() if source}
+    progress = Progress([Phase("timing", 60)])
+    progress.begin("timing")
+    try:
+        timings = time_generators(
+            {name: found.module for name, found in loaded.items()},
+            settings.height,
+            settings.width,
+            _channels(file, record),
+            statistics=settings.statistics,
+            progress=progress.update,
+        )
+    finally:
+        progress.clear()
+    print(f"one image of {settings.width}x{settings.height} on the CPU, {torch.get_num_threads()} threads; medians")
+    print(timing_table(timings))
+    specs = [found.spec for found in loaded.values()]
+    if len(specs) == 2 and specs[0] and specs[1] and settings.height == settings.width:
+        macs = [generator_cost(spec, settings.height).macs for spec in specs if spec]
+        print(f"MACs: {macs[0] / 1e9:.2f} G and {macs[1] / 1e9:.2f} G, {macs[0] / macs[1]:.2f}x fewer")
 
 
 def _teacher_of(options: argparse.Namespace, record: StudentRecord | None) -> Path | None:

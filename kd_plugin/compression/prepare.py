@@ -15,12 +15,13 @@ from ..distillation.distiller import Distiller, Taught
 from ..distillation.precision import HalfPrecision, checked_half, prepare_teacher
 from ..distillation.teacher_cache import TeacherCache
 from ..errors import ArgumentError, CheckpointError
+from ..export.network import has_batch_norm
 from ..losses import WeightedTerm, build_terms, get_term
 from ..networks.discriminator import Discriminator, build_discriminator, find_discriminator, load_discriminator
+from ..networks.translator import Mode, ModuleTranslator, to_array
 from ..pictures import Preprocessing
 from ..processes import is_distributed, process_count, say
-from ..report.networks import Loader, ModuleTranslator, to_array
-from ..report.results import Mode
+from ..report.networks import Loader
 from ..training.objectives import Adversary, GroundTruth, Objective
 from ..training.trainer import StudentTrainer
 from .data import Data, find_data, find_real
@@ -188,8 +189,7 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
 
 def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples) -> str:
     """Return how far the teacher's images are from those of a host's test, if batch norm makes them differ."""
-    norms = [module for module in teacher.network.modules() if isinstance(module, nn.BatchNorm2d)]
-    if settings.teacher_mode != "eval" or not any(norm.track_running_stats for norm in norms):
+    if settings.teacher_mode != "eval" or not has_batch_norm(teacher.network):
         return ""
     image = samples[0]["input"][None]
     modes: tuple[Mode, ...] = ("eval", "train")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import nn
@@ -48,7 +48,7 @@ def time_generators(
     width: int,
     channels: int = 3,
     *,
-    statistics_of: Statistics = "picture",
+    statistics: Statistics = "picture",
     rounds: int = _ROUNDS,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[Timing]:
@@ -61,7 +61,7 @@ def time_generators(
         networks: by name.
         height, width: of the image in pixels.
         channels: of the image.
-        statistics_of: of norms, see :func:`~kd_plugin.export.network.deployed`.
+        statistics: of norms, see :func:`~kd_plugin.export.network.deployed`.
         rounds: number of timed passes.
         progress: called with the completed fraction.
 
@@ -74,8 +74,8 @@ def time_generators(
     images = [batch_of([image], height, width, channels, False) for image in draw_images(_CALIBRATION)]
     with tempfile.TemporaryDirectory() as folder:
         for name, network in networks.items():
-            plain = deployed(network, statistics_of)
-            for runtime, run in _in_pytorch(network, plain, statistics_of).items():
+            plain = deployed(network, statistics)
+            for runtime, run in _in_pytorch(network, plain, statistics).items():
                 runs[runtime, name] = run
             found = _exported(plain, images, Path(folder) / name)
             for runtime, run in found.items():
@@ -84,7 +84,7 @@ def time_generators(
                     parity = compare(plain, lambda batch, run=run: run(torch.from_numpy(batch)), images[:4])  # type: ignore[misc]
                     psnr[runtime, name] = parity.psnr
         times = measure_times(list(runs.values()), [images[0]] * len(runs), rounds, progress)
-    medians = dict(zip(runs, map(statistics.median, times), strict=True))
+    medians = dict(zip(runs, map(median, times), strict=True))
     return [
         Timing(
             runtime,
@@ -98,15 +98,15 @@ def time_generators(
 _EAGER, _ONNX, _OPENVINO = "PyTorch", "ONNX Runtime", "OpenVINO"
 
 
-def _in_pytorch(network: nn.Module, plain: nn.Module, statistics_of: Statistics) -> dict[str, Run]:
-    eager = plain if statistics_of == "picture" else network.cpu().float().eval()
-    last = deployed(network, statistics_of).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def _in_pytorch(network: nn.Module, plain: nn.Module, statistics: Statistics) -> dict[str, Run]:
+    eager = plain if statistics == "picture" else network.cpu().float().eval()
+    last = deployed(network, statistics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found: dict[str, Run] = {
         _EAGER: eager,
         "PyTorch, channels_last": lambda images: last(images.to(memory_format=torch.channels_last)),
     }
     if shutil.which("g++"):
-        found["PyTorch, torch.compile"] = torch.compile(deployed(network, statistics_of))
+        found["PyTorch, torch.compile"] = torch.compile(deployed(network, statistics))
     return found
 
 
@@ -132,3 +132,25 @@ def _exported(plain: nn.Module, images: Sequence[torch.Tensor], stem: Path) -> d
             run = openvino_file.open_runner(file, threads, precision)
             found[name] = lambda images, run=run: run(images.numpy())  # type: ignore[misc]
     return found
+
+
+def timing_table(timings: Sequence[Timing]) -> str:
+    """Return a table as aligned text: a line for each runtime, with ratios if there are a teacher and a student.
+
+    The columns are the teacher's and the student's time, the ratio of the two in the runtime, and that of the teacher
+    in PyTorch to the student.
+    """
+    names = list(timings[0].seconds)
+    first = timings[0].seconds[names[0]]
+    lines = [["", *names, *(["faster", "than the teacher in PyTorch"] if len(names) > 1 else ["faster"]), "PSNR"]]
+    for timing in timings:
+        times = [f"{1e3 * timing.seconds[name]:.1f} ms" for name in names]
+        last = timing.seconds[names[-1]]
+        ratios = [f"{timing.seconds[names[0]] / last:.2f}x"] if len(names) > 1 else []
+        quality = timing.psnr.get(names[-1])
+        lines.append(
+            [timing.runtime, *times, *ratios, f"{first / last:.2f}x", f"{quality:.1f} dB" if quality else ""]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
+    return "\n".join(form.format(*line).rstrip() for line in lines)
