@@ -8,8 +8,8 @@ translates a folder of images. With - for the folders it translates a stream of 
     ffmpeg -i /dev/video0 -vf scale=256:256 -f rawvideo -pix_fmt rgb24 - | python serve_student.py zebra.onnx - - |
         ffplay -f rawvideo -pixel_format rgb24 -video_size 256x256 -
 
-Frames per second are printed at the end. Any ONNX file of ``kd export`` runs: of float32 or uint8 images, of fixed size
-or not; a stream needs a fixed size.
+Frames per second are printed at the end. Any ONNX file of ``kd export`` runs: of float32 or uint8 images, of fixed
+size or not; a stream needs a fixed size.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def check_installed() -> None:
     try:
         importlib.import_module("openvino")
     except ImportError:
-        raise KDError("files of OpenVINO need the package: pip install "kd_plugin[openvino]"") from None
+        raise KDError('files of OpenVINO need the package: pip install "kd_plugin[openvino]"') from None
     onnx_file.check_installed()
 
 
