@@ -119,7 +119,7 @@ class TestFiles:
         (tmp_path / "train_opt.txt").write_text("  direction: AtoB  \n")
         with pytest.raises(CheckpointError, match=r"translates AtoB, by the options of its training, not BtoA"):
             opened(tmp_path / "latest_net_G_A.pth", direction="BtoA")
-        with pytest.raises(CheckpointError, match=r"more than one generator: latest_net_G_A.pth .AtoB. and"):
+        with pytest.raises(ArgumentError, match=r"more than one generator: latest_net_G_A.pth .AtoB. and"):
             opened(tmp_path)
 
     def test_a_program_of_torch_export(self, file: Path, tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ class TestErrors:
         ("arguments", "message"),
         [
             ("", "kd report needs a generator: --teacher checkpoints/BIG --student checkpoints/SMALL"),
-            ("--teacher {big}", "name the inputs"),
+            ("--teacher {big}", "kd report needs images: --images FOLDER, --pairs FOLDER or --dataroot DATA"),
             ("--teacher {big} --images {inputs} --dataroot {big}", "images and dataroot given"),
             ("--teacher {big} --pairs {inputs} --truth {inputs}", "pairs has its own ground truth"),
             ("--teacher {big}/none --images {inputs}", "no such file"),

@@ -362,7 +362,7 @@ class TestSaves:
             try:
                 model.save_networks("latest")
             except KDError as error:
-                told = "cannot save latest in" in str(error) and "the previous save is intact" in str(error)
+                told = "cannot save latest in" in str(error) and "an earlier save is intact" in str(error)
                 status = 0 if told and "\n" not in str(error) else 2
             finally:
                 os._exit(status)

@@ -70,9 +70,6 @@ def add_parser(commands: Any) -> None:
         metavar="FOLDER",
         help="write a page that runs the generator in a browser, without a network, instead of a file",
     )
-    page.add_argument(
-        "--teacher", metavar="PATH", help="to compare with (default: that of student.json, if it exists)"
-    )
     page.add_argument("--serve", action="store_true", help="serve the page of --web, a new or an existing one")
     page.add_argument("--host", default="127.0.0.1", help="address to serve at; 0.0.0.0 for other devices, too")
     page.add_argument("--port", type=port, default=8000, metavar="N", help="port to serve at (default: 8000)")

@@ -63,7 +63,7 @@ def _fetch(cache: Path) -> None:
         )
     cache.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
-        command = [npm, "pack", _PACKAGE, "--silent", "--pack-destination", folder]
+        command = [npm, "pack", _PACKAGE]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS, cwd=folder)
         except (subprocess.SubprocessError, OSError) as error:
