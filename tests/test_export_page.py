@@ -261,7 +261,7 @@ class TestRuntime:
                 "echo no network >&2; exit 1",
                 r"npm cannot fetch onnxruntime-web@[\d.]+ \(no network\): without a network",
             ),
-            ('echo other > a.tgz', "is not the published one: its SHA-512 differs"),
+            ("echo other > a.tgz", "is not the published one: its SHA-512 differs"),
         ],
     )
     def test_a_package_that_cannot_be_fetched_or_is_another(

@@ -36,6 +36,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--file-size", metavar="N", help="maximum size of the checkpoint file, e.g. 4MB or 7x")
     parser.add_argument("--size-mb", dest="file_size", type=_megabytes, help=argparse.SUPPRESS)  # deprecated name
     parser.add_argument("--device", default="cpu", help="device to measure on: cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--runtime",
+        choices=("pytorch", "onnx", "openvino"),
+        default="pytorch",
+        help="runtime to measure in, of what kd export writes (default: pytorch)",
+    )
     parser.add_argument("--paper", action="store_true", help="measure the students of the two papers instead")
     add_json(parser)
     parser.set_defaults(action=_plan)
@@ -47,6 +53,11 @@ def _megabytes(text: str) -> str:
 
 def _plan(options: argparse.Namespace) -> int:
     budget = _budget(options)
+    if options.runtime != "pytorch" and (options.paper or options.device != "cpu"):
+        other = "--paper" if options.paper else f"--device {options.device}"
+        raise OptionError(
+            f"--runtime {options.runtime} measures the students of a teacher on the CPU: remove {other}"
+        )
     given = _teacher(options)
     if given:
         file = Path(given).expanduser()

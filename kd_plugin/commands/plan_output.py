@@ -37,9 +37,16 @@ def plan_output(options: argparse.Namespace, given: str, file: Path, budget: Bud
     teacher = inspect_checkpoint(file)
     check_size(options.size, teacher)
     device = _device(options.device)
+    measure, where = None, _where(str(device))
+    if options.runtime != "pytorch":
+        from ..export.latency import NAMES, RuntimeLatencies
+
+        measure, where = RuntimeLatencies(options.runtime), f"{where}, {NAMES[options.runtime]}"
     with _measuring() as progress:
-        plan = make_plan(teacher, options.size, budget, device, progress)
-    return json.dumps(_plan_json(plan, file), indent=2) if options.json else _page(plan, file, given, budget)
+        plan = make_plan(teacher, options.size, budget, device, progress, measure)
+    if options.json:
+        return json.dumps({**_plan_json(plan, file), "runtime": options.runtime}, indent=2)
+    return _page(plan, file, given, budget, where)
 
 
 def papers_output(options: argparse.Namespace) -> str:
@@ -89,17 +96,16 @@ def _measuring() -> Iterator[Callable[[float], None]]:
         progress.clear()
 
 
-def _page(plan: Plan, file: Path, given: str, budget: Budget) -> str:
+def _page(plan: Plan, file: Path, given: str, budget: Budget, where: str) -> str:
     teacher, slower = plan.teacher, dict(plan.slower())
     head = ["", "latency", "", "parameters", "", "MACs", "", "file", "options"]
     rows = [["", *_cells(teacher.cost, None), "(the teacher)"]]
     for student in plan.students:
         mark = "*" if student in slower else ""
         rows.append([mark, *_cells(student.cost, teacher.cost), student_flags(student.spec, teacher.spec)])
-    where = f"one image of {plan.size}x{plan.size} on {_where(plan.device)}"
     train = f"kd run train.py ... --distill wavelet,srp --teacher {given} with the options in its row."
     paragraphs = [
-        f"{file}: {teacher.spec.netG}, ngf {teacher.spec.ngf}\n{where}",
+        f"{file}: {teacher.spec.netG}, ngf {teacher.spec.ngf}\none image of {plan.size}x{plan.size} on {where}",
         _aligned([head, *rows], left=[len(head) - 1]),
         *_notes(plan, slower),
         _recommendation(plan, budget),

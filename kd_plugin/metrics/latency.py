@@ -6,11 +6,27 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
 from ..networks.generator import GeneratorSpec, build_generator
 from .intervals import Interval
+
+
+class Latencies(Protocol):
+    """A function such as :func:`generator_latencies`."""
+
+    def __call__(
+        self,
+        specs: Sequence[GeneratorSpec],
+        size: int,
+        device: torch.device | str = "cpu",
+        rounds: int = 5,
+        progress: Callable[[float], None] = lambda done: None,
+    ) -> list[float]:
+        """Return the time of each generator for one image of size x size pixels, in seconds."""
+        ...
 
 
 def measure_latencies(

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import ArgumentError
 from ..metrics.cost import Cost, generator_cost
-from ..metrics.latency import generator_latencies
+from ..metrics.latency import Latencies, generator_latencies
 from ..metrics.limits import Budget
 from ..networks.generator import GeneratorSpec, get_architecture
 from .budget import exceeded, most_width, narrowest, nothing_fits, widest
@@ -83,6 +83,7 @@ def make_plan(
     budget: Budget | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] = lambda done: None,
+    measure: Latencies | None = None,
 ) -> Plan:
     """Return the students that keep within a budget: for each depth and convolution the widest, and narrower ones.
 
@@ -93,11 +94,12 @@ def make_plan(
         size: side of a square image in pixels.
         budget: limits on parameters, operations, file size and latency; ``7x`` is relative to the teacher.
         progress: called with the completed fraction, 0 to 1.
+        measure: measures latencies in another runtime; None for PyTorch.
 
     Raises:
         ArgumentError: If no student keeps within the budget; the message gives a sufficient one.
     """
-    budget = budget or {}
+    budget, measure = budget or {}, measure or generator_latencies
     shapes = get_architecture(teacher.architecture).smaller(teacher)
     most = most_width(teacher)
 
@@ -105,7 +107,7 @@ def make_plan(
         cost = generator_cost(spec, size)
         if "latency" not in budget:
             return cost
-        return replace(cost, latency=generator_latencies([spec], size, device, rounds=3)[0])
+        return replace(cost, latency=measure([spec], size, device, rounds=3)[0])
 
     teacher_cost = limited_cost(teacher)
 
@@ -131,7 +133,7 @@ def make_plan(
         raise ArgumentError(nothing_fits(budget, costs, teacher_cost))
     least = max(round(_LEAST_FRACTION * most), _LEAST_LISTED)
     specs = [teacher, *([spec for spec in candidates if spec.ngf >= least] or candidates)]
-    large, *measured = _measured(specs, size, device, lambda done: progress(_SEARCH + (1 - _SEARCH) * done))
+    large, *measured = _measured(specs, size, device, lambda done: progress(_SEARCH + (1 - _SEARCH) * done), measure)
     fitting = [student for student in measured if not exceeded(student.cost, budget, large.cost)]
     if not fitting:
         raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured}, large.cost))
@@ -153,13 +155,17 @@ def measure_papers(
     listed = [(wkd, resnet, 24), (srp, resnet, 32), (srp, resnet, 16), (study, unet, 32), (study, unet, 16)]
     rows = [(paper, teacher, replace(teacher, ngf=ngf)) for paper, teacher, ngf in listed]
     specs = list(dict.fromkeys(spec for _, *pair in rows for spec in pair))
-    measured = dict(zip(specs, _measured(specs, size, device, progress), strict=True))
+    measured = dict(zip(specs, _measured(specs, size, device, progress, generator_latencies), strict=True))
     return [(paper, measured[teacher], measured[student]) for paper, teacher, student in rows]
 
 
 def _measured(
-    specs: Sequence[GeneratorSpec], size: int, device: torch.device | str, progress: Callable[[float], None]
+    specs: Sequence[GeneratorSpec],
+    size: int,
+    device: torch.device | str,
+    progress: Callable[[float], None],
+    measure: Latencies,
 ) -> list[Student]:
-    times = generator_latencies(specs, size, device, progress=progress)
+    times = measure(specs, size, device, progress=progress)
     timed = zip(specs, times, strict=True)
     return [Student(spec, replace(generator_cost(spec, size), latency=latency)) for spec, latency in timed]
