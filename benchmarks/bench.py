@@ -29,7 +29,10 @@ import compress_runs
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from kd_plugin import GeneratorSpec
+from kd_plugin.export.bench import time_generators
 from kd_plugin.host.options.cost import CostOptions
+from kd_plugin.networks.generator import build_generator
 from kd_plugin.networks.taps import Call
 
 Step = Callable[[], object]
@@ -177,6 +180,25 @@ def compress_trainings(device: torch.device, tiny: bool) -> list[Row]:
     return [Row(cells) for cells in compress_runs.measured(device, tiny)]
 
 
+def runtimes(device: torch.device, tiny: bool) -> list[Row]:
+    """Time a teacher and its student in the runtimes that ``kd export`` writes for."""
+    if device.type != "cpu":
+        return []
+    size, widths, depth = (32, (8, 4), 1) if tiny else (256, (64, 24), 9)
+    torch.manual_seed(0)
+    specs = [GeneratorSpec("resnet", 3, 3, ngf, depth, "instance", False, True) for ngf in widths]
+    networks = dict(zip(("teacher", "student"), map(build_generator, specs), strict=True))
+    timings = time_generators(networks, size, size, rounds=1 if tiny else 11)
+    first = timings[0].seconds["teacher"]
+    rows = []
+    for timing in timings:
+        teacher, student = timing.seconds["teacher"], timing.seconds["student"]
+        psnr = f"{timing.psnr['student']:.1f} dB" if timing.psnr else ""
+        ratios = f"{teacher / student:.2f}x", f"{first / student:.2f}x"
+        rows.append(Row((timing.runtime, milliseconds(teacher), milliseconds(student), *ratios, psnr)))
+    return rows
+
+
 def teacher_forms(device: torch.device, tiny: bool, repeats: int, costs: dict[str, CostOptions]) -> list[Row]:
     """Time variants of the teacher, and compute the change of the student's gradient."""
     step = cases.TrainingStep(device, tiny)
@@ -205,7 +227,7 @@ def machine(device: torch.device) -> str:
         found = re.search(r"model name\s*: (.+)", info.read_text()) if info.is_file() else None
         name = f"{found[1] if found else platform.processor()}, {torch.get_num_threads()} threads"
     packages = []
-    for package in ("torch", "PyWavelets", "pytorch_wavelets", "ptwt"):
+    for package in ("torch", "PyWavelets", "pytorch_wavelets", "ptwt", "onnxruntime", "openvino"):
         try:
             packages.append(f"{package} {version(package)}")
         except PackageNotFoundError:
@@ -224,6 +246,8 @@ def report(device: torch.device, tiny: bool, repeats: int) -> str:
     with TemporaryDirectory() as folder:
         costs = cost_options(device, tiny, folder)
         steps, forms = whole_step(device, tiny, repeats, costs), teacher_forms(device, tiny, repeats, costs)
+    timed = runtimes(device, tiny)
+    header = "one image of 256x256 in,ResNet-9 of ngf 64,of ngf 24,faster,than the 64 in PyTorch,PSNR"
     parts = [
         f"Measured with `{' '.join(['python', *sys.argv])}` on {machine(device)}.",
         table("forward and backward,ours,against,takes,ratio,target", losses(device, tiny, repeats)),
@@ -231,6 +255,7 @@ def report(device: torch.device, tiny: bool, repeats: int) -> str:
         table(f"{cases.STEP},takes,student step + teacher forward,ratio,target", steps),
         table(f"{compress.TITLE},takes,parts,ratio,target", compress_steps(device, tiny, repeats)),
         table(f"{compress_runs.TITLE},figure,target", compress_trainings(device, tiny)),
+        *([table(header, timed)] if timed else []),
         table("teacher forward,takes,faster,change of the student's gradient", forms),
     ]
     return "\n\n".join(parts) + "\n"

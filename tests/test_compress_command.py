@@ -300,6 +300,22 @@ class TestLosses:
         saved = torch.load(output / STATE, weights_only=True)["students"][""]["objectives"]["GAN"]["network"]
         assert saved["0.weight"].shape == (4, 3, 4, 4)
 
+    @pytest.mark.parametrize(
+        "losses, warned",
+        [
+            (["--distill", "wavelet"], True),
+            (["--distill", "wavelet,srp"], True),
+            (["--distill", "wavelet,srp,pixel"], False),
+            (["--distill", "wavelet", "--wavelet-bands", "all"], False),
+            ([], False),
+        ],
+    )
+    def test_losses_that_cannot_see_colours_are_noted(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], losses: list[str], warned: bool
+    ) -> None:
+        compress(tmp_path / "small", *named(place), *losses, "--minutes", 1e-9)
+        assert ("cannot see the overall colours" in capsys.readouterr().out) == warned
+
     def test_terms_have_their_settings(self, place: Path, tmp_path: Path) -> None:
         settings = ("--distill", "wavelet,pixel", "--lambda_wavelet", "7", "--wavelet_levels", "1")
         output = compress(tmp_path / "small", *named(place), *settings)

@@ -87,7 +87,7 @@ def _texts(workspace: Workspace) -> tuple[str, ...]:
     return (
         "A pix2pix generator was trained to restore photographs degraded to look like old prints: blurred, faded, "
         "noisy. A small one was trained three times, with the same seed, inputs and number of steps: alone; "
-        f"distilled from the large one with {terms}, in the host; and by kd compress with the same terms, on the "
+        f"distilled from the large one with {terms}, in the host; and by kd compress with its default terms, on the "
         "large one's images alone, without ground truth and discriminator.",
         f"All results are on crops of the photographs {_names(TEST_PHOTOGRAPHS, ' and ')}, which were held out. One "
         "seed: results vary between seeds, possibly by more than the intervals show.",

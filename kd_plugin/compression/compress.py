@@ -218,8 +218,8 @@ class _Compression:
             say(
                 "note: the weights are chosen on few images, so the choice is uncertain: hold out more, or add images"
             )
-        if prepared.teacher_note:
-            say(f"note: {prepared.teacher_note}")
+        for note in prepared.notes:
+            say(f"note: {note}")
         for problem in data.problems[:_LISTED]:
             say(f"note: {problem.what}: {problem.reason}")
         if len(data.problems) > _LISTED:

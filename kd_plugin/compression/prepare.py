@@ -33,6 +33,7 @@ from .teachers import Teacher, loader_with, open_teacher, probe
 from .validation import psnr_of
 
 _TERMS = ("wavelet", "srp", "pixel")
+_BLIND = {"srp", "attention", "similarity", "kernel_alignment", "gram", "tv"}  # to the overall colours of images
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Prepared:
         teach: returns the teacher's images and features for a batch.
         length: number of steps; None if the duration determines it.
         steps_of_epoch: number of steps in which about all images are seen once.
-        teacher_note: what the reader should know of the teacher's images; "" for nothing.
+        notes: what the reader should know of the teacher's images and the losses.
     """
 
     settings: CompressSettings
@@ -75,7 +76,7 @@ class Prepared:
     teach: Callable[..., Taught]
     length: int | None
     steps_of_epoch: int
-    teacher_note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -183,7 +184,7 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
         teacher.teach(taps, running, cache),
         length,
         steps_of_epoch,
-        _teacher_note(settings, teacher, samples),
+        tuple(filter(None, [_teacher_note(settings, teacher, samples), _loss_note(settings, terms)])),
     )
 
 
@@ -207,6 +208,15 @@ def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples
         "the teacher has batch norm: it teaches with running statistics, and a host's test without eval mode gives "
         f"other images ({psnr:.1f} dB on the first image): the mode train teaches those"
     )
+
+
+def _loss_note(settings: CompressSettings, terms: dict[str, WeightedTerm]) -> str:
+    """Return a warning if no loss compares the overall colours, which would then drift."""
+    high = settings.term_options.get("wavelet_bands", "high") == "high"
+    blind = _BLIND | ({"wavelet"} if high else set())
+    if set(terms) - blind or settings.real or (settings.pairs and settings.lambda_L1):
+        return ""
+    return f"{' and '.join(terms)} cannot see the overall colours of an image, which may drift: add the term pixel"
 
 
 def _running(settings: CompressSettings, teacher: Teacher, device: torch.device) -> nn.Module:
