@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Student:
@@ -78,6 +78,8 @@ def main() -> int:
     options = parser.parse_args()
     if (options.source == "-") != (options.target == "-"):
         parser.error("a stream is translated to a stream: give - twice")
+    if not options.model.is_file():
+        parser.error(f"{options.model}: no such file")
     student = Student(options.model, options.threads)
     seconds, count = 0.0, 0
     if options.source == "-":
@@ -92,15 +94,22 @@ def main() -> int:
     else:
         target = Path(options.target)
         target.mkdir(parents=True, exist_ok=True)
+        names: set[str] = set()
         for file in sorted(Path(options.source).iterdir()):
             if file.suffix.lower() not in EXTENSIONS:
                 continue
-            with Image.open(file) as image:
-                prepared = student.prepare(image)
+            try:
+                with Image.open(file) as image:
+                    prepared = student.prepare(image)
+            except OSError as error:
+                print(f"{file}: left out ({error})", file=sys.stderr)
+                continue
             begun = time.perf_counter()
             output = student(prepared)
             seconds, count = seconds + time.perf_counter() - begun, count + 1
-            Image.fromarray(output).save(target / f"{file.stem}.png")
+            name = f"{file.stem}.png" if file.stem not in names else f"{file.name}.png"
+            names.add(file.stem)
+            Image.fromarray(output).save(target / name)
     print(f"{count} images, {count / seconds if seconds else 0:.1f} frames per second", file=sys.stderr)
     return 0 if count else 1
 

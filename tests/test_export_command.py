@@ -111,6 +111,23 @@ class TestFormats:
             expected = generated(file, batch)[:, :, : shape[2], : shape[3]]
             np.testing.assert_allclose(run(batch), expected, rtol=0, atol=CLOSE)
 
+    def test_any_size_of_a_resnet_as_a_program(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = save_generator(folder / "small", RESNET)
+        said = exported(capsys, file, "--dynamic", "--size", 64, "-o", "out.pt2")
+        assert "float32 (batch, 3, height, width), sides multiples of 4, 8 or more" in said
+        batch = images(3, 3, 36, 100)
+        np.testing.assert_allclose(opened(Path("out.pt2"))(batch), generated(file, batch), rtol=0, atol=CLOSE)
+
+    def test_one_image_is_compared_at_two_sizes_and_numbers(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        paint(folder / "photos" / "a.png", 40, 40, 0)
+        for name in ("b.png", "c.png"):
+            (folder / "photos" / name).write_text("no image")
+        save_generator(folder / "small", RESNET)
+        said = exported(capsys, "small", "--dynamic", "--size", 32, "--images", "photos")
+        assert "on 3 images, of photos" in said and "note: 2 images cannot be read: left out" in said
+
     @pytest.mark.parametrize("suffix, least", [("onnx", 64), ("pt2", 128)])
     def test_any_size_of_a_u_net(
         self, suffix: str, least: int, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -149,9 +166,11 @@ class TestFormats:
         file = save_generator(folder / "small", GeneratorSpec("resnet", 3, 3, 24, 2, "instance", False, True))
         sizes = []
         for option in ([], ["--half"]):
-            exported(capsys, file, "--size", 32, *option, "-o", f"out.{suffix}", "--force")
+            said = exported(capsys, file, "--size", 32, *option, "-o", f"out.{suffix}", "--force")
             weights = Path("out.bin" if suffix == "xml" else f"out.{suffix}")
             sizes.append(weights.stat().st_size)
+            if suffix == "xml":
+                assert f"{(Path('out.xml').stat().st_size + sizes[-1]) / 1e6:.2f} MB" in said
         assert sizes[1] < 0.6 * sizes[0]
         batch = images(1, 3, 32, 32)
         found = opened(Path(f"out.{suffix}"))(batch)
@@ -195,13 +214,29 @@ class TestFormats:
         record.write(folder / "small")
         exported(capsys, "small", "--size", 32)
         found = onnx_file.metadata_of(Path("small.onnx"))
-        assert found["images"] == "float32 (batch, 3, height, width), RGB, value / 127.5 - 1"
+        assert found["images"] == found["translated"] == "float32 (1, 3, 32, 32), RGB, value / 127.5 - 1"
         assert found["normalization statistics"] == "running"  # in which kd compress --eval measured it
         assert (found["terms"], found["teacher sha256"], found["teacher network"]) == (
             "wavelet,srp", "abc", "resnet_9blocks"
         )  # fmt: skip
         assert found["kd_plugin"] == kd_plugin.__version__ and len(found["source sha256"]) == 64
         assert "somebody" not in json.dumps(found)
+
+    def test_what_it_is_of_a_cycle_gan_is_its_own(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """The teacher of each direction, also in the default name of the file."""
+        for net, seed in (("G_A", 1), ("G_B", 2)):
+            save_generator(folder / "checkpoints" / "zebra", RESNET, net, 32, seed)
+        described = {"netG": "resnet_2blocks", "ngf": 8, "input_nc": 3, "output_nc": 3, "norm": "instance"}
+        record = StudentRecord(
+            "1", "cycle_gan", "AtoB", {"netG": "resnet_2blocks"}, {"distill": "wavelet"},
+            students={"G_A": described, "G_B": described},
+            teachers={"G_A": {"file": "a.pth", "sha256": "aaa"}, "G_B": {"file": "b.pth", "sha256": "bbb"}},
+        )  # fmt: skip
+        record.write(folder / "checkpoints" / "zebra")
+        for direction, digest in (("AtoB", "aaa"), ("BtoA", "bbb")):
+            said = exported(capsys, "zebra", "--direction", direction, "--size", 32)
+            assert said.startswith(f"zebra_{direction}.onnx: ")
+            assert onnx_file.metadata_of(Path(f"zebra_{direction}.onnx"))["teacher sha256"] == digest
 
     def test_a_name_a_folder_and_a_direction(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for net, seed in (("G_A", 1), ("G_B", 2)):
@@ -210,7 +245,7 @@ class TestFormats:
         exported(capsys, "zebra", "--direction", "BtoA", "--size", 32)
         batch = images(1, 3, 32, 32)
         expected = generated(folder / "checkpoints" / "zebra" / "latest_net_G_B.pth", batch)
-        np.testing.assert_allclose(opened(Path("zebra.onnx"))(batch), expected, rtol=0, atol=CLOSE)
+        np.testing.assert_allclose(opened(Path("zebra_BtoA.onnx"))(batch), expected, rtol=0, atol=CLOSE)
 
     def test_a_size_of_the_training(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         save_generator(folder / "small", RESNET)
@@ -230,6 +265,34 @@ class TestFormats:
 
 
 class TestRefusals:
+    def test_weights_of_openvino_are_not_overwritten(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        pytest.importorskip("openvino")
+        save_generator(folder / "small", RESNET)
+        Path("out.bin").write_text("mine")
+        assert refused(capsys, "small", "-o", "out.xml").startswith("kd export: out.bin exists")
+        assert Path("out.bin").read_text() == "mine"
+
+    @pytest.mark.parametrize("options", [[], ["--uint8"], ["--int8", "photos"], ["-o", "out.pt2"]], ids=str)
+    def test_a_generator_whose_images_are_not_finite(
+        self, options: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        paint(folder / "photos" / "a.png", 32, 32, 1)
+        state = random_generator(RESNET).state_dict()
+        next(iter(state.values()))[0] = torch.nan
+        torch.save(state, folder / "latest_net_G.pth")
+        assert refused(capsys, "latest_net_G.pth", "--size", 32, *options).startswith(
+            "the generator's images are not"
+        )
+
+    def test_a_folder_that_cannot_be_written(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        save_generator(folder / "small", RESNET)
+        (folder / "dir.onnx").mkdir()
+        assert (
+            refused(capsys, "small", "-o", "dir.onnx", "--force") == "kd export: dir.onnx: is a folder: name a file"
+        )
+        said = refused(capsys, "small", "--size", 32, "-o", "/proc/out.onnx")
+        assert said.startswith("/proc/out.onnx: cannot be written (")
+
     @pytest.mark.parametrize(
         "arguments, message",
         [
@@ -238,12 +301,15 @@ class TestRefusals:
             (["photos"], "photos: has no generators"),
             (["text.pth"], "text.pth: is not a PyTorch checkpoint, expected one the host saves as *_net_G*.pth"),
             (["unet", "--size", "100"], "kd export: 100 pixels: a unet_64 takes sides that are multiples of 64"),
-            (["unet", "--size", "64", "--dynamic", "-o", "a.pt2"], "kd export: 64 pixels: a program for any size of"),
+            (
+                ["unet", "--size", "64", "--dynamic", "-o", "a.pt2"],
+                "kd export: 64 pixels: a program for any size of a",
+            ),
             (["small", "--size", "8"], "kd export: 8x8 pixels: give 16 or more"),
             (["small", "--size", "big"], "kd export: argument --size: 'big' is not a size: give 256, or 320x256 for"),
             (
                 ["small", "-o", "taken.onnx"],
-                "kd export: taken.onnx exists: name another file, or replace it by",
+                "kd export: taken.onnx exists: name another file, or replace it, with --force",
             ),
             (["small", "-o", "out.bin"], "kd export: out.bin: a file of the format onnx ends in .onnx"),
             (["small", "-o", "none/out.onnx"], "kd export: none: no such folder: create it first"),

@@ -88,6 +88,13 @@ def test_every_runtime_has_both_generators(monkeypatch: pytest.MonkeyPatch) -> N
         assert all(psnr > 15 for psnr in timing.psnr.values())
 
 
+def test_grey_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.shutil, "which", lambda name: None)
+    grey = GeneratorSpec("resnet", 1, 1, 4, 1, "batch", False, False)
+    timings = time_generators({"generator": random_generator(grey)}, 32, 32, 1, rounds=1)
+    assert all(timing.seconds["generator"] > 0 for timing in timings)
+
+
 def test_the_table_has_ratios() -> None:
     timings = [
         Timing("PyTorch", {"teacher": 0.8, "student": 0.2}, {}),

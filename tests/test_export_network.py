@@ -121,6 +121,69 @@ class TestSimplifications:
         assert [type(module) for module in with_subpixel_convolutions(network)] == [nn.ConvTranspose2d] * 3
 
 
+class TestOtherNetworks:
+    """Of students that a factory builds."""
+
+    def test_modules_that_are_registered_twice(self) -> None:
+        activation, drop = nn.ReLU(), nn.Dropout(0.5)
+        first, last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3)
+        network = nn.Sequential(
+            first, activation, nn.Conv2d(8, 8, 3), drop, activation, drop, nn.InstanceNorm2d(8), last
+        )
+        self.check(network, "picture")
+
+    def test_a_convolution_that_runs_twice(self) -> None:
+        shared, norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.check(nn.Sequential(shared, norm, nn.ReLU(), shared), "running")
+
+    def test_grouped_transposed_convolutions(self) -> None:
+        up = nn.ConvTranspose2d(4, 8, 4, 2, 1, groups=2)
+        self.check(nn.Sequential(nn.Conv2d(3, 4, 1), up, nn.BatchNorm2d(8), nn.Conv2d(8, 3, 2, 2)), "running")
+
+    @pytest.mark.parametrize("statistics", ["picture", "running"])
+    def test_batch_norms_without_running_statistics(self, statistics: Statistics) -> None:
+        norm = nn.BatchNorm2d(4, track_running_stats=False)
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Conv2d(4, 3, 1))
+        self.check(network, statistics)
+        two = torch.cat([IMAGE, IMAGE.flip(1)])
+        with torch.no_grad():  # of each image, not of the batch
+            found = deployed(network, statistics)
+            torch.testing.assert_close(found(two)[:1], found(IMAGE), rtol=0, atol=CLOSE)
+
+    def test_a_sequence_that_runs_in_parts_is_not_simplified(self) -> None:
+        class Parts(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layers = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.InstanceNorm2d(3))
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.tanh(self.layers[1](torch.relu(x + self.layers[0](x))))
+
+        network = random_weights(Parts())
+        with torch.no_grad():
+            expected = network(IMAGE)
+            assert (deployed(network, "picture")(IMAGE) - expected).abs().max() > 100 * CLOSE
+            plain = deployed(network, "picture", simplified=False)
+            torch.testing.assert_close(plain(IMAGE), expected, rtol=0, atol=CLOSE)
+
+    def check(self, network: nn.Module, statistics: Statistics) -> None:
+        network = random_weights(network)
+        with torch.no_grad():
+            expected = as_tested(network, statistics)(IMAGE)
+            torch.testing.assert_close(deployed(network, statistics)(IMAGE), expected, rtol=0, atol=CLOSE)
+
+
+def random_weights(network: nn.Module) -> nn.Module:
+    """The network with biases and statistics that are not those of an untrained one."""
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    network.train()
+    with torch.no_grad():
+        network(IMAGE)
+    return network.eval()
+
+
 class TestGraphs:
     def test_images_keep_their_size(self) -> None:
         network = random_generator(SPECS["resnet-instance-standard"])
@@ -141,13 +204,25 @@ class TestGraphs:
         assert np.abs(found.astype(int) - saved)[different].max(initial=1) == 1
 
     def test_in_half_precision_norms_do_not_overflow(self) -> None:
-        """Images of 256 pixels with channels of values up to 1000, whose squares are above 65504."""
+        """Channels of values up to 1000, whose squares are above 65504."""
         network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.InstanceNorm2d(4), nn.Tanh()).requires_grad_(False)
         network[0].weight *= 1000
         graph = graph_of(copy.deepcopy(network), 64, 64, half=True)
         assert {p.dtype for p in graph.module.parameters()} == {torch.float16}
         # float16 has 11 bits: each of four roundings is off by 2^-12 of a value of up to 4 deviations.
         torch.testing.assert_close(graph.module(IMAGE), network(IMAGE), rtol=0, atol=4 * 4 * 2**-11)
+
+    def test_in_half_precision_statistics_of_norms_stay(self) -> None:
+        """A variance of 1e6 is infinite in float16."""
+        network = (
+            nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(1, 4), nn.BatchNorm2d(4)).eval().requires_grad_(False)
+        )
+        network[2].running_var.fill_(1e6)
+        network[2].weight.fill_(1000.0)
+        graph = graph_of(copy.deepcopy(network), 64, 64, half=True)
+        expected = network(IMAGE)
+        assert expected.abs().max() > 1
+        torch.testing.assert_close(graph.module(IMAGE), expected, rtol=0, atol=4 * 4 * 2**-11)
 
     def test_shapes_that_may_change_are_named(self) -> None:
         graph = graph_of(random_generator(SPECS["unet-batch-standard"]), 64, 64, dynamic=True, multiple=32)

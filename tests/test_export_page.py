@@ -149,7 +149,7 @@ class TestInABrowser:
         found = dropped(folder / "page", folder / "a.png", served(folder / "page"), folder / "profile", more)
         teacher, student = found["costs"]
         assert teacher[4].endswith(" ms") and student[4].endswith(" ms")
-        assert teacher[5] == "" and student[5].endswith("x") and float(student[5][:-1]) > 0
+        assert teacher[5] == "" and student[5].endswith("x faster") and float(student[5].split("x")[0]) > 0
 
     def test_grey_images_and_the_centre_of_a_wide_one(self, folder: Path, served: Any, ort: Path) -> None:
         save_generator(folder / "small", GREY)
@@ -188,7 +188,7 @@ class TestInABrowser:
 class TestFolder:
     def models(self, folder: Path) -> list[tuple[WebModel, Path]]:
         (folder / "student.onnx").write_bytes(b"a model")
-        return [(WebModel("student", "student.onnx", 10, None, 7), folder / "student.onnx")]
+        return [(WebModel("student", "student.onnx", 10, None, 3, 7), folder / "student.onnx")]
 
     @pytest.fixture
     def fake_ort(self, tmp_path: Path) -> Path:
@@ -212,30 +212,60 @@ class TestFolder:
         page = tmp_path / "page"
         check_folder(page, force=False)
         write_folder(page, "first", self.models(tmp_path), 32, 32, 3, fake_ort)
-        with pytest.raises(ArgumentError, match="page exists: name another folder, or replace it by force"):
+        with pytest.raises(ArgumentError, match="page exists: name another folder, or replace it"):
             check_folder(page, force=False)
         check_folder(page, force=True)
         write_folder(page, "second", self.models(tmp_path), 32, 32, 3, fake_ort)
         assert json.loads((page / MODELS).read_text())["title"] == "second"
+        (page / "thesis.tex").write_text("mine")
+        with pytest.raises(ArgumentError, match="has files of something else"):
+            check_folder(page, force=True)
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "a.txt").write_text("mine")
+        (tmp_path / "mine" / MODELS).write_text('{"models": []}')
         for force in (False, True):
             with pytest.raises(ArgumentError, match="has files of something else"):
                 check_folder(tmp_path / "mine", force)
         with pytest.raises(ArgumentError, match=r"none: no such folder: create it first"):
             check_folder(tmp_path / "none" / "page", False)
 
-    def test_a_teacher_is_that_of_the_record_if_it_is_unchanged(self, tmp_path: Path) -> None:
-        from argparse import Namespace
+    def test_the_folder_of_the_command_and_links_are_kept(
+        self, folder: Path, fake_ort: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (folder / "real").mkdir()
+        (folder / "link").symlink_to(folder / "real")
+        write_folder(folder / "link", "zebra", self.models(folder), 32, 32, fake_ort)
+        assert (folder / "link").is_symlink() and (folder / "real" / MODELS).is_file()
+        (folder / "here").mkdir()
+        monkeypatch.chdir(folder / "here")
+        check_folder(Path("."), force=False)
+        write_folder(Path("."), "zebra", self.models(folder), 32, 32, fake_ort)
+        assert Path(MODELS).is_file()
 
-        from kd_plugin.commands.export_run import _teacher_of
-
-        file = save_generator(tmp_path / "big", SPEC)
-        record = StudentRecord("1", "test", None, {}, {}, teachers={"G": {"file": str(file), "sha256": sha256(file)}})
-        options = Namespace(teacher=None, epoch="latest", direction=None)
-        assert _teacher_of(options, record) == file
-        save_generator(tmp_path / "big", SPEC, seed=1)
-        assert _teacher_of(options, record) is None and _teacher_of(options, None) is None
+    def test_a_teacher_is_that_of_the_record_if_it_is_unchanged(
+        self, folder: Path, fake_ort: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("onnxruntime")
+        teacher = save_generator(folder / "big", SPEC)
+        save_generator(folder / "small", SPEC, seed=1)
+        described = {"netG": "resnet_1blocks", "ngf": 8, "input_nc": 3, "output_nc": 3, "norm": "instance"}
+        record = StudentRecord(
+            "1", "test", None, {}, {}, {"G": described}, {"G": {"file": str(teacher), "sha256": sha256(teacher)}}
+        )
+        record.write(folder / "small")
+        command = ["export", "small", "--size", "32", "--web", "page", "--ort", str(fake_ort), "--force"]
+        found = []
+        for seed in (0, 1):
+            save_generator(folder / "big", SPEC, seed=seed)
+            assert main(command) == 0
+            found.append([model["name"] for model in json.loads((folder / "page" / MODELS).read_text())["models"]])
+        assert found == [["teacher", "student"], ["generator"]]
+        # An exported file of the default name does not matter.
+        (folder / "small.onnx").write_text("mine")
+        assert main(command) == 0
+        save_generator(folder / "grey", GREY)
+        assert main([*command, "--teacher", "grey"]) == 2
+        assert "takes images of 1 channels, the generator 3" in capsys.readouterr().err
 
 
 class TestRuntime:
@@ -292,6 +322,8 @@ class TestServing:
         (["--serve"], "--serve serves the page of --web FOLDER: name it"),
         (["--web", "page", "--serve"], "--web page: has no page yet: name a generator as well"),
         (["a", "--web", "page", "-o", "a.onnx"], "--web page writes a page, not the file a.onnx: choose one"),
+        (["a", "--web", "page", "--uint8"], "--uint8 has no effect with --web: remove it"),
+        (["a", "--bench", "--half"], "--half has no effect with --bench: remove it"),
         (["--web", "page", "--port", "99999"], "kd export: argument --port: '99999' is not a port: give a number"),
     ])  # fmt: skip
     def test_refusals(

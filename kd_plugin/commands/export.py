@@ -88,40 +88,63 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _export(options: argparse.Namespace) -> int:
+    _check_combinations(options)
+    if not options.generator:
+        if options.serve:
+            if not (Path(options.web).expanduser() / "models.json").is_file():
+                raise OptionError(f"--web {options.web}: has no page yet: name a generator as well")
+            return _serve(options, _bound(options))
+        raise OptionError(f"kd export needs a generator: {_EXAMPLE}")
+    serving = _bound(options) if options.serve else None  # before the work
+    path = generator_path(options.generator, options.checkpoints_dir)
+
+    from .export_run import run
+
+    status = run(options, path)
+    return _serve(options, serving) if serving and not status else status
+
+
+def generator_path(name: str, checkpoints: str) -> Path:
+    """Return the path that a name stands for: a file, a folder, or an experiment in the folder of checkpoints.
+
+    Raises:
+        CheckpointError: If it is none of them.
+    """
+    path, experiment = Path(name).expanduser(), Path(checkpoints).expanduser() / name
+    if not any(path.glob("*_net_G*")) and experiment.is_dir() and not path.is_file():
+        return experiment
+    if not path.is_dir():
+        checkpoint_format(path)  # raises for a file that is not a checkpoint, before PyTorch is imported
+    return path
+
+
+def _check_combinations(options: argparse.Namespace) -> None:
+    """Raise an :class:`OptionError` for options that have no effect together."""
     if options.web and options.output:
         raise OptionError(f"--web {options.web} writes a page, not the file {options.output}: choose one")
     if options.bench and (options.web or options.output):
         raise OptionError("--bench writes nothing: remove --web and -o")
     if options.serve and not options.web:
         raise OptionError("--serve serves the page of --web FOLDER: name it")
-    if not options.generator:
-        if options.serve:
-            return _serve(options)
-        raise OptionError(f"kd export needs a generator: {_EXAMPLE}")
-    path = Path(options.generator).expanduser()
-    if not path.exists() and (found := Path(options.checkpoints_dir).expanduser() / options.generator).is_dir():
-        path = found
-    if not path.is_dir():
-        checkpoint_format(path)  # raises for a file that is not a checkpoint, before PyTorch is imported
-
-    from .export_run import run
-
-    status = run(options, path)
-    return _serve(options) if options.serve and not status else status
+    without = ["dynamic", "uint8", "int8", "format"] if options.web else []
+    without = ["dynamic", "uint8", "int8", "format", "half", "images"] if options.bench else without
+    if given := next((name for name in without if getattr(options, name)), ""):
+        raise OptionError(f"--{given} has no effect with {'--bench' if options.bench else '--web'}: remove it")
 
 
-def _serve(options: argparse.Namespace) -> int:
-    """Serve a page until Ctrl-C."""
+def _bound(options: argparse.Namespace) -> Any:
+    """Return the server of the page, which does not answer yet."""
     from ..export.web.serve import server
 
-    folder = Path(options.web).expanduser()
-    if not (folder / "models.json").is_file():
-        raise OptionError(f"--web {folder}: has no page yet: name a generator as well")
     try:
-        serving = server(folder, options.host, options.port)
+        return server(Path(options.web).expanduser(), options.host, options.port)
     except OSError as error:
-        raise OptionError(f"--port {options.port}: {error.strerror}: choose another") from error
-    print(f"{folder} is served at http://{options.host}:{options.port} (Ctrl-C ends)", flush=True)
+        raise OptionError(f"--host {options.host} --port {options.port}: {error.strerror}: choose others") from error
+
+
+def _serve(options: argparse.Namespace, serving: Any) -> int:
+    """Serve a page until Ctrl-C."""
+    print(f"{options.web} is served at http://{options.host}:{options.port} (Ctrl-C ends)", flush=True)
     with serving:
         try:
             serving.serve_forever()

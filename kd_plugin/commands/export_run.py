@@ -7,13 +7,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from ..errors import ArgumentError, CheckpointError, OptionError
+from ..errors import ArgumentError, CheckpointError, KDError, OptionError
 from ..export.bench import time_generators, timing_table
 from ..export.export import Exported, export
 from ..export.network import Statistics
@@ -24,9 +25,11 @@ from ..files import sha256
 from ..host.model.load_generator import load_file
 from ..host.repository.family import network_options
 from ..metrics.cost import count_parameters, generator_cost
+from ..networks.generator import GeneratorSpec
 from ..progress import Phase, Progress
 from ..report.experiments import find_experiment, options_of
 from ..students import StudentRecord
+from .export import generator_path
 from .shared import path_of
 
 _SIZE = 256
@@ -37,73 +40,124 @@ _OWN_OPTIONS = {"force": "--force"}  # of arguments that an error names
 def run(options: argparse.Namespace, path: Path) -> int:
     """Export; return the exit status."""
     sys.path.append(os.getcwd())  # for the user's functions: an installed script does not search the folder
-    file = _file_of(path, options)
-    record = _record_of(file)
     try:
+        source = _open(path, options)
         if options.bench:
-            _print_times(options, file, path, record)
+            _print_times(options, source)
         elif options.web:
-            _write_page(options, file, path, record)
+            _write_page(options, source)
         else:
-            _print(_exported(file, record, _settings(options, file, path, record)))
+            _print(_exported(source, _settings(options, source)))
     except ArgumentError as error:
         raise OptionError(f"kd export: {error}{_hint(error)}") from error
     return 0
 
 
-def _exported(file: Path, record: StudentRecord | None, settings: ExportSettings) -> Exported:
+@dataclass(frozen=True)
+class _Source:
+    """A generator to export.
+
+    Attributes:
+        path: as the user named it.
+        file: its checkpoint.
+        net: its name in the host, such as ``G_A``.
+        direction: which it translates, if its folder has both; else "".
+        record: that of its training, if it is there.
+        network: the generator.
+        spec: its description, if it is of the family.
+        channels: of its input.
+    """
+
+    path: Path
+    file: Path
+    net: str
+    direction: str
+    record: StudentRecord | None
+    network: nn.Module
+    spec: GeneratorSpec | None
+    channels: int
+
+    @property
+    def name(self) -> str:
+        """A name for the reader, which differs between the generators of a folder."""
+        if not self.path.is_dir():
+            return self.file.stem
+        epoch = self.file.name.partition("_net_")[0]
+        parts = self.path.resolve().name, self.direction, "" if epoch == "latest" else epoch
+        return "_".join(part for part in parts if part)
+
+    def of(self, described: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the part of a record that is about this generator."""
+        only = next(iter(described.values())) if len(described) == 1 else {}
+        return described.get(self.net, only)
+
+
+def _open(path: Path, options: argparse.Namespace) -> _Source:
+    """Load the generator that a path and the direction name."""
+    experiment = find_experiment(path, "student", options.epoch)
+    if not experiment.files:
+        raise CheckpointError(f"{path}: has no generators")
+    named = {way: file for way, file in experiment.files.items() if options.direction in (None, way) or not way}
+    if len(named) != 1:
+        listed = " and ".join(f"{file.name} ({way})" for way, file in experiment.files.items())
+        raise OptionError(f"kd export {path}: name one of {listed}, or a --direction")
+    way, file = next(iter(named.items()))
+    record = StudentRecord.read(file.parent, network_options())
+    if record and not record.is_of(file.parent, file.name.partition("_net_")[0]):
+        record = None  # of an earlier network
     loaded = load_file(file)
-    return export(loaded.module, settings, loaded.spec, _channels(file, record), _facts(file, record))
+    net = file.stem.partition("_net_")[2]
+    several = way if len(experiment.files) > 1 else ""
+    source = _Source(path, file, net, several, record, loaded.module, loaded.spec, 3)
+    described = source.of(record.students) if record else {}
+    return replace(source, channels=loaded.spec.input_nc if loaded.spec else int(described.get("input_nc", 3)))
 
 
-def _channels(file: Path, record: StudentRecord | None) -> int:
-    """Return the number of channels of a generator's input."""
-    spec = load_file(file).spec
-    return spec.input_nc if spec else int(_described(record).get("input_nc", 3))
+def _exported(source: _Source, settings: ExportSettings) -> Exported:
+    return export(source.network, settings, source.spec, source.channels, _facts(source))
 
 
-def _write_page(options: argparse.Namespace, file: Path, path: Path, record: StudentRecord | None) -> None:
+def _write_page(options: argparse.Namespace, source: _Source) -> None:
     """Write the page of a generator, and of its teacher if there is one."""
     folder = Path(options.web).expanduser()
     check_folder(folder, options.force)
     runtime = find_runtime(path_of(options.ort))
-    settings = _settings(options, file, path, record)
-    teacher = _teacher_of(options, record)
+    settings = _settings(options, source)
+    teacher = _teacher_of(options, source)
+    sources = {"teacher": teacher, "student": source} if teacher else {"generator": source}
     models = []
     with tempfile.TemporaryDirectory() as temporary:
-        for name, source in (("teacher", teacher), ("student" if teacher else "generator", file)):
-            if source is None:
-                continue
+        for name, one in sources.items():
             target = Path(temporary) / f"{name}.onnx"
-            result = _exported(source, _record_of(source), replace(settings, output=target, format="onnx"))
-            spec = load_file(source).spec
-            parameters = count_parameters(load_file(source).module)
-            macs = (
-                int(generator_cost(spec, settings.height).macs)
-                if spec and settings.height == settings.width
-                else None
+            result = _exported(one, replace(settings, output=target, format="onnx"))
+            square = one.spec is not None and settings.height == settings.width
+            macs = int(generator_cost(one.spec, settings.height).macs) if one.spec and square else None
+            size = target.stat().st_size
+            models.append(
+                (WebModel(name, target.name, count_parameters(one.network), macs, one.channels, size), target)
             )
-            models.append((WebModel(name, target.name, parameters, macs, target.stat().st_size), target))
             print(f"{name}: {result.parity}")
-        title = path.resolve().name if path.is_dir() else file.stem
-        write_folder(folder, title, models, settings.width, settings.height, _channels(file, record), runtime)
-    print(f"{folder / 'index.html'}: serve the folder, with kd export --web {folder} --serve or any server")
+        try:
+            write_folder(folder, source.name, models, settings.width, settings.height, runtime)
+        except OSError as error:
+            raise KDError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    more = "" if options.serve else f": serve the folder, with kd export --web {folder} --serve or any server"
+    print(f"{folder / 'index.html'}{more}")
 
 
-def _print_times(options: argparse.Namespace, file: Path, path: Path, record: StudentRecord | None) -> None:
+def _print_times(options: argparse.Namespace, source: _Source) -> None:
     """Print the times of a generator, and of its teacher if there is one, in the runtimes."""
-    settings = replace(_settings(options, file, path, record), output=Path(tempfile.gettempdir()) / "unused.onnx")
-    teacher = _teacher_of(options, record)
-    sources = {"teacher": teacher, "student": file} if teacher else {"generator": file}
-    loaded = {name: load_file(source) for name, source in sources.items() if source}
+    settings = _settings(options, source)
+    teacher = _teacher_of(options, source)
+    sources = {"teacher": teacher, "student": source} if teacher else {"generator": source}
     progress = Progress([Phase("timing", 60)])
     progress.begin("timing")
     try:
         timings = time_generators(
-            {name: found.module for name, found in loaded.items()},
+            {name: one.network for name, one in sources.items()},
             settings.height,
             settings.width,
-            _channels(file, record),
+            source.channels,
             statistics=settings.statistics,
             progress=progress.update,
         )
@@ -111,53 +165,39 @@ def _print_times(options: argparse.Namespace, file: Path, path: Path, record: St
         progress.clear()
     print(f"one image of {settings.width}x{settings.height} on the CPU, {torch.get_num_threads()} threads; medians")
     print(timing_table(timings))
-    specs = [found.spec for found in loaded.values()]
-    if len(specs) == 2 and specs[0] and specs[1] and settings.height == settings.width:
-        macs = [generator_cost(spec, settings.height).macs for spec in specs if spec]
-        print(f"MACs: {macs[0] / 1e9:.2f} G and {macs[1] / 1e9:.2f} G, {macs[0] / macs[1]:.2f}x fewer")
+    if teacher and teacher.spec and source.spec and settings.height == settings.width:
+        large, small = (generator_cost(spec, settings.height).macs for spec in (teacher.spec, source.spec))
+        print(f"MACs: {large / 1e9:.2f} G and {small / 1e9:.2f} G, {large / small:.2f}x fewer")
 
 
-def _teacher_of(options: argparse.Namespace, record: StudentRecord | None) -> Path | None:
+def _teacher_of(options: argparse.Namespace, source: _Source) -> _Source | None:
     """Return the teacher to compare with: the given one, or that of the record, if it is still there."""
+    found: _Source | None = None
     if options.teacher:
-        return _file_of(Path(options.teacher).expanduser(), options)
-    known = next(iter(record.teachers.values()), {}) if record else {}
-    file = Path(str(known.get("file", "")))
-    return file if file.is_file() and sha256(file) == known.get("sha256") else None
+        found = _open(generator_path(options.teacher, options.checkpoints_dir), options)
+    else:
+        known = source.of(source.record.teachers) if source.record else {}
+        file = Path(str(known.get("file", "")))
+        if file.is_file() and sha256(file) == known.get("sha256"):
+            found = _open(file, options)
+    if found and found.channels != source.channels:
+        raise ArgumentError(
+            f"the teacher {found.file} takes images of {found.channels} channels, the generator {source.channels}"
+        )
+    return found
 
 
-def _file_of(path: Path, options: argparse.Namespace) -> Path:
-    experiment = find_experiment(path, "student", options.epoch)
-    if not experiment.files:
-        raise CheckpointError(f"{path}: has no generators")
-    named = {way: file for way, file in experiment.files.items() if options.direction in (None, way) or not way}
-    if len(named) == 1:
-        return next(iter(named.values()))
-    listed = " and ".join(f"{file.name} ({way})" for way, file in experiment.files.items())
-    raise OptionError(f"kd export {path}: name one of {listed}, or a --direction")
-
-
-def _record_of(file: Path) -> StudentRecord | None:
-    """Return the record next to a generator, if it is its own."""
-    record = StudentRecord.read(file.parent, network_options())
-    return record if record and record.is_of(file.parent, file.name.partition("_net_")[0]) else None
-
-
-def _described(record: StudentRecord | None) -> Mapping[str, Any]:
-    return next(iter(record.students.values()), {}) if record else {}
-
-
-def _settings(options: argparse.Namespace, file: Path, path: Path, record: StudentRecord | None) -> ExportSettings:
+def _settings(options: argparse.Namespace, source: _Source) -> ExportSettings:
     given = Path(options.output).expanduser() if options.output else None
     by_suffix: dict[str, Format] = {suffix: format for format, suffix in SUFFIXES.items()}
     format: Format = options.format or by_suffix.get(given.suffix if given else "", "onnx")
-    label = path.resolve().name if path.is_dir() else file.stem
-    trained = options_of(file).get("crop_size", "")
+    trained = options_of(source.file).get("crop_size", "")
     side = int(trained) if trained.isdecimal() and int(trained) else _SIZE
     width, height = options.size or (side, side)
-    tested: Statistics = "running" if record and record.distillation.get("student_mode") == "eval" else "picture"
+    distillation = source.record.distillation if source.record else {}
+    tested: Statistics = "running" if distillation.get("student_mode") == "eval" else "picture"
     return ExportSettings(
-        output=given or Path(f"{label}{SUFFIXES[format]}"),
+        output=given or Path(f"{source.name}{SUFFIXES[format]}"),
         format=format,
         height=height,
         width=width,
@@ -171,23 +211,24 @@ def _settings(options: argparse.Namespace, file: Path, path: Path, record: Stude
     )
 
 
-def _facts(file: Path, record: StudentRecord | None) -> dict[str, str]:
+def _facts(source: _Source) -> dict[str, str]:
     """Return what to save in the file about its origin."""
-    facts = {"source": file.name, "source sha256": sha256(file)}
-    if record:
-        teacher = next(iter(record.teachers.values()), {})
-        facts |= {"terms": str(record.distillation.get("distill", ""))}
+    facts = {"source": source.file.name, "source sha256": sha256(source.file)}
+    if source.record:
+        teacher = source.of(source.record.teachers)
+        facts |= {"terms": str(source.record.distillation.get("distill", ""))}
         facts |= {f"teacher {name}": str(teacher[key]) for name, key in _TEACHER.items() if key in teacher}
     return {name: text for name, text in facts.items() if text}
 
 
 def _hint(error: ArgumentError) -> str:
     option = _OWN_OPTIONS.get(error.argument)
-    return f": {option}" if option else ""
+    return f", with {option}" if option else ""
 
 
 def _print(result: Exported) -> None:
-    size = result.file.stat().st_size
+    parts = {result.file, result.file.with_suffix(".bin") if result.file.suffix == ".xml" else result.file}
+    size = sum(part.stat().st_size for part in parts)
     print(f"{result.file}: {result.shapes}, {size / 1e6:.2f} MB")
     if result.operators:
         print(result.operators)

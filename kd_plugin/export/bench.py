@@ -117,7 +117,9 @@ def _exported(plain: nn.Module, images: Sequence[torch.Tensor], stem: Path) -> d
     whole, small = stem.with_suffix(".onnx"), stem.with_suffix(".int8.onnx")
     onnx_file.write(graph_of(plain, height, width, images[0].shape[1]), whole)
     source = stem.with_suffix(".subpixel.onnx")
-    onnx_file.write(graph_of(with_subpixel_convolutions(deployed(plain, "running")), height, width), source)
+    onnx_file.write(
+        graph_of(with_subpixel_convolutions(deployed(plain, "running")), height, width, images[0].shape[1]), source
+    )
     quantise(source, small, [image.numpy() for image in images])
     runners = {_ONNX: onnx_file.Runner(whole, threads), f"{_ONNX}, int8": onnx_file.Runner(small, threads)}
     found: dict[str, Run] = {}

@@ -21,7 +21,7 @@ from ..networks.taps import unwrap
 from ..networks.translator import ModuleTranslator
 from ..version import __version__
 from . import onnx_file, openvino_file, program_file
-from .graph import Graph, as_frames, graph_of
+from .graph import INPUT, OUTPUT, Graph, as_frames, graph_of
 from .images import batch_of, draw_images, read_images
 from .int8 import quantise
 from .network import Statistics, deployed, has_batch_norm, has_dropout, with_subpixel_convolutions, without_dropout
@@ -32,6 +32,8 @@ _IMAGES = 8  # to compare on
 _CALIBRATION = 64  # images, at most
 _STEPS = {"float32": 1.0, "float16": 4.0}  # the largest difference that is allowed, of 255
 _PSNR = 35.0  # the least of 8-bit integers, in dB
+_ROUNDING = 4  # pixels, of a ResNet
+_DRAWN = "drawn with the spectrum of photographs"
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -77,26 +79,67 @@ def export(
         ArgumentError: If a setting does not suit the generator.
         KDError: If the network cannot be exported, a package is missing, or the images of the file differ.
     """
-    multiple = spec.multiple if spec else 1
-    for side in (settings.width, settings.height):
-        if side % multiple:
-            name = spec.netG if spec else "network"
-            raise ArgumentError(f"{side} pixels: a {name} takes sides that are multiples of {multiple}")
-    if settings.dynamic and settings.format == "pt2" and 1 < multiple > min(settings.height, settings.width) // 2:
-        raise ArgumentError(
-            f"{min(settings.height, settings.width)} pixels: a program for any size of this network takes sides of "
-            f"{2 * multiple} or more: compare at such a size"
-        )
+    settings.check_output()
     if settings.format != "pt2":
         (openvino_file if settings.format == "openvino" else onnx_file).check_installed()
-    pictures = read_images(settings.images, _IMAGES) if settings.images else draw_images(_IMAGES)
+    multiple = _multiple(settings, spec)
+    pictures, unusable = _pictures(settings)
     reference = _as_tested(network, settings.statistics)
-    _probe(reference, settings, channels)
-    metadata = _metadata(settings, channels, facts or {})
-    module = deployed(network, settings.statistics)
+    output_channels = _probe(reference, settings, pictures[0], channels)
+    metadata = _metadata(settings, channels, output_channels, facts or {})
+    batches = _batches(pictures, settings, channels, multiple)
+    expected = functools.partial(_expected, reference, settings.frames)
+    notes = _notes(network, settings, batches, unusable)
+    try:
+        with tempfile.TemporaryDirectory(dir=settings.output.parent, prefix=".kd_export_") as folder:
+            written = Path(folder) / settings.output.name
+            for simplified in (True, False):  # not every network may be simplified
+                module = deployed(network, settings.statistics, simplified)
+                graph = _graph_of(module, settings, channels, multiple, metadata)
+                run = _write(graph, written, settings)
+                parity = _compare(expected, run, batches)
+                if _fits(parity, settings):
+                    break
+            _check(parity, settings)
+            operators = onnx_file.describe(written) if settings.format == "onnx" else ""
+            for part in sorted(settings.files, key=lambda file: file == settings.output):  # the weights first
+                (written.parent / part.name).replace(part)
+    except OSError as error:
+        raise KDError(f"{settings.output}: cannot be written ({error.strerror or error})") from error
+    shown = f"of {settings.images or settings.int8}" if settings.images or settings.int8 else _DRAWN
+    return Exported(settings.output, parity, shown, operators, _shapes(graph, settings.format), notes)
+
+
+def _multiple(settings: ExportSettings, spec: GeneratorSpec | None) -> int:
+    """Return the number that sides must be multiples of; checks the settings' size."""
+    name, multiple = (spec.netG, spec.multiple) if spec else ("network", 1)
+    program = settings.dynamic and settings.format == "pt2"
+    if program and spec:
+        multiple = max(multiple, _ROUNDING)  # torch.export cannot express sizes that a network rounds up
+    for side in (settings.width, settings.height):
+        if side % multiple:
+            raise ArgumentError(f"{side} pixels: a {name} takes sides that are multiples of {multiple}")
+    least = 2 * multiple if program and multiple > 1 else 1
+    if min(settings.width, settings.height) < least:
+        raise ArgumentError(
+            f"{min(settings.width, settings.height)} pixels: a program for any size of a {name} takes sides of "
+            f"{least} or more: compare at such a size"
+        )
+    return multiple
+
+
+def _pictures(settings: ExportSettings) -> tuple[list[Image.Image], int]:
+    """Return the images to compare on, and the number of those that cannot be read."""
+    folder = settings.images or settings.int8
+    return read_images(folder, _IMAGES) if folder else (draw_images(_IMAGES), 0)
+
+
+def _graph_of(
+    module: nn.Module, settings: ExportSettings, channels: int, multiple: int, metadata: Mapping[str, str]
+) -> Graph:
     if settings.int8:
         with_subpixel_convolutions(module)  # runtimes have no transposed convolutions in int8
-    graph = graph_of(
+    return graph_of(
         module,
         settings.height,
         settings.width,
@@ -104,23 +147,9 @@ def export(
         frames=settings.frames,
         dynamic=settings.dynamic,
         multiple=multiple,
-        # OpenVINO converts weights by itself.
-        half=settings.half and settings.format != "openvino",
+        half=settings.half and settings.format != "openvino",  # which converts weights by itself
         metadata=metadata,
     )
-    batches = _batches(pictures, settings, channels, multiple)
-    expected = functools.partial(_expected, reference, settings.frames)
-    with tempfile.TemporaryDirectory(dir=settings.output.parent, prefix=".kd_export_") as folder:
-        written = Path(folder) / settings.output.name
-        run = _write(graph, written, settings)
-        parity = _compare(expected, run, batches)
-        _check(parity, settings)
-        operators = onnx_file.describe(written) if settings.format == "onnx" else ""
-        for part in sorted(written.parent.iterdir(), key=lambda file: file == written):  # the weights first
-            part.replace(settings.output.parent / part.name)
-    shown = f"of {settings.images}" if settings.images else "drawn with the spectrum of photographs"
-    notes = _notes(network, settings, batches)
-    return Exported(settings.output, parity, shown, operators, _shapes(graph, settings.format), notes)
 
 
 def _compare(expected: Callable[[torch.Tensor], torch.Tensor], run: Run, batches: list[torch.Tensor]) -> Parity:
@@ -144,7 +173,7 @@ def _write(graph: Graph, file: Path, settings: ExportSettings) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx_file.write(graph, source)
-        pictures = read_images(settings.int8, _CALIBRATION)
+        pictures, _ = read_images(settings.int8, _CALIBRATION)
         size = settings.height, settings.width
         parts = [batch_of([picture], *size, graph.channels, graph.frames).numpy() for picture in pictures]
         quantise(source, target, parts)
@@ -157,7 +186,10 @@ def _write(graph: Graph, file: Path, settings: ExportSettings) -> Run:
 
 def _as_tested(network: nn.Module, statistics: Statistics) -> ModuleTranslator:
     """Return the generator as a host's test runs it, without dropout."""
-    module = without_dropout(copy.deepcopy(unwrap(network)).cpu().float())
+    try:
+        module = without_dropout(copy.deepcopy(unwrap(network)).cpu().float())
+    except RuntimeError as error:  # weight norm, for instance
+        raise KDError(f"the generator cannot be copied ({first_line(error, 120)})") from error
     return ModuleTranslator(module, "the generator", "", mode="train" if statistics == "picture" else "eval")
 
 
@@ -168,10 +200,10 @@ def _expected(reference: ModuleTranslator, frames: bool, batch: torch.Tensor) ->
     return as_frames(output) if frames else output
 
 
-def _probe(reference: ModuleTranslator, settings: ExportSettings, channels: int) -> None:
-    """Run the generator once, so that its own failures are not taken for those of a format."""
+def _probe(reference: ModuleTranslator, settings: ExportSettings, picture: Image.Image, channels: int) -> int:
+    """Run the generator once, so that its own failures are not taken for those of a format; return its channels."""
     try:
-        reference.translate(torch.zeros(1, channels, settings.height, settings.width), [0])
+        output = reference.translate(batch_of([picture], settings.height, settings.width, channels, False), [0])
     except KDError:
         raise
     except Exception as error:  # of any network
@@ -179,6 +211,9 @@ def _probe(reference: ModuleTranslator, settings: ExportSettings, channels: int)
             f"the generator does not take images of {settings.width}x{settings.height} pixels and {channels} "
             f"channels ({type(error).__name__}: {first_line(error, 120)})"
         ) from error
+    if not output.isfinite().all():
+        raise KDError("the generator's images are not finite: its checkpoint is damaged, or its training diverged")
+    return int(output.shape[1])
 
 
 def _batches(
@@ -189,26 +224,36 @@ def _batches(
     height, width = settings.height, settings.width
     if not settings.dynamic:
         return [make([picture], height, width) for picture in pictures]
-    whole, part = pictures[: len(pictures) // 2], pictures[len(pictures) // 2 :] or pictures
-    taller = height + max(multiple, 4), width + 2 * max(multiple, 4)
+    middle = (len(pictures) + 1) // 2
+    whole, part = pictures[:middle], list(pictures[middle:] or pictures)
+    part = part * 2 if len(part) == 1 else part
+    taller = height + max(multiple, _ROUNDING), width + 2 * max(multiple, _ROUNDING)
     return [*(make([picture], height, width) for picture in whole), make(part, *taller)]
+
+
+def _fits(parity: Parity, settings: ExportSettings) -> bool:
+    if settings.int8:
+        return parity.psnr >= _PSNR
+    return parity.largest <= _STEPS["float16" if settings.half else "float32"]
 
 
 def _check(parity: Parity, settings: ExportSettings) -> None:
     """Raise a :class:`KDError` if the file differs from the generator."""
+    if _fits(parity, settings):
+        return
     if settings.int8:
-        allowed, fits = f"a PSNR of {_PSNR:g} dB or more", parity.psnr >= _PSNR
+        allowed = f"a PSNR of {_PSNR:g} dB or more"
         advice = "calibrate with more images of the generator's domain, or export in floating point"
     else:
-        steps = _STEPS["float16" if settings.half else "float32"]
-        allowed, fits = f"a difference of at most {steps:g}", parity.largest <= steps
+        allowed = f"a difference of at most {_STEPS['float16' if settings.half else 'float32']:g}"
         advice = "export in float32" if settings.half else "please report this with the generator's architecture"
-    if not fits:
-        raise KDError(f"the file's images differ: {parity}; allowed is {allowed}: {advice}. Nothing was written")
+    raise KDError(f"the file's images differ: {parity}; allowed is {allowed}: {advice}. Nothing was written")
 
 
-def _notes(network: nn.Module, settings: ExportSettings, batches: list[torch.Tensor]) -> tuple[str, ...]:
-    notes = []
+def _notes(
+    network: nn.Module, settings: ExportSettings, batches: list[torch.Tensor], unusable: int
+) -> tuple[str, ...]:
+    notes = [f"{unusable} images cannot be read: left out"] if unusable else []
     if has_batch_norm(network):
         first, second = _as_tested(network, "picture"), _as_tested(network, "running")
         other = "running" if settings.statistics == "picture" else "picture"
@@ -225,17 +270,20 @@ def _notes(network: nn.Module, settings: ExportSettings, batches: list[torch.Ten
     return tuple(notes)
 
 
-def _metadata(settings: ExportSettings, channels: int, facts: Mapping[str, str]) -> dict[str, str]:
-    colours = "RGB" if channels == 3 else "grey"
-    form = (
-        f"uint8 (batch, height, width, {channels}), {colours}, 0 to 255"
-        if settings.frames
-        else f"float32 (batch, {channels}, height, width), {colours}, value / 127.5 - 1"
-    )
+def _metadata(settings: ExportSettings, channels: int, output: int, facts: Mapping[str, str]) -> dict[str, str]:
+    sides = ("batch", "height", "width") if settings.dynamic else ("1", str(settings.height), str(settings.width))
+
+    def form(count: int) -> str:
+        colours = "RGB" if count == 3 else "grey"
+        if settings.frames:
+            return f"uint8 ({', '.join(sides)}, {count}), {colours}, 0 to 255"
+        return f"float32 ({sides[0]}, {count}, {', '.join(sides[1:])}), {colours}, value / 127.5 - 1"
+
     precision = "int8" if settings.int8 else "float16" if settings.half else "float32"
     return {
         "description": "image-to-image generator",
-        "images": form,
+        INPUT: form(channels),
+        OUTPUT: form(output),
         "normalization statistics": settings.statistics,
         "precision": precision,
         **facts,

@@ -40,7 +40,9 @@ class OnnxTranslator:
             raise KDError(f"{file}: ONNX Runtime cannot load it ({first_line(error, 160)})") from error
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
-            raise KDError(f"{file}: expected one float32 input (B, C, H, W), found {[i.shape for i in inputs]}")
+            raise KDError(
+                f"{file}: expected one float32 input (B, C, H, W), found {[(i.type, i.shape) for i in inputs]}"
+            )
         self._name, shape = inputs[0].name, inputs[0].shape
         self._batch = shape[0] if isinstance(shape[0], int) else None
         self._size = tuple(side if isinstance(side, int) else None for side in shape[2:])

@@ -49,11 +49,17 @@ class HalfPrecision(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        places = [
+            (parent, name, module)
+            for parent in network.modules()
+            for name, module in parent._modules.items()
+            if isinstance(module, (nn.InstanceNorm2d, nn.modules.batchnorm._BatchNorm, nn.GroupNorm))
+        ]
+        for parent, name, _ in places:
+            setattr(parent, name, nn.Identity())
         self.network = network.half()
-        for parent in list(self.network.modules()):
-            for name, module in list(parent.named_children()):
-                if isinstance(module, (nn.InstanceNorm2d, nn.modules.batchnorm._BatchNorm, nn.GroupNorm)):
-                    setattr(parent, name, _FloatNorm(module.float()))
+        for parent, name, norm in places:
+            setattr(parent, name, _FloatNorm(norm))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Translate images (B, C, H, W) in [-1, 1]."""

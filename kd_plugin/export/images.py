@@ -14,8 +14,8 @@ from ..networks.translator import to_tensor
 from ..pictures import UnusableImageError, as_array, find_images, open_image
 
 
-def read_images(folder: Path, count: int) -> list[Image.Image]:
-    """Return images of a folder in RGB, evenly spaced over it; those that cannot be read are left out.
+def read_images(folder: Path, count: int) -> tuple[list[Image.Image], int]:
+    """Return images of a folder in RGB, evenly spaced over it, and the number of those that cannot be read.
 
     Args:
         folder: with images of any size, in any subfolders.
@@ -33,7 +33,7 @@ def read_images(folder: Path, count: int) -> list[Image.Image]:
             reason = reason or f"{files[number]}: {error}"
     if not images:
         raise KDError(f"no image can be used: {reason}")
-    return images
+    return images, min(count, len(files)) - len(images)
 
 
 def draw_images(count: int, side: int = 256) -> list[Image.Image]:

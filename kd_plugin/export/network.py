@@ -6,6 +6,7 @@ the weights of batch norm. With running statistics, batch norm is a part of the 
 
 from __future__ import annotations
 
+import collections
 import copy
 import itertools
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ def has_dropout(network: nn.Module) -> bool:
     return any(isinstance(module, _Dropout) and module.p > 0 for module in network.modules())
 
 
-def deployed(network: nn.Module, statistics: Statistics) -> nn.Module:
+def deployed(network: nn.Module, statistics: Statistics, simplified: bool = True) -> nn.Module:
     """Return a copy of a generator for inference.
 
     Its images are those of the generator in eval mode (``"running"``), or those in train mode without dropout, of one
@@ -43,13 +44,14 @@ def deployed(network: nn.Module, statistics: Statistics) -> nn.Module:
     Args:
         network: the generator, which is not changed.
         statistics: of norms that have running statistics.
+        simplified: whether to fold batch norms and remove idle biases, for which modules in a sequence must run one
+            after the other.
     """
     found = without_dropout(copy.deepcopy(unwrap(network)).cpu().float().requires_grad_(False).eval())
-    if statistics == "picture":
-        _replace(found, _image_norm)
-    else:
+    _replace(found, lambda module: _image_norm(module) if statistics == "picture" or _is_stateless(module) else None)
+    if simplified:
         _fold_batch_norms(found)
-    _remove_idle_biases(found)
+        _remove_idle_biases(found)
     return found.eval()
 
 
@@ -64,9 +66,14 @@ def _reads_running(module: nn.Module) -> bool:
     return norm and getattr(module, "running_mean", None) is not None
 
 
+def _is_stateless(module: nn.Module) -> bool:
+    """Return whether a module is a batch norm that uses the statistics of the batch in any mode."""
+    return isinstance(module, _BatchNorm) and module.running_mean is None
+
+
 def _image_norm(module: nn.Module) -> nn.Module | None:
     """Return the instance norm that equals a norm in train mode at batch size 1; None for other modules."""
-    if not _reads_running(module):
+    if not (_reads_running(module) or _is_stateless(module)):
         return None
     assert isinstance(module, (_BatchNorm, nn.InstanceNorm2d))
     norm = nn.InstanceNorm2d(module.num_features, eps=module.eps, affine=module.affine)
@@ -79,6 +86,8 @@ def _fold_batch_norms(network: nn.Module) -> None:
     """Put batch norms with running statistics into the convolution before them."""
     for parent, name, before, norm in _pairs(network):
         if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
+            if isinstance(before, nn.ConvTranspose2d) and before.groups > 1:
+                continue  # whose weights PyTorch's function does not scale
             fused = fuse_conv_bn_eval(before, norm, isinstance(before, nn.ConvTranspose2d))
             setattr(parent, name[0], fused)
             setattr(parent, name[1], nn.Identity())
@@ -92,20 +101,24 @@ def _remove_idle_biases(network: nn.Module) -> None:
 
 
 def _pairs(network: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, str], nn.Conv2d, nn.Module]]:
-    """Yield each convolution with the module that follows it in a sequence, and their parent and names."""
+    """Yield each convolution with the module that follows it in a sequence, and their parent and names.
+
+    Convolutions that are registered in several places are left out.
+    """
+    uses = collections.Counter(child for parent in network.modules() for child in parent._modules.values())
     for parent in list(network.modules()):
         if not isinstance(parent, nn.Sequential):
             continue
-        children = list(parent.named_children())
+        children = list(parent._modules.items())  # with modules that are registered twice
         for (name, module), (next_name, next_module) in itertools.pairwise(children):
-            if isinstance(module, _CONVOLUTIONS):
+            if isinstance(module, _CONVOLUTIONS) and uses[module] == 1 and next_module is not None:
                 yield parent, (name, next_name), module, next_module  # type: ignore[misc]
 
 
 def _replace(network: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
     for parent in list(network.modules()):
-        for name, module in list(parent.named_children()):
-            if (new := replacement(module)) is not None:
+        for name, module in list(parent._modules.items()):
+            if module is not None and (new := replacement(module)) is not None:
                 setattr(parent, name, new)
 
 

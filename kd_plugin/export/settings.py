@@ -47,16 +47,27 @@ class ExportSettings:
     def __post_init__(self) -> None:
         if self.format not in get_args(Format):
             raise ArgumentError(unknown_name("format", self.format, get_args(Format)))
-        suffix = SUFFIXES[self.format]
-        if self.output.suffix != suffix:
-            raise ArgumentError(f"{self.output}: a file of the format {self.format} ends in {suffix}")
         if min(self.height, self.width) < _LEAST:
             raise ArgumentError(f"{self.width}x{self.height} pixels: give {_LEAST} or more")
         if self.half and self.int8:
             raise ArgumentError("half precision and 8-bit integers exclude each other: choose one")
         if self.int8 and self.format == "pt2":
             raise ArgumentError("8-bit integers are for the formats onnx and openvino")
-        if self.output.exists() and not self.force:
-            raise ArgumentError(f"{self.output} exists: name another file, or replace it by force", argument="force")
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are written: the weights of OpenVINO have one of their own."""
+        return [self.output, *([self.output.with_suffix(".bin")] if self.format == "openvino" else [])]
+
+    def check_output(self) -> None:
+        """Raise an :class:`ArgumentError` if the files must not be written."""
+        suffix = SUFFIXES[self.format]
+        if self.output.suffix != suffix:
+            raise ArgumentError(f"{self.output}: a file of the format {self.format} ends in {suffix}")
+        for file in self.files:
+            if file.is_dir():
+                raise ArgumentError(f"{file}: is a folder: name a file")
+            if file.exists() and not self.force:
+                raise ArgumentError(f"{file} exists: name another file, or replace it", argument="force")
         if not self.output.parent.is_dir():
             raise ArgumentError(f"{self.output.parent}: no such folder: create it first")

@@ -14,6 +14,7 @@ from .runtime import FILES
 
 _PAGE = Path(__file__).parent / "page"
 MODELS = "models.json"
+_RUNTIME = "ort"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class WebModel:
         file: its ONNX file in the folder.
         parameters: their number.
         macs: multiply-accumulates for an image; None if they are not known.
+        channels: of its input.
         bytes: size of the file.
     """
 
@@ -32,20 +34,32 @@ class WebModel:
     file: str
     parameters: int
     macs: int | None
+    channels: int
     bytes: int
 
 
 def check_folder(folder: Path, force: bool) -> None:
     """Raise an :class:`ArgumentError` if a page must not be written to a folder."""
+    folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise ArgumentError(f"{folder}: is a file: name a folder for the page")
     if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / MODELS).is_file():
+        if not _is_page(folder):
             raise ArgumentError(f"{folder}: has files of something else: name a new folder for the page")
         if not force:
-            raise ArgumentError(f"{folder} exists: name another folder, or replace it by force", argument="force")
-    if not folder.resolve().parent.is_dir():
-        raise ArgumentError(f"{folder.resolve().parent}: no such folder: create it first")
+            raise ArgumentError(f"{folder} exists: name another folder, or replace it", argument="force")
+    if not folder.parent.is_dir():
+        raise ArgumentError(f"{folder.parent}: no such folder: create it first")
+
+
+def _is_page(folder: Path) -> bool:
+    """Return whether a folder has a page, and nothing else."""
+    try:
+        models = json.loads((folder / MODELS).read_text(encoding="utf-8"))["models"]
+        ours = {MODELS, _RUNTIME, *(file.name for file in _PAGE.iterdir()), *(model["file"] for model in models)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return {file.name for file in folder.iterdir()} <= ours
 
 
 def write_folder(
@@ -54,32 +68,34 @@ def write_folder(
     models: Sequence[tuple[WebModel, Path]],
     width: int,
     height: int,
-    channels: int,
     runtime: Path,
 ) -> None:
-    """Write the page; an existing one is replaced at the end.
+    """Write the page; the files of an existing one are replaced at the end.
 
     Args:
         folder: checked by :func:`check_folder`.
         title: heading of the page.
         models: the generators with their files, the largest first.
         width, height: of the images in pixels.
-        channels: of their input.
         runtime: the folder of ONNX Runtime Web.
     """
-    with tempfile.TemporaryDirectory(dir=folder.resolve().parent, prefix=".kd_export_") as temporary:
-        new = Path(temporary) / "page"
+    folder = folder.resolve()
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".kd_export_") as temporary:
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
         new.mkdir()
+        old.mkdir()
         for file in _PAGE.iterdir():
             shutil.copyfile(file, new / file.name)
-        (new / "ort").mkdir()
+        (new / _RUNTIME).mkdir()
         for name in FILES:
-            shutil.copyfile(runtime / name, new / "ort" / name)
+            shutil.copyfile(runtime / name, new / _RUNTIME / name)
         for model, file in models:
             shutil.copyfile(file, new / model.file)
-        facts = {"title": title, "width": width, "height": height, "channels": channels}
+        facts = {"title": title, "width": width, "height": height}
         content = {**facts, "models": [asdict(model) for model, _ in models]}
         (new / MODELS).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if folder.is_dir():
-            folder.rename(Path(temporary) / "old")
-        new.replace(folder)
+        folder.mkdir(exist_ok=True)
+        for file in list(folder.iterdir()):
+            file.rename(old / file.name)
+        for file in list(new.iterdir()):
+            file.rename(folder / file.name)

@@ -26,8 +26,7 @@ const amount = (value, unit) => {
 };
 
 // The runtime: WebGPU where there is one, else WebAssembly.
-async function load() {
-  let backend = query.get("backend") || "webgpu";
+async function load(backend) {
   if (backend === "webgpu" && !(navigator.gpu && await navigator.gpu.requestAdapter())) backend = "wasm";
   const ort = await import(`./ort/ort.${backend}.min.mjs`);
   ort.env.wasm.wasmPaths = new URL("ort/", location.href).href;
@@ -61,17 +60,17 @@ class Generator {
   }
 
   async open(runtime) {
-    if (this.session) return;
-    this.runtime = runtime;
+    if (this.runtime === runtime) return;
     this.session = await runtime.ort.InferenceSession.create(new URL(this.facts.file, location.href).href, {
       executionProviders: [runtime.backend],
     });
+    this.runtime = runtime;
   }
 
   // values: Float32Array (C, H, W) in [-1, 1]; returns the same of the output, and the milliseconds.
-  async run(values, channels) {
+  async run(values) {
     const { width, height } = this.info;
-    const tensor = new this.runtime.ort.Tensor("float32", values, [1, channels, height, width]);
+    const tensor = new this.runtime.ort.Tensor("float32", values, [1, this.facts.channels, height, width]);
     const begun = performance.now();
     const { translated } = await this.session.run({ images: tensor });
     const data = await translated.getData();
@@ -101,6 +100,8 @@ function read(bitmap, canvas, channels) {
   const scale = Math.max(width / bitmap.width, height / bitmap.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
+  context.fillStyle = "white"; // below transparent pixels
+  context.fillRect(0, 0, width, height);
   const [w, h] = [bitmap.width * scale, bitmap.height * scale];
   context.drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
   const { data } = context.getImageData(0, 0, width, height);
@@ -129,9 +130,13 @@ async function begin() {
   let values = null;
   let runtime = null;
   let busy = false;
+  let waiting = null;
 
   async function translate(file) {
-    if (busy) return;
+    if (busy) {
+      waiting = file;
+      return;
+    }
     busy = true;
     try {
       const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
@@ -141,12 +146,19 @@ async function begin() {
         element(element(figure, "figcaption"), "strong", "input");
         generators.forEach((generator) => generator.show());
       }
-      values = read(bitmap, source, info.channels);
+      values = read(bitmap, source, generators[0].facts.channels);
       for (const generator of generators) {
         say(`${generator.facts.name}: ${generator.session ? "translating" : "loading"} ...`);
-        runtime = runtime || await load();
-        await generator.open(runtime);
-        generator.draw(await generator.run(values, info.channels));
+        runtime = runtime || await load(query.get("backend") || "webgpu");
+        try {
+          await generator.open(runtime);
+          generator.draw(await generator.run(values));
+        } catch (error) {
+          if (runtime.backend === "wasm") throw error;
+          runtime = await load("wasm"); // for what WebGPU does not run
+          await generator.open(runtime);
+          generator.draw(await generator.run(values));
+        }
       }
       const threads = runtime.backend === "wasm" ? `, ${runtime.ort.env.wasm.numThreads} thread(s)` : "";
       at("runtime").textContent = `ONNX Runtime Web, ${runtime.backend === "wasm" ? "WebAssembly" : "WebGPU"}${threads}`
@@ -157,29 +169,43 @@ async function begin() {
     } catch (error) {
       fail(`This image or generator does not run here: ${error.message || error}`);
     } finally {
-      busy = false;
+      free();
     }
+  }
+
+  // The last image that was dropped meanwhile is next.
+  function free() {
+    busy = false;
+    const next = waiting;
+    waiting = null;
+    if (next) translate(next);
   }
 
   async function measure() {
     if (busy || !values) return;
     busy = true;
     at("measure").disabled = true;
-    const times = generators.map(() => []);
-    for (let round = 0; round < ROUNDS; round += 1) { // in turns, so that other load affects all
-      for (const [i, generator] of generators.entries()) {
-        say(`measuring, ${round + 1} of ${ROUNDS} ...`);
-        times[i].push((await generator.run(values, info.channels)).time);
+    try {
+      for (const generator of generators) await generator.open(runtime);
+      const times = generators.map(() => []);
+      for (let round = 0; round < ROUNDS; round += 1) { // in turns, so that other load affects all
+        for (const [i, generator] of generators.entries()) {
+          say(`measuring, ${round + 1} of ${ROUNDS} ...`);
+          times[i].push((await generator.run(values)).time);
+        }
       }
+      const medians = times.map((all) => all.sort((a, b) => a - b)[ROUNDS >> 1]);
+      generators.forEach((generator, i) => {
+        generator.time.textContent = `${medians[i].toFixed(0)} ms`;
+        generator.speed.textContent = i ? `${(medians[0] / medians[i]).toFixed(2)}x faster` : "";
+      });
+      say("");
+    } catch (error) {
+      fail(`The speed cannot be measured: ${error.message || error}`);
+    } finally {
+      at("measure").disabled = false;
+      free();
     }
-    const medians = times.map((all) => all.sort((a, b) => a - b)[ROUNDS >> 1]);
-    generators.forEach((generator, i) => {
-      generator.time.textContent = `${medians[i].toFixed(0)} ms`;
-      generator.speed.textContent = i ? `${(medians[0] / medians[i]).toFixed(2)}x` : "";
-    });
-    busy = false;
-    at("measure").disabled = false;
-    say("");
   }
 
   const take = (files) => { if (files && files[0]) translate(files[0]); };
