@@ -371,7 +371,7 @@ class TestRefusals:
 
     def test_images_that_differ_are_not_written(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A network that is exported with other weights than it is compared with."""
-        monkeypatch.setattr(exporting, "deployed", lambda network, statistics: random_generator(RESNET, seed=5))
+        monkeypatch.setattr(exporting, "deployed", lambda *arguments: random_generator(RESNET, seed=5))
         settings = ExportSettings(folder / "out.onnx", height=32, width=32)
         with pytest.raises(KDError, match=r"images differ: largest difference .*; allowed is a difference"):
             export(random_generator(RESNET), settings)

@@ -198,7 +198,7 @@ class TestFolder:
         return tmp_path / "dist"
 
     def test_it_has_all_that_the_page_needs(self, tmp_path: Path, fake_ort: Path) -> None:
-        write_folder(tmp_path / "page", "zebra", self.models(tmp_path), 64, 32, 3, fake_ort)
+        write_folder(tmp_path / "page", "zebra", self.models(tmp_path), 64, 32, fake_ort)
         page = tmp_path / "page"
         files = {file.relative_to(page).as_posix() for file in page.rglob("*") if file.is_file()}
         ours = {"index.html", "page.js", "page.css", MODELS, "student.onnx"}
@@ -211,11 +211,11 @@ class TestFolder:
     def test_only_an_earlier_page_is_replaced_and_by_force_alone(self, tmp_path: Path, fake_ort: Path) -> None:
         page = tmp_path / "page"
         check_folder(page, force=False)
-        write_folder(page, "first", self.models(tmp_path), 32, 32, 3, fake_ort)
+        write_folder(page, "first", self.models(tmp_path), 32, 32, fake_ort)
         with pytest.raises(ArgumentError, match="page exists: name another folder, or replace it"):
             check_folder(page, force=False)
         check_folder(page, force=True)
-        write_folder(page, "second", self.models(tmp_path), 32, 32, 3, fake_ort)
+        write_folder(page, "second", self.models(tmp_path), 32, 32, fake_ort)
         assert json.loads((page / MODELS).read_text())["title"] == "second"
         (page / "thesis.tex").write_text("mine")
         with pytest.raises(ArgumentError, match="has files of something else"):
