@@ -50,6 +50,7 @@ def time_generators(
     *,
     statistics: Statistics = "picture",
     rounds: int = _ROUNDS,
+    compiled: bool = True,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[Timing]:
     """Return the times of generators for an image in the runtimes that this machine has.
@@ -63,6 +64,7 @@ def time_generators(
         channels: of the image.
         statistics: of norms, see :func:`~kd_plugin.export.network.deployed`.
         rounds: number of timed passes.
+        compiled: whether to include ``torch.compile``, which takes half a minute for each generator.
         progress: called with the completed fraction.
 
     Raises:
@@ -75,7 +77,7 @@ def time_generators(
     with tempfile.TemporaryDirectory() as folder:
         for name, network in networks.items():
             plain = deployed(network, statistics)
-            for runtime, run in _in_pytorch(network, plain, statistics).items():
+            for runtime, run in _in_pytorch(network, plain, statistics, compiled).items():
                 runs[runtime, name] = run
             found = _exported(plain, images, Path(folder) / name)
             for runtime, run in found.items():
@@ -98,14 +100,14 @@ def time_generators(
 _EAGER, _ONNX, _OPENVINO = "PyTorch", "ONNX Runtime", "OpenVINO"
 
 
-def _in_pytorch(network: nn.Module, plain: nn.Module, statistics: Statistics) -> dict[str, Run]:
+def _in_pytorch(network: nn.Module, plain: nn.Module, statistics: Statistics, compiled: bool) -> dict[str, Run]:
     eager = plain if statistics == "picture" else network.cpu().float().eval()
     last = deployed(network, statistics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found: dict[str, Run] = {
         _EAGER: eager,
         "PyTorch, channels_last": lambda images: last(images.to(memory_format=torch.channels_last)),
     }
-    if shutil.which("g++"):
+    if compiled and shutil.which("g++"):
         found["PyTorch, torch.compile"] = torch.compile(deployed(network, statistics))
     return found
 
