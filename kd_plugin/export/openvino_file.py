@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import tempfile
 from collections.abc import Callable
@@ -26,6 +27,15 @@ def check_installed() -> None:
     onnx_file.check_installed()
 
 
+@functools.cache
+def _core() -> Any:
+    """Return the runtime, which lives as long as the process.
+
+    With the last one, its plugins would be unloaded, and the next fork of the process would call into them and crash.
+    """
+    return importlib.import_module("openvino").Core()
+
+
 def write(graph: Graph, file: Path) -> None:
     """Write a graph by way of ONNX; ``half`` saves the weights in float16, and computes as the device prefers.
 
@@ -47,7 +57,7 @@ def convert(source: Path, file: Path, half: bool, metadata: dict[str, str]) -> N
     """
     openvino: Any = importlib.import_module("openvino")
     try:
-        model = openvino.convert_model(str(source))
+        model = _core().read_model(str(source))  # convert_model would send statistics of its use
         for name, text in metadata.items():
             model.set_rt_info(text, ["kd_plugin", name])
         openvino.save_model(model, str(file), compress_to_fp16=half)
@@ -66,12 +76,11 @@ def open_runner(file: Path, threads: int = 0, precision: str = "f32") -> Callabl
     Raises:
         KDError: If the runtime refuses it.
     """
-    openvino: Any = importlib.import_module("openvino")
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = str(threads)
     try:
-        request = openvino.Core().compile_model(str(file), "CPU", settings).create_infer_request()
+        request = _core().compile_model(str(file), "CPU", settings).create_infer_request()
     except Exception as error:  # the runtime's
         raise KDError(f"OpenVINO refuses the network ({first_line(error, 200)})") from error
 
