@@ -306,7 +306,7 @@ def test_two_processes_under_torchrun(images: Path, tmp_path: Path) -> None:
     arguments += f" --distill wavelet,srp,pixel,feature --teacher {tmp_path}/big --student_ngf 4"
     arguments += f" --amp bf16 --teacher_cache {tmp_path}/cache --no_flip"
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"^torchrun (--nproc_per_node 2 -m kd_plugin run train\.py) ", readme, re.MULTILINE)[1]
+    shown = re.search(r"`torchrun (--nproc_per_node 2 -m kd_plugin run train\.py) ", readme)[1]
     command = f"-m torch.distributed.run --master_port 29533 {shown}"
     text = succeed(run([*command.split(), *arguments.split()], HOST)).stdout
     assert text.count("fewer parameters; ") == 2

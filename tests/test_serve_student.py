@@ -22,7 +22,7 @@ from kd_plugin.networks.translator import ModuleTranslator, to_array, to_tensor
 SCRIPT = REPOSITORY / "examples" / "serve_student.py"
 SPEC = GeneratorSpec("resnet", 3, 3, 8, 1, "instance", False, True)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve_student")]
 
 
 def test_it_imports_onnxruntime_numpy_and_pillow_alone() -> None:
@@ -33,23 +33,39 @@ def test_it_imports_onnxruntime_numpy_and_pillow_alone() -> None:
     assert others == {"numpy", "onnxruntime", "PIL"}
 
 
-@pytest.mark.parametrize("options", [[], ["--uint8"], ["--dynamic"]], ids=str)
+OPTIONS = {"plain": [], "frames": ["--uint8"], "any": ["--dynamic"]}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a generator, exported in each way."""
+    folder = tmp_path_factory.mktemp("files")
+    file = save_generator(folder / "small", SPEC)
+    for name, options in OPTIONS.items():
+        assert main(["export", str(file), "--size", "32", *options, "-o", str(folder / f"{name}.onnx")]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("how", ["folder", "stream"])
 def test_its_images_are_the_generators(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], how: str
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    save_generator(tmp_path / "small", SPEC)
-    assert main(["export", "small", "--size", "32", *options, "-o", "small.onnx"]) == 0
     for i in range(3):
         paint(tmp_path / "photos" / f"{i}.png", 32, 32, i)
     images = [np.asarray(Image.open(f"photos/{i}.png").convert("RGB")) for i in range(3)]
     translator = ModuleTranslator(random_generator(SPEC), "", "")
     wanted = [to_array(translator.translate(to_tensor([image]), [0])[0]) for image in images]
-    command = [sys.executable, str(SCRIPT), "small.onnx", *(["photos", "out"] if how == "folder" else ["-", "-"])]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        str(files / f"{name}.onnx"),
+        *(["photos", "out"] if how == "folder" else ["-", "-"]),
+    ]
     sent = b"".join(image.tobytes() for image in images)
     ended = subprocess.run(command, input=sent if how == "stream" else b"", capture_output=True, check=False)
-    if how == "stream" and options == ["--dynamic"]:
+    if how == "stream" and name == "any":
         assert ended.returncode == 2 and b"export it for the size of the frames" in ended.stderr
         return
     assert ended.returncode == 0, ended.stderr
