@@ -18,6 +18,8 @@ nitpicky = True
 nitpick_ignore_regex = [  # types in signatures that no page describes
     ("py:class", r"(argparse|collections|os|pathlib|torch)\..*"),
     ("py:class", r"kd_plugin\..*\.(A|_B|T|Discriminator|Limit)"),
+    ("py:class", r"kd_plugin\..*\.(GradientShares|Objective|Phase|Step|TeacherPass)"),
+    ("py:obj", r"typing\.Literal\['\w+'"),  # of dataclasses' fields, which are split at commas
 ]
 myst_heading_anchors = 3
 autodoc_inherit_docstrings = False

@@ -96,7 +96,15 @@ def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
 
 
 def parse_wishes(texts: Sequence[str], common: Mapping[str, str] | None = None) -> list[Wish]:
-    """Return the students that texts ask for; raises as :func:`parse_wish`, and for two of one name."""
+    """Return the students that texts ask for.
+
+    Args:
+        texts: such as ``7x`` or ``ngf=24+conv=separable``; without any, one student of the defaults.
+        common: settings of all students.
+
+    Raises:
+        ArgumentError: If a text is not valid, or two students have one name.
+    """
     wishes = [parse_wish(text, common) for text in texts or [""]]
     names = [wish.name for wish in wishes]
     if twice := next((name for name in names if names.count(name) > 1), ""):

@@ -141,7 +141,7 @@ class StudentTrainer:
 
         Raises:
             ArgumentError: If the teacher does not support the images.
-            TrainingError: If too many consecutive steps were skipped.
+            KDError: If too many consecutive steps were skipped.
         """
         if epoch is not None:
             self.distiller.epoch = epoch
