@@ -21,6 +21,7 @@ from .int8 import quantise
 from .network import Statistics, deployed, with_subpixel_convolutions
 from .parity import compare
 
+_EAGER, _ONNX, _OPENVINO = "PyTorch", "ONNX Runtime", "OpenVINO"
 _ROUNDS = 9
 _CALIBRATION = 8  # images: the speed does not depend on the ranges
 
@@ -95,9 +96,6 @@ def time_generators(
         )
         for runtime in dict.fromkeys(runtime for runtime, _ in runs)
     ]
-
-
-_EAGER, _ONNX, _OPENVINO = "PyTorch", "ONNX Runtime", "OpenVINO"
 
 
 def _in_pytorch(network: nn.Module, plain: nn.Module, statistics: Statistics, compiled: bool) -> dict[str, Run]:
