@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import OptionError
+from ..export.settings import Format
 from ..networks.checkpoint_files import checkpoint_format
-from .shared import port
+from .shared import add_checkpoints, port
 
-_FORMATS = ("onnx", "pt2", "openvino")  # as export.settings.Format
 _EXAMPLE = "kd export checkpoints/facades_small -o facades.onnx"
 
 
@@ -31,9 +31,7 @@ def add_parser(commands: Any) -> None:
     what = parser.add_argument_group("which generator")
     what.add_argument("--epoch", default="latest", metavar="E", help="epoch of a folder (default: latest)")
     what.add_argument("--direction", choices=("AtoB", "BtoA"), help="of a folder with two generators")
-    what.add_argument(
-        "--checkpoints-dir", metavar="FOLDER", default="./checkpoints", help="as in the host (default: ./checkpoints)"
-    )
+    add_checkpoints(what)
     what.add_argument(
         "--statistics",
         choices=("picture", "running"),
@@ -46,7 +44,7 @@ def add_parser(commands: Any) -> None:
         help="of --web and --bench, to compare with (default: that of student.json, if it exists)",
     )
     file = parser.add_argument_group("file")
-    file.add_argument("--format", choices=_FORMATS, help="default: that of the extension of -o, or onnx")
+    file.add_argument("--format", choices=get_args(Format), help="default: that of the extension of -o, or onnx")
     file.add_argument(
         "--size", type=_size, metavar="N|WxH", help="of the images in pixels (default: that of the training, or 256)"
     )

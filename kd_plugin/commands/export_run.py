@@ -227,9 +227,7 @@ def _hint(error: ArgumentError) -> str:
 
 
 def _print(result: Exported) -> None:
-    parts = {result.file, result.file.with_suffix(".bin") if result.file.suffix == ".xml" else result.file}
-    size = sum(part.stat().st_size for part in parts)
-    print(f"{result.file}: {result.shapes}, {size / 1e6:.2f} MB")
+    print(f"{result.file}: {result.shapes}, {result.size / 1e6:.2f} MB")
     if result.operators:
         print(result.operators)
     for note in result.notes:

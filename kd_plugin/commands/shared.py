@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 
@@ -19,6 +19,13 @@ _LEAST = 8  # reflection padding in the residual blocks, at a quarter of the siz
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the folder of a host."""
     parser.add_argument("host", metavar="HOST", nargs="?", default=".", help="folder of the host (default: .)")
+
+
+def add_checkpoints(parser: Any) -> None:
+    """Add ``--checkpoints-dir`` to a parser or a group of it."""
+    parser.add_argument(
+        "--checkpoints-dir", metavar="FOLDER", default="./checkpoints", help="as in the host (default: ./checkpoints)"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

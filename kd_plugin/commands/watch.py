@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import KDError, OptionError, unknown_name
-from .shared import port
+from .shared import add_checkpoints, port
 
 _INTERVAL = 2.0  # seconds between two looks at the files
 
@@ -25,9 +25,7 @@ def add_parser(commands: Any) -> None:
         "environment of visdom has the name of the run.",
     )
     parser.add_argument("name", metavar="NAME", help="name of the run (--name of the training)")
-    parser.add_argument(
-        "--checkpoints-dir", metavar="FOLDER", default="./checkpoints", help="as in the host (default: ./checkpoints)"
-    )
+    add_checkpoints(parser)
     parser.add_argument("--server", metavar="URL", default="http://localhost", help="(default: http://localhost)")
     parser.add_argument("--port", type=port, metavar="N", default=8097, help="port of the server (default: 8097)")
     parser.add_argument("--once", action="store_true", help="send what there is, and exit")

@@ -158,7 +158,6 @@ class _Compression:
         facts = facts_of(prepared)
         self._page = Page(settings.output, title, prepared.direction, settings.command, facts, self._problems)
         self._page_time = 0.0
-        self._begun_writing = False
         self._logs = {
             name: Log(folder, settings.print_freq, prepared.samples.epoch_length)
             for name, folder in prepared.folders.items()
@@ -186,7 +185,7 @@ class _Compression:
             shares_every=max(1, settings.print_freq // whole),
             stop_after=seconds if planned and seconds is not None else math.inf,
             fresh=settings.fresh,
-            begin=self._introduce,
+            begin=self._begin,
             report=self._after_step,
         )
         selections: dict[str, Selection] = {}
@@ -199,9 +198,12 @@ class _Compression:
                     self._write_page(outcome.done, outcome.steps)
         return self._result(outcome, selections)
 
-    def _introduce(self, done: int, steps: int | None) -> None:
-        """Print what is trained, before the first step of this call."""
+    def _begin(self, done: int, steps: int | None) -> None:
+        """Create the students' folders and print what is trained, once the saved state is known to fit."""
         prepared = self._prepared
+        with clear_save_errors(prepared.settings.output, "the results"):
+            for folder in prepared.folders.values():
+                folder.mkdir(exist_ok=True)
         large = 0 if prepared.teacher.finished else count_parameters(prepared.teacher.network)
         for name, student in prepared.students.items():
             small = count_parameters(student.network)
@@ -237,10 +239,6 @@ class _Compression:
     def _write_after(self, step: Step) -> None:
         """Write the log, and validate and write the page if they are due."""
         prepared, written = self._prepared, False
-        if not self._begun_writing:
-            for folder in prepared.folders.values():
-                folder.mkdir(exist_ok=True)
-            self._begun_writing = True
         for name, losses in step.losses.items():
             shares = {f"share_{key}": value for key, value in step.shares.get(name, {}).items() if key}
             written |= self._logs[name].add(step.images, losses, shares, step.seconds, step.waited)

@@ -21,7 +21,7 @@ from ..networks.taps import unwrap
 from ..networks.translator import ModuleTranslator
 from ..version import __version__
 from . import onnx_file, openvino_file, program_file
-from .graph import INPUT, OUTPUT, Graph, as_frames, graph_of
+from .graph import INPUT, OUTPUT, Graph, as_frames, from_frames, graph_of
 from .images import batch_of, draw_images, read_images
 from .int8 import quantise
 from .network import Statistics, deployed, has_batch_norm, has_dropout, with_subpixel_convolutions, without_dropout
@@ -44,6 +44,7 @@ class Exported:
 
     Attributes:
         file: the file.
+        size: of the file, with that of its weights, in bytes.
         parity: how far its images are from those of the generator.
         images: on which this was measured, for the reader.
         operators: its operators, for the reader; "" if the format does not tell.
@@ -52,6 +53,7 @@ class Exported:
     """
 
     file: Path
+    size: int
     parity: Parity
     images: str
     operators: str
@@ -107,7 +109,8 @@ def export(
     except OSError as error:
         raise KDError(f"{settings.output}: cannot be written ({error.strerror or error})") from error
     shown = f"of {settings.images or settings.int8}" if settings.images or settings.int8 else _DRAWN
-    return Exported(settings.output, parity, shown, operators, _shapes(graph, settings.format), notes)
+    size = sum(file.stat().st_size for file in settings.files)
+    return Exported(settings.output, size, parity, shown, operators, _shapes(graph, settings.format), notes)
 
 
 def _multiple(settings: ExportSettings, spec: GeneratorSpec | None) -> int:
@@ -195,7 +198,7 @@ def _as_tested(network: nn.Module, statistics: Statistics) -> ModuleTranslator:
 
 def _expected(reference: ModuleTranslator, frames: bool, batch: torch.Tensor) -> torch.Tensor:
     """Return the generator's images for a batch in the format of the file."""
-    images = batch.permute(0, 3, 1, 2).float() / 127.5 - 1 if frames else batch
+    images = from_frames(batch) if frames else batch
     output = reference.translate(images, [0] * len(images))
     return as_frames(output) if frames else output
 

@@ -37,8 +37,7 @@ class Frames(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Translate frames, uint8 (B, H, W, C)."""
-        images = frames.permute(0, 3, 1, 2).float() / 127.5 - 1
-        return as_frames(self.network(images))
+        return as_frames(self.network(from_frames(frames)))
 
 
 class HalfPrecision(nn.Module):
@@ -143,6 +142,11 @@ def graph_of(
         module = Fitted(module)
     module = Frames(module) if frames else module
     return Graph(module.eval(), height, width, channels, frames, dynamic, multiple, half, metadata or {})
+
+
+def from_frames(frames: torch.Tensor) -> torch.Tensor:
+    """Return uint8 (B, H, W, C) as images (B, C, H, W) in [-1, 1]."""
+    return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def as_frames(output: torch.Tensor) -> torch.Tensor:

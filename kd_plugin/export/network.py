@@ -136,21 +136,15 @@ class SubpixelConv(nn.Module):
         super().__init__()
         kernel, padding = transposed.kernel_size[0], _integer(transposed.padding)
         weight = transposed.weight.detach()  # (in, out, k, k)
-        # Output pixel 2 i + r sums w[k] x[j] over 2 j = 2 i + r + padding - k.
-        reach = [
-            (phase + padding - k) // 2 for phase in (0, 1) for k in range(kernel) if (phase + padding - k) % 2 == 0
-        ]
-        first, last = min(reach), max(reach)
+        # Output pixel 2 i + phase sums w[k] x[j] over 2 j = 2 i + phase + padding - k.
+        offsets = [phase + padding - k for phase in (0, 1) for k in range(kernel)]
+        first, last = ((least(offset for offset in offsets if offset % 2 == 0)) // 2 for least in (min, max))
         size = last - first + 1
         phases = weight.new_zeros(transposed.out_channels, 2, 2, transposed.in_channels, size, size)
-        for row in (0, 1):
-            for column in (0, 1):
-                for y in range(kernel):
-                    for x in range(kernel):
-                        if (row + padding - y) % 2 or (column + padding - x) % 2:
-                            continue
-                        down, right = (row + padding - y) // 2 - first, (column + padding - x) // 2 - first
-                        phases[:, row, column, :, down, right] = weight[:, :, y, x].T
+        for row, column, y, x in itertools.product((0, 1), (0, 1), range(kernel), range(kernel)):
+            down, right = row + padding - y, column + padding - x
+            if down % 2 == 0 and right % 2 == 0:
+                phases[:, row, column, :, down // 2 - first, right // 2 - first] = weight[:, :, y, x].T
         out = 4 * transposed.out_channels
         self.pad = nn.ZeroPad2d((-first, last, -first, last))
         self.conv = nn.Conv2d(transposed.in_channels, out, size, bias=transposed.bias is not None)

@@ -18,7 +18,6 @@ import torch
 from ..errors import KDError, first_line
 from .graph import INPUT, OUTPUT, Graph
 
-SUFFIX = ".onnx"
 _PYTORCH = (2, 6)  # whose exporter is the one of torch.export
 _INSTALL = 'pip install "kd_plugin[export]"'
 

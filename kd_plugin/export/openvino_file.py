@@ -15,8 +15,6 @@ from ..errors import KDError, first_line
 from . import onnx_file
 from .graph import Graph
 
-SUFFIX = ".xml"
-
 
 def check_installed() -> None:
     """Raise a :class:`KDError` if OpenVINO is not installed."""

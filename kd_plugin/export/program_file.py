@@ -12,8 +12,6 @@ from ..errors import KDError, first_line
 from .exported import load_program
 from .graph import Graph
 
-SUFFIX = ".pt2"
-
 
 def write(graph: Graph, file: Path) -> None:
     """Write a graph with its weights.
