@@ -109,7 +109,8 @@ def train_students(
         shares_every: number of steps between two measurements of the shares, after the first step; 0 for none.
         stop_after: seconds after which the training ends, saved.
         fresh: whether to begin again where the folder has a state, and replace it.
-        begin: called before the first step of this call, with the numbers of completed steps and of all, if known.
+        begin: called once the state is saved, before the first step of this call, with the completed
+            steps and all, if known.
         report: called after every step.
 
     Raises:
@@ -157,11 +158,11 @@ def train_students(
     interruption.watch(interruption, distributed=True)
     whole = plan.batch * process_count()
     first = outcome.done
-    begin(outcome.done, outcome.steps)
     begun = time.monotonic()
     try:
         if state is None:
             save()  # whatever is written later, the folder is known to be of this training
+        begin(outcome.done, outcome.steps)
         most = 2**40 if outcome.steps is None else outcome.steps * whole
         moment = time.monotonic()
         for loaded in load_batches(samples, first * whole, most, plan.batch, workers, others):
