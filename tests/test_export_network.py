@@ -227,7 +227,7 @@ class TestGraphs:
     def test_shapes_that_may_change_are_named(self) -> None:
         graph = graph_of(random_generator(SPECS["unet-batch-standard"]), 64, 64, dynamic=True, multiple=32)
         (shapes,) = graph.dynamic_shapes() or ({},)
-        assert sorted(shapes) == [0, 2, 3] and graph.example().shape == (2, 3, 64, 64)
+        assert sorted(shapes) == [0, 2, 3] and graph.example()[0].shape == (2, 3, 64, 64)
         assert graph_of(random_generator(SPECS["unet-batch-standard"]), 64, 64, multiple=32).dynamic_shapes() is None
 
 

@@ -56,6 +56,11 @@ def add_parser(commands: Any) -> None:
         metavar="FOLDER",
         help="compute in 8-bit integers, whose ranges are measured on images of FOLDER",
     )
+    file.add_argument(
+        "--tiles",
+        action="store_true",
+        help="for images larger than memory: a file for tiles of --size, and one for the statistics of the image",
+    )
     file.add_argument("--images", metavar="FOLDER", help="images to compare on (default: drawn ones)")
     file.add_argument("-o", "--output", metavar="FILE", help="default: the name of the generator")
     file.add_argument("--force", action="store_true", help="replace an existing file, or page")
@@ -124,8 +129,8 @@ def _check_combinations(options: argparse.Namespace) -> None:
         raise OptionError("--bench writes nothing: remove --web and -o")
     if options.serve and not options.web:
         raise OptionError("--serve serves the page of --web FOLDER: name it")
-    without = ["dynamic", "uint8", "int8", "format"] if options.web else []
-    without = ["dynamic", "uint8", "int8", "format", "half", "images"] if options.bench else without
+    without = ["dynamic", "uint8", "int8", "format", "tiles"] if options.web else []
+    without = ["dynamic", "uint8", "int8", "format", "half", "images", "tiles"] if options.bench else without
     if given := next((name for name in without if getattr(options, name)), ""):
         raise OptionError(f"--{given} has no effect with {'--bench' if options.bench else '--web'}: remove it")
 

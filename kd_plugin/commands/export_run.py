@@ -207,6 +207,7 @@ def _settings(options: argparse.Namespace, source: _Source) -> ExportSettings:
         images=path_of(options.images),
         statistics=options.statistics or tested,
         frames=options.uint8,
+        tiles=options.tiles,
         force=options.force,
     )
 
@@ -233,3 +234,7 @@ def _print(result: Exported) -> None:
     for note in result.notes:
         print(f"note: {note}")
     print(f"compared with the generator: {result.parity}, {result.images}")
+    if result.seams:
+        print(f"tiles that overlap by {result.seams.margin} pixels on each side, of an image of 2x2 of them:")
+        print(f"  seams, to the image at once with the same statistics: {result.seams.seams}")
+        print(f"  with statistics of a thumbnail, to those of the whole: {result.seams.thumbnail}")

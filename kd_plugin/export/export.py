@@ -26,13 +26,16 @@ from .images import batch_of, draw_images, read_images
 from .int8 import quantise
 from .network import Statistics, deployed, has_batch_norm, has_dropout, with_subpixel_convolutions, without_dropout
 from .parity import Parity, compare
-from .settings import ExportSettings, Format
+from .settings import ExportSettings
+from .tile_files import Seams, TileFiles
+from .tiling import STRIDE
 
 _IMAGES = 8  # to compare on
 _CALIBRATION = 64  # images, at most
 _STEPS = {"float32": 1.0, "float16": 4.0}  # the largest difference that is allowed, of 255
 _PSNR = 35.0  # the least of 8-bit integers, in dB
 _ROUNDING = 4  # pixels, of a ResNet
+_TILED = 2  # images of several tiles to measure
 _DRAWN = "drawn with the spectrum of photographs"
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -50,6 +53,7 @@ class Exported:
         operators: its operators, for the reader; "" if the format does not tell.
         shapes: of its images, for the reader.
         notes: what the reader should know.
+        seams: how far tiles are from the whole image; None if the file is not for tiles.
     """
 
     file: Path
@@ -59,6 +63,7 @@ class Exported:
     operators: str
     shapes: str
     notes: tuple[str, ...]
+    seams: Seams | None = None
 
 
 def export(
@@ -97,25 +102,39 @@ def export(
             written = Path(folder) / settings.output.name
             for simplified in (True, False):  # not every network may be simplified
                 module = deployed(network, settings.statistics, simplified)
-                graph = _graph_of(module, settings, channels, multiple, metadata)
-                run = _write(graph, written, settings)
+                run: Run | TileFiles
+                if settings.tiles:
+                    size = settings.height, settings.width
+                    run = TileFiles(module, written, *size, channels, settings.dynamic, metadata)
+                else:
+                    run = _write(_graph_of(module, settings, channels, multiple, metadata), written, settings)
                 parity = _compare(expected, run, batches)
                 if _fits(parity, settings):
                     break
             _check(parity, settings)
+            seams = run.measure(expected, pictures[:_TILED]) if isinstance(run, TileFiles) else None
+            if seams:
+                _check(seams.seams, settings)
             operators = onnx_file.describe(written) if settings.format == "onnx" else ""
             for part in sorted(settings.files, key=lambda file: file == settings.output):  # the weights first
                 (written.parent / part.name).replace(part)
     except OSError as error:
         raise KDError(f"{settings.output}: cannot be written ({error.strerror or error})") from error
     shown = f"of {settings.images or settings.int8}" if settings.images or settings.int8 else _DRAWN
-    size = sum(file.stat().st_size for file in settings.files)
-    return Exported(settings.output, size, parity, shown, operators, _shapes(graph, settings.format), notes)
+    taken = sum(file.stat().st_size for file in settings.files)
+    shapes = _shapes(settings, channels, multiple)
+    return Exported(settings.output, taken, parity, shown, operators, shapes, notes, seams)
 
 
 def _multiple(settings: ExportSettings, spec: GeneratorSpec | None) -> int:
     """Return the number that sides must be multiples of; checks the settings' size."""
     name, multiple = (spec.netG, spec.multiple) if spec else ("network", 1)
+    if settings.tiles:
+        if spec is None or spec.architecture != "resnet":
+            raise ArgumentError(
+                f"a {name} has no tiles: those are for ResNets, whose pixels depend on a neighbourhood"
+            )
+        multiple = STRIDE
     program = settings.dynamic and settings.format == "pt2"
     if program and spec:
         multiple = max(multiple, _ROUNDING)  # torch.export cannot express sizes that a network rounds up
@@ -294,10 +313,10 @@ def _metadata(settings: ExportSettings, channels: int, output: int, facts: Mappi
     }
 
 
-def _shapes(graph: Graph, format: Format) -> str:
-    sides = ("height", "width") if graph.dynamic else (str(graph.height), str(graph.width))
-    batch = "batch" if graph.dynamic else "1"
-    form = (batch, *sides, str(graph.channels)) if graph.frames else (batch, str(graph.channels), *sides)
-    least = f", {2 * graph.multiple} or more" if format == "pt2" else ""
-    limits = f", sides multiples of {graph.multiple}{least}" if graph.dynamic and graph.multiple > 1 else ""
-    return f"{'uint8' if graph.frames else 'float32'} ({', '.join(form)}){limits}"
+def _shapes(settings: ExportSettings, channels: int, multiple: int) -> str:
+    sides = ("height", "width") if settings.dynamic else (str(settings.height), str(settings.width))
+    batch = "batch" if settings.dynamic else "1"
+    form = (batch, *sides, str(channels)) if settings.frames else (batch, str(channels), *sides)
+    least = f", {2 * multiple} or more" if settings.format == "pt2" else ""
+    limits = f", sides multiples of {multiple}{least}" if settings.dynamic and multiple > 1 else ""
+    return f"{'uint8' if settings.frames else 'float32'} ({', '.join(form)}){limits}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-INPUT, OUTPUT = "images", "translated"
+INPUT, OUTPUT, STATISTICS = "images", "translated", "statistics"
 
 
 class Fitted(nn.Module):
@@ -89,6 +89,8 @@ class Graph:
         multiple: sides must be multiples of it.
         half: whether weights are saved in float16.
         metadata: texts to save with it, by name.
+        statistics: number of statistics of a whole image that the network takes with its tiles; 0 if it takes none.
+        output: name of the output.
     """
 
     module: nn.Module
@@ -100,9 +102,19 @@ class Graph:
     multiple: int = 1
     half: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
+    statistics: int = 0
+    output: str = OUTPUT
 
-    def example(self) -> torch.Tensor:
-        """Return images of the shape of the file."""
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the inputs."""
+        return [INPUT, STATISTICS] if self.statistics else [INPUT]
+
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """Return inputs of the shapes of the file."""
+        return self._images(), *([torch.ones(self.statistics)] if self.statistics else [])
+
+    def _images(self) -> torch.Tensor:
         batch, height, width = 1, self.height, self.width
         if self.dynamic:  # a dimension, or a factor of one, that is 1 would be taken for a constant
             batch, height, width = 2, max(height, 2 * self.multiple), max(width, 2 * self.multiple)
@@ -110,7 +122,7 @@ class Graph:
             return torch.zeros(batch, height, width, self.channels, dtype=torch.uint8)
         return torch.zeros(batch, self.channels, height, width)
 
-    def dynamic_shapes(self) -> tuple[dict[int, object]] | None:
+    def dynamic_shapes(self) -> tuple[dict[int, object], ...] | None:
         """Return the dimensions that may change, as ``torch.export`` takes them; None if none may."""
         if not self.dynamic:
             return None
@@ -121,7 +133,8 @@ class Graph:
             else:  # the innermost images of 1 pixel are traced in another way
                 sides.append(self.multiple * torch.export.Dim(f"{name}_{self.multiple}", min=2))
         first = 1 if self.frames else 2
-        return ({0: torch.export.Dim("batch", min=1), first: sides[0], first + 1: sides[1]},)
+        images: dict[int, object] = {0: torch.export.Dim("batch", min=1), first: sides[0], first + 1: sides[1]}
+        return images, *([{}] if self.statistics else [])
 
 
 def graph_of(

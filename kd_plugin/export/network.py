@@ -48,7 +48,8 @@ def deployed(network: nn.Module, statistics: Statistics, simplified: bool = True
             after the other.
     """
     found = without_dropout(copy.deepcopy(unwrap(network)).cpu().float().requires_grad_(False).eval())
-    _replace(found, lambda module: _image_norm(module) if statistics == "picture" or _is_stateless(module) else None)
+    as_image_norms = statistics == "picture"
+    replace_modules(found, lambda module: _image_norm(module) if as_image_norms or _is_stateless(module) else None)
     if simplified:
         _fold_batch_norms(found)
         _remove_idle_biases(found)
@@ -57,8 +58,7 @@ def deployed(network: nn.Module, statistics: Statistics, simplified: bool = True
 
 def without_dropout(network: nn.Module) -> nn.Module:
     """Replace the dropout layers of a network by identities; return the network."""
-    _replace(network, lambda module: nn.Identity() if isinstance(module, _Dropout) else None)
-    return network
+    return replace_modules(network, lambda module: nn.Identity() if isinstance(module, _Dropout) else None)
 
 
 def _reads_running(module: nn.Module) -> bool:
@@ -115,11 +115,13 @@ def _pairs(network: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, str], nn.
                 yield parent, (name, next_name), module, next_module  # type: ignore[misc]
 
 
-def _replace(network: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
+def replace_modules(network: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
+    """Replace the modules of a network for which there is a replacement; return the network."""
     for parent in list(network.modules()):
         for name, module in list(parent._modules.items()):
             if module is not None and (new := replacement(module)) is not None:
                 setattr(parent, name, new)
+    return network
 
 
 class SubpixelConv(nn.Module):
@@ -166,8 +168,7 @@ def _integer(value: object) -> int:
 
 def with_subpixel_convolutions(network: nn.Module) -> nn.Module:
     """Replace the transposed convolutions of a network that double the size; return the network."""
-    _replace(network, lambda module: SubpixelConv(module) if _doubles(module) else None)  # type: ignore[arg-type]
-    return network
+    return replace_modules(network, lambda module: SubpixelConv(module) if _doubles(module) else None)  # type: ignore[arg-type]
 
 
 def _doubles(module: nn.Module) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..errors import KDError, first_line
-from .graph import INPUT, OUTPUT, Graph
+from .graph import INPUT, Graph
 
 _PYTORCH = (2, 6)  # whose exporter is the one of torch.export
 _INSTALL = 'pip install "kd_plugin[export]"'
@@ -47,10 +47,10 @@ def write(graph: Graph, file: Path) -> None:
         with _quiet():
             torch.onnx.export(
                 graph.module,
-                (graph.example(),),
+                graph.example(),
                 str(file),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
+                input_names=graph.inputs,
+                output_names=[graph.output],
                 dynamic_shapes=graph.dynamic_shapes(),
                 dynamo=True,
                 external_data=False,
@@ -105,9 +105,9 @@ class Runner:
         except Exception as error:  # the runtime's own exceptions
             raise KDError(f"ONNX Runtime refuses the network ({first_line(error, 200)})") from error
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the images of a batch, in the formats of the file."""
-        output: np.ndarray = self._session.run([OUTPUT], {INPUT: images})[0]
+    def __call__(self, images: np.ndarray, **more: np.ndarray) -> np.ndarray:
+        """Return the output for a batch, in the formats of the file, which may have more inputs."""
+        output: np.ndarray = self._session.run(None, {INPUT: images, **more})[0]
         return output
 
 

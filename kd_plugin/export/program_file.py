@@ -20,7 +20,7 @@ def write(graph: Graph, file: Path) -> None:
         KDError: If the network cannot be exported.
     """
     try:
-        program = torch.export.export(graph.module, (graph.example(),), dynamic_shapes=graph.dynamic_shapes())
+        program = torch.export.export(graph.module, graph.example(), dynamic_shapes=graph.dynamic_shapes())
     except Exception as error:  # the exporter's, the network's
         raise KDError(f"the network cannot be exported ({type(error).__name__}: {first_line(error, 200)})") from error
     torch.export.save(program, file, extra_files=dict(graph.metadata))

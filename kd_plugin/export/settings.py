@@ -13,6 +13,11 @@ SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml
 _LEAST = 16  # pixels: a ResNet pads a quarter of the side
 
 
+def statistics_path(file: Path) -> Path:
+    """Return the file of the statistics of a whole image, next to a file of its tiles."""
+    return file.with_suffix(f".statistics{file.suffix}")
+
+
 @dataclass(frozen=True)
 class ExportSettings:
     """What to export, and how.
@@ -29,6 +34,7 @@ class ExportSettings:
         statistics: ``"picture"`` for batch norm that computes statistics of each image, as the hosts test without
             ``--eval``, or ``"running"`` for those of the training.
         frames: whether images are uint8 (B, H, W, C), not float32 (B, C, H, W) in [-1, 1].
+        tiles: whether the file translates tiles of a larger image, with another file for the statistics of the whole.
         force: whether to replace an existing file.
     """
 
@@ -42,6 +48,7 @@ class ExportSettings:
     images: Path | None = None
     statistics: Literal["picture", "running"] = "picture"
     frames: bool = False
+    tiles: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -53,11 +60,14 @@ class ExportSettings:
             raise ArgumentError("half precision and 8-bit integers exclude each other: choose one")
         if self.int8 and self.format == "pt2":
             raise ArgumentError("8-bit integers are for the formats onnx and openvino")
+        if self.tiles and (self.format != "onnx" or self.half or self.int8 or self.frames):
+            raise ArgumentError("tiles are for the format onnx with float32 images and weights")
 
     @property
     def files(self) -> list[Path]:
-        """The files that are written: the weights of OpenVINO have one of their own."""
-        return [self.output, *([self.output.with_suffix(".bin")] if self.format == "openvino" else [])]
+        """The files that are written: the weights of OpenVINO, and the statistics of tiles, have one of their own."""
+        weights = [self.output.with_suffix(".bin")] if self.format == "openvino" else []
+        return [self.output, *weights, *([statistics_path(self.output)] if self.tiles else [])]
 
     def check_output(self) -> None:
         """Raise an :class:`ArgumentError` if the files must not be written."""
