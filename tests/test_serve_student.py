@@ -1,4 +1,4 @@
-"""``examples/serve_student.py`` needs no package of this project, and gives the generator's images."""
+"""``examples/serve_student.py`` gives the generator's images; what runs files needs no package of this project."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ SPEC = GeneratorSpec("resnet", 3, 3, 8, 1, "instance", False, True)
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve_student")]
 
 
-def test_it_imports_onnxruntime_numpy_and_pillow_alone() -> None:
-    tree = ast.parse(SCRIPT.read_text())
+@pytest.mark.parametrize("script", [SCRIPT, SCRIPT.with_name("translate_large.py")], ids=lambda path: path.stem)
+def test_it_imports_onnxruntime_numpy_and_pillow_alone(script: Path) -> None:
+    tree = ast.parse(script.read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     others = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)

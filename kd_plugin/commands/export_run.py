@@ -237,4 +237,5 @@ def _print(result: Exported) -> None:
     if result.seams:
         print(f"tiles that overlap by {result.seams.margin} pixels on each side, of an image of 2x2 of them:")
         print(f"  seams, to the image at once with the same statistics: {result.seams.seams}")
-        print(f"  with statistics of a thumbnail, to those of the whole: {result.seams.thumbnail}")
+        print(f"  with statistics of its quarters, to the generator: {result.seams.parts}")
+        print(f"  with statistics of a thumbnail, to the generator: {result.seams.thumbnail}")

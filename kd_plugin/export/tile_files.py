@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,13 @@ class Seams:
         margin: by which tiles overlap on each side, in pixels.
         seams: of the tiles, to the image translated at once with the same statistics.
         thumbnail: of the tiles with statistics of a thumbnail, to the generator's image.
+        parts: of the tiles with statistics of its four quarters, to the generator's image.
     """
 
     margin: int
     seams: Parity
     thumbnail: Parity
+    parts: Parity
 
 
 class TileFiles:
@@ -70,7 +73,7 @@ class TileFiles:
         if min(self._tile) <= 2 * self.margin:
             raise ArgumentError(
                 f"tiles of {width}x{height} pixels: an output pixel depends on {self.margin} pixels on each side, so "
-                f"tiles must be larger than {2 * self.margin}: twice that, or more, is efficient"
+                f"tiles must be larger than {2 * self.margin}; {4 * self.margin} or more is efficient"
             )
         about = {**metadata, "tile margin": str(self.margin), "tile stride": str(STRIDE)}
         sides = Graph(
@@ -93,8 +96,13 @@ class TileFiles:
         height, width = (2 * (side - self.margin) for side in self._tile)
         batches = [batch_of([picture], height, width, self._channels, False) for picture in pictures]
 
-        def tiled(images: np.ndarray) -> np.ndarray:
-            found = self._of_thumbnail(images)
+        def at_once(images: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                output: torch.Tensor = self._tiles(images, torch.from_numpy(self._of_thumbnail(images.numpy())))
+            return output
+
+        def tiled(statistics: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+            found = statistics(images)
             return translate_tiles(
                 torch.from_numpy(images),
                 self._tile,
@@ -102,13 +110,18 @@ class TileFiles:
                 lambda part: torch.from_numpy(self._translate(part.numpy(), statistics=found)),
             ).numpy()
 
-        def at_once(images: torch.Tensor) -> torch.Tensor:
-            with torch.no_grad():
-                output: torch.Tensor = self._tiles(images, torch.from_numpy(self._of_thumbnail(images.numpy())))
-            return output
-
-        return Seams(self.margin, compare(at_once, tiled, batches), compare(generator, tiled, batches))
+        thumbnail = functools.partial(tiled, self._of_thumbnail)
+        return Seams(
+            self.margin,
+            compare(at_once, thumbnail, batches),
+            compare(generator, thumbnail, batches),
+            compare(generator, functools.partial(tiled, self._of_quarters), batches),
+        )
 
     def _of_thumbnail(self, images: np.ndarray) -> np.ndarray:
         small = F.interpolate(torch.from_numpy(images), self._tile, mode="bicubic", antialias=True)
         return self._statistics(small.numpy())
+
+    def _of_quarters(self, images: np.ndarray) -> np.ndarray:
+        halves = np.split(images, 2, axis=2)
+        return self._statistics(np.concatenate([part for half in halves for part in np.split(half, 2, axis=3)]))
