@@ -431,6 +431,12 @@ class TestBudgets:
         assert student_within(parse_budget("macs=6.8x"), teacher, teacher, 256).ngf == 24
         assert student_within(parse_budget("macs=7x"), teacher, teacher, 256).ngf == 23
 
+    def test_a_width_just_above_whole_blocks_of_channels_is_narrowed_to_them(self) -> None:
+        teacher = replace(TEACHER, ngf=64, depth=9)
+        for widest_within, chosen in ((23, 23), (24, 24), (25, 24), (26, 24), (27, 27), (33, 32)):
+            allowed = generator_cost(replace(teacher, ngf=widest_within), 256).params
+            assert student_within(parse_budget(f"params={allowed / 1e3}k"), teacher, teacher, 256).ngf == chosen
+
     def test_nothing_fits_says_what_would(self) -> None:
         with pytest.raises(KDError, match=r"macs 100x allows .*, a resnet_6blocks of ngf 4 takes .*11.5x less"):
             student_within(parse_budget("macs=100x"), TEACHER, TEACHER, 64)

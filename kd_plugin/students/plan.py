@@ -13,7 +13,7 @@ from ..metrics.cost import Cost, generator_cost
 from ..metrics.latency import Latencies, generator_latencies
 from ..metrics.limits import Budget
 from ..networks.generator import GeneratorSpec, get_architecture
-from .budget import exceeded, most_width, narrowest, nothing_fits, widest
+from .budget import exceeded, in_blocks, most_width, narrowest, nothing_fits, widest
 
 # The listed widths, as fractions of the teacher's: 64, 48, 32, 24 and 16 for a teacher of 64.
 _FRACTIONS = (1.0, 0.75, 0.5, 0.375, 0.25)
@@ -123,7 +123,8 @@ def make_plan(
         best = widest(shape, most, fits)
         if best:
             listed = [round(fraction * most) for fraction in _FRACTIONS]
-            widths = {best.ngf, *(ngf for ngf in listed if ngf < best.ngf)}
+            most_efficient = in_blocks(best.ngf)
+            widths = {most_efficient, *(ngf for ngf in listed if ngf < most_efficient)}
             candidates += [replace(shape, ngf=ngf, widths=None) for ngf in sorted(widths, reverse=True)]
         progress(_SEARCH * (i + 1) / len(shapes))
     if not candidates and not budget:
