@@ -23,7 +23,7 @@ from torch import nn
 from ..errors import ArgumentError
 from ..losses import Schedule, WeightedTerm, build_terms
 from ..losses.layout import keep_layout
-from ..networks.taps import Call, Recorder, Tap, default_taps, read_taps, resolve_taps, unwrap
+from ..networks.taps import Call, Recorder, Tap, default_taps, element_of, read_taps, resolve_taps, unwrap
 from .adapters import make_adapters
 from .precision import HalfPrecision
 from .teacher_cache import TeacherCache
@@ -179,15 +179,15 @@ class Distiller(nn.Module):
         Raises:
             ArgumentError: If the teacher does not support the image size, or outputs or features do not match.
         """
-        if not isinstance(call.output, torch.Tensor):
-            raise ArgumentError(f"the student returned a {type(call.output).__name__}, expected a batch of images")
+        output = call.images
+        if not isinstance(output, torch.Tensor):
+            raise ArgumentError(f"the student returned a {type(output).__name__}, expected a batch of images")
         # A network under the host's autocast returns half precision; terms are computed in float32.
         leave = self._half.leave if self._half else _in_float32
-        output, kept = call.output, keep_layout(_in_float32(call.output))
+        kept = keep_layout(_in_float32(output))
         features = {name: keep_layout(leave(feature)) for name, feature in call.features.items()}
+        teacher_output, teacher_features = taught or self._taught(call)
         call = Call(call.input, kept, features)
-        self._check_size(call.input)
-        teacher_output, teacher_features = taught or self._teacher_pass(call.input)
         losses = {}
         for name, weighted in self.terms.items():
             weight = weighted.weight(self.epoch)
@@ -221,8 +221,12 @@ class Distiller(nn.Module):
         Raises:
             ArgumentError: If the teacher does not support the image size.
         """
+        return self._taught(call)[0]
+
+    def _taught(self, call: Call) -> Taught:
         self._check_size(call.input)
-        return self._teacher_pass(call.input)[0]
+        output, features = self._teacher_pass(*call.arguments or (), **call.named)
+        return element_of(output, call.element), features
 
     def _taps_of(self, name: str, given: Taps | Mapping[str, Taps] | None) -> list[Tap]:
         named = given.get(name) if isinstance(given, Mapping) else given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,21 @@ class TeacherPass:
         if self._compiled:
             self._hook()
 
-    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the teacher's images (B, C, H, W) without a graph, and its features by tap."""
+    def __call__(self, *arguments: Any, **named: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+        """Return the teacher's output for its arguments, without a graph, and its features by tap.
+
+        The arguments are images (B, C, H, W), and whatever else the network takes.
+
+        Raises:
+            ArgumentError: If the teacher does not take them, or there is more than images and a cache.
+        """
         if self._cache is None:
-            return self._run(images)
+            return self._run(*arguments, **named)
+        if len(arguments) != 1 or named:
+            raise ArgumentError(
+                "the images of a generator that takes more than images cannot be cached: train without the cache"
+            )
+        (images,) = arguments
         precision = str(autocast_dtype(images.device.type) or "")
         if precision not in self._folders:
             self._folders[precision] = self._cache.folder_of(self._network, self._taps, precision)
@@ -73,11 +85,13 @@ class TeacherPass:
         }
         return batch.pop(_OUTPUT), batch
 
-    def _run(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _run(self, *arguments: Any, **named: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+        if len(arguments) + len(named) > 1:
+            self._check_takes(*arguments, **named)
         handles = [] if self._compiled else self._hook()
         try:
             with torch.no_grad():
-                output: torch.Tensor = self._teacher(images)
+                output = self._teacher(*arguments, **named)
             features = dict(self._features)
         except Exception as error:
             if self._compiled and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
@@ -95,6 +109,15 @@ class TeacherPass:
                 f"module '{missed}' was not called in the teacher's forward pass, so it has no features: name another"
             )
         return output, features
+
+    def _check_takes(self, *arguments: Any, **named: Any) -> None:
+        try:
+            inspect.signature(self._network.forward).bind(*arguments, **named)
+        except TypeError as error:
+            raise ArgumentError(
+                f"the student gets {len(arguments) + len(named)} arguments, which the teacher "
+                f"({type(self._network).__name__}) does not take: {error}"
+            ) from None
 
     def _hook(self) -> list[RemovableHandle]:
         return [module.register_forward_hook(self._keep(name)) for name, module in self._modules.items()]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ..errors import ArgumentError
 from .architecture import Place, Places, TapPoint
@@ -34,11 +36,48 @@ class Tap:
 
 @dataclass
 class Call:
-    """One forward pass of a network: its input, its output, and the tapped features (B, C, H, W) by name."""
+    """One forward pass of a network.
+
+    Attributes:
+        input: its images, the first argument.
+        output: what it returned: images, or a tuple, list or dictionary with images in it.
+        features: the tapped features (B, C, H, W) by name.
+        arguments, named: all arguments, with the images; the images alone by default.
+        element: the place of the images among the tensors of the output.
+    """
 
     input: torch.Tensor
-    output: torch.Tensor | None = None
+    output: Any = None
     features: dict[str, torch.Tensor] = field(default_factory=dict)
+    arguments: tuple[Any, ...] | None = None
+    named: dict[str, Any] = field(default_factory=dict)
+    element: int = 0
+
+    def __post_init__(self) -> None:
+        if self.arguments is None:
+            self.arguments = (self.input,)
+
+    @property
+    def images(self) -> Any:
+        """The images of the output."""
+        return element_of(self.output, self.element)
+
+    def part(self, part: slice) -> Call:
+        """Return the call for some of its images."""
+        batch = len(self.input)
+        cut = functools.partial(tree_map, lambda value: value[part] if _is_batch(value, batch) else value)
+        parts = {field.name: cut(getattr(self, field.name)) for field in fields(self)}
+        return Call(**parts)
+
+
+def element_of(output: Any, element: int) -> Any:
+    """Return one of the tensors of an output, counted in order; an output without tensors as it is."""
+    tensors = [value for value in tree_leaves(output) if isinstance(value, torch.Tensor)]
+    return tensors[element] if element < len(tensors) else output
+
+
+def _is_batch(value: object, batch: int) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == batch
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -81,15 +120,16 @@ class Recorder:
     def find(self, output: torch.Tensor) -> Call | None:
         """Return the call that returned this tensor, or a batch that it is a slice of (``fake[:n]``, in CUT)."""
         for call in self.calls:
-            if call.output is output:
-                return call
-            if call.output is not None and (part := _part(output, call.output)):
-                features = {name: feature[part] for name, feature in call.features.items()}
-                return Call(call.input[part], output, features)
+            tensors = [value for value in tree_leaves(call.output) if isinstance(value, torch.Tensor)]
+            for element, tensor in enumerate(tensors):
+                if tensor is output:
+                    return call if element == call.element else replace(call, element=element)
+                if part := _part(output, tensor):
+                    return replace(call.part(part), output=output)
         return None
 
     def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self.calls.append(Call(next(iter((*inputs, *named.values())))))
+        self.calls.append(Call(next(iter((*inputs, *named.values()))), arguments=inputs, named=named))
 
     def _keep(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:

@@ -20,6 +20,7 @@ from ..errors import CheckpointError, first_line, in_one_line
 from ..files import write_atomically
 from ..networks.taps import unwrap
 from ..processes import say
+from .networks import find_network
 from .scaler import scalers_of
 
 _FORMAT = 1
@@ -119,7 +120,8 @@ def capture(
     state: RunState, model: Any, adapters: Mapping[str, nn.Module], drawn: Mapping[str, nn.Module]
 ) -> RunState:
     """Return a state with a host's networks, optimizers and scalers, the adapters and the drawn networks added."""
-    networks = {name: unwrap(getattr(model, f"net{name}")).state_dict() for name in model.model_names}
+    found = {name: find_network(model, name) for name in model.model_names}
+    networks = {name: unwrap(network).state_dict() for name, network in found.items() if network is not None}
     return replace(
         state,
         networks={name: {key: tensor.cpu() for key, tensor in state.items()} for name, state in networks.items()},
@@ -234,8 +236,8 @@ def _pools(model: Any) -> dict[str, Any]:
 def is_of(model: Any, state: RunState) -> bool:
     """Return whether the loaded networks of a model are those of a state."""
     for name, saved in state.networks.items():
-        network = getattr(model, f"net{name}", None)
-        loaded = unwrap(network).state_dict() if isinstance(network, nn.Module) else {}
+        network = find_network(model, name)
+        loaded = unwrap(network).state_dict() if network is not None else {}
         if _shapes({name: loaded}) != _shapes({name: saved}):
             return False
         for key, tensor in loaded.items():

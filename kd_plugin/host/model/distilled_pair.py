@@ -23,6 +23,7 @@ from ..options.default_student import check_smaller
 from ..options.distill import DistillConfig
 from ..options.record import values_of
 from ..repository.family import PICTURE_OPTIONS, Pair, network_options
+from .forward_watch import Place
 from .pair import find_pairs, network_of
 from .start import note_large_discriminator, start_from_teacher
 from .student import Built
@@ -38,6 +39,7 @@ class DistilledPair:
     file: Path  # checkpoint of the teacher
     teacher: nn.Module  # as loaded; the distiller may run it in another precision, or compiled
     distiller: Distiller
+    place: Place | None = None  # where terms are attached inside the forward pass; None: to the attribute, after it
 
     def follow(self, student: nn.Module) -> None:
         """Update the student if the host has wrapped it for several GPUs; raises as :func:`refuse_replicas`."""

@@ -6,8 +6,9 @@ import functools
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,23 @@ from ...distillation.attach import Attachment, attach
 from ...distillation.distiller import Distiller
 from ...distillation.shares import GradientShares
 from ...errors import HostError
-from ...networks.taps import Call
+from ...networks.taps import Call, Recorder
 from ...processes import is_main_process, say
 from ...students import RECORD_NAME
 from ...training.adapter_training import load_adapters, save_adapters, train_adapters
 from ...training.average import WeightAverage, save_averages
 from ...training.guard import Guard
 from ...training.interrupt import Interruption
+from ...training.networks import find_network
 from ...training.resume import Checkpointer
 from ...training.scaler import find_loss_scale
 from ...training.steps import Moment
 from ..options.distill import DistillConfig, loaded_epoch
 from ..options.names import naming_options
 from .distilled_pair import DistilledPair, prepare_pair, record_of
+from .forward_watch import Place, watch_forward
 from .how_to_test import HowToTest, model_name, training_script
-from .pair import find_pairs, network_of
+from .pair import find_pairs, is_known, network_of
 from .student import Built
 from .summary import Summary, is_script
 from .teachers import check_not_overwritten, find_teachers
@@ -62,6 +65,8 @@ class DistillationRun:
         self._distillers: dict[str, Distiller] = {}
         self._attached: list[Attachment] = []
         self._in_step = False
+        self._steps_in_optimize = False  # whether the host trains in optimize_parameters
+        self._watched = False
         self._passed_early = False
         self._skip_learning_rate = False
         self._interruption = Interruption()
@@ -104,8 +109,8 @@ class DistillationRun:
         for distilled in self.pairs:
             self._distillers[distilled.pair.net] = distilled.distiller
             train_adapters(distilled.distiller, model.optimizers, distilled.pair.net)
-        held = {name: getattr(model, f"net{name}", None) for name in model.model_names}
-        networks = {name: network for name, network in held.items() if isinstance(network, nn.Module)}
+        held = {name: find_network(model, name) for name in model.model_names}
+        networks = {name: network for name, network in held.items() if network is not None}
         checkpointer.half = half
         if half:
             for network in networks.values():
@@ -171,19 +176,29 @@ class DistillationRun:
         Raises:
             HostError: the output of a generator is not in the declared attribute.
         """
-        training = torch.is_grad_enabled()  # false in validation, which some hosts run between epochs
+        # Some hosts validate between epochs, with or without gradients.
+        training = torch.is_grad_enabled() and (self._in_step or not self._steps_in_optimize)
+        self._steps_in_optimize = self._steps_in_optimize or self._in_step
         if training and self.guard is None:
             self._passed_early = True
         elif training:
             self._begin_step()
         for distilled in self.pairs:
             distilled.follow(network_of(self._model, distilled.pair))
+        if training and self.guard is not None and not self._watched:
+            self._find_places(host)
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self.pairs]
+            if training:
+                for distilled, recorder in zip(self.pairs, recorders, strict=True):
+                    if distilled.place:
+                        stack.enter_context(self._attaching(distilled, distilled.place, recorder))
             returned = host()
         attached: dict[int, torch.Tensor] = {}  # images with terms by id of the images without
         for distilled, recorder in zip(self.pairs, recorders, strict=True):
             pair = distilled.pair
+            if distilled.place:
+                continue
             output = getattr(self._model, pair.output, None)
             call = recorder.find(output) if isinstance(output, torch.Tensor) else None
             if call is None:
@@ -201,6 +216,57 @@ class DistillationRun:
             return returned
         return tree_map(lambda value: attached.get(id(value), value), returned)  # hosts may compute losses from it
 
+    def _find_places(self, host: Host) -> None:
+        """Watch a forward pass for the outputs of generators that no known family has.
+
+        Raises:
+            HostError: a generator with a teacher does not run in it, or its output is not where it is declared.
+        """
+        self._watched = True
+        unknown = [distilled for distilled in self.pairs if not is_known(distilled.pair)]
+        if not unknown:
+            return
+        pairs = find_pairs(self._model)
+        generators = {pair.net: network_of(self._model, pair) for pair in pairs}
+        places = watch_forward(self._model, host, generators, {pair.net: pair.output for pair in pairs})
+        for distilled in unknown:
+            net, output = distilled.pair
+            if net not in places:
+                where = f" in '{output}'" if output else ""
+                raise HostError(
+                    f"forward() of {type(self._model).__name__} stores no output of net{net}{where}: declare the "
+                    f'generators that it runs, distill_pairs = [("{net}", "..."), ...]'
+                )
+            distilled.place = places[net]
+            say(f"{net}: {distilled.place}")
+
+    @contextmanager
+    def _attaching(self, distilled: DistilledPair, place: Place, recorder: Recorder) -> Iterator[None]:
+        """Context manager in which a generator returns its images with the terms attached, where its place is.
+
+        Other networks, and sums, may read the images before the forward pass ends.
+        """
+
+        def attach_terms(network: nn.Module, arguments: Any, output: Any) -> Any:
+            if len(recorder.calls) - 1 != place.call or not torch.is_grad_enabled():
+                return None
+            call = replace(recorder.calls[-1], element=place.element)
+            before = call.images
+            with naming_options():
+                after = self._distill(distilled, call)
+            return tree_map(lambda value: after if value is before else value, output)
+
+        handle = distilled.distiller.student.register_forward_hook(attach_terms)
+        try:
+            yield
+        finally:
+            handle.remove()
+        if len(recorder.calls) <= place.call:
+            raise HostError(
+                f"net{distilled.pair.net} ran {len(recorder.calls)} times in this step, and in the first at least "
+                f"{place.call + 1} times: its terms cannot be attached"
+            )
+
     def _distill(self, distilled: DistilledPair, call: Call) -> torch.Tensor:
         """Compute the terms of a generator, and return its images with the terms attached."""
         assert self.guard is not None
@@ -209,8 +275,10 @@ class DistillationRun:
         scale = find_loss_scale(model, pair.net, result.output)
         images, attachment = attach(result.output, result.total, scale)
         self._attached.append(attachment)
-        setattr(model, pair.output, images)
-        setattr(model, f"teacher_{pair.output}", result.teacher_output)
+        if distilled.place is None:
+            setattr(model, pair.output, images)
+        if pair.output.isidentifier():
+            setattr(model, f"teacher_{pair.output}", result.teacher_output)
         for name, value in result.losses.items():
             setattr(model, f"loss_{name}{pair.suffix}", value.detach())
         self.guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
@@ -228,9 +296,10 @@ class DistillationRun:
         if not self._in_step:  # the host does not train in optimize_parameters
             self._stop_if_asked()
         if any(attachment.passes == 0 for attachment in self._attached):
+            images = ", ".join(d.pair.output or d.pair.net for d in self.pairs)
             warnings.warn(
                 "the distillation terms of the last step received no gradient: the images they are attached to "
-                f"({', '.join(d.pair.output for d in self.pairs)}) do not contribute to the generator's loss",
+                f"({images}) do not contribute to the generator's loss",
                 stacklevel=3,
             )
         self._attached.clear()

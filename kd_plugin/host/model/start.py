@@ -15,6 +15,7 @@ from ...networks.discriminator import find_discriminator
 from ...networks.taps import unwrap
 from ...processes import say
 from ...students import inherit_weights
+from ...training.networks import find_network
 from ..options.student import StudentOptions
 from ..repository.family import Pair
 
@@ -44,20 +45,20 @@ def start_from_teacher(
 
 def note_large_discriminator(model: Any, pair: Pair, student: nn.Module) -> None:
     """Print a note if a discriminator of full width is larger than the student."""
-    discriminator = getattr(model, f"netD{pair.suffix}", None)
+    discriminator = find_network(model, pair.discriminator)
     if not isinstance(discriminator, nn.Module) or getattr(model.opt, "ndf", 0) < _FULL_NDF:
         return
     small, large = (count_parameters(network) / 1e6 for network in (student, discriminator))
     if large > small:
         say(
-            f"note: netD{pair.suffix} has {large:.2f} M parameters, its generator {small:.2f} M; a discriminator of "
-            f"0.69 M gave the best results in the wavelet paper: --student_ndf 32"
+            f"note: net{pair.discriminator} has {large:.2f} M parameters, its generator {small:.2f} M; a "
+            f"discriminator of 0.69 M gave the best results in the wavelet paper: --student_ndf 32"
         )
 
 
 def _start_discriminator(model: Any, pair: Pair, teacher: Path) -> None:
-    name = f"netD{pair.suffix}"
-    discriminator = getattr(model, name, None)
+    name = f"net{pair.discriminator}"
+    discriminator = find_network(model, pair.discriminator)
     if not isinstance(discriminator, nn.Module):
         raise OptionError(f"--discriminator_init teacher: this model has no {name}")
     file = find_discriminator(teacher)

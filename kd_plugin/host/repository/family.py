@@ -8,6 +8,7 @@ before its host is inspected::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,20 +18,29 @@ from ...errors import ArgumentError
 
 
 class Pair(NamedTuple):
-    """A distilled generator: its name in ``model_names`` and the attribute that holds its output."""
+    """A distilled generator: its name in ``model_names`` and the attribute that holds its output.
+
+    The attribute may be an element of a list, ``fake_B[0]``; "" if it is found by watching a forward pass.
+    """
 
     net: str
-    output: str
+    output: str = ""
 
     @property
     def suffix(self) -> str:
-        """Suffix of the pair's losses: "" for ``G``, "_A" for ``G_A``."""
-        return self.net.removeprefix("G")
+        """Suffix of the pair's losses: "" for ``G``, "_A" for ``G_A``, "_S0" for ``GS0``."""
+        rest = self.net.removeprefix("G")
+        return rest if not rest or rest.startswith("_") else f"_{rest}"
+
+    @property
+    def discriminator(self) -> str:
+        """Name of the discriminator of its output: ``D`` for ``G``, ``D_A`` for ``G_A``, ``DS0`` for ``GS0``."""
+        return f"D{self.net.removeprefix('G')}"
 
     @property
     def swaps(self) -> bool:
         """Whether the generator translates B to A in a model trained from A to B."""
-        return self.net.endswith("_B")
+        return re.search(r"(_B|^GB(_\d+)?)$", self.net) is not None
 
 
 class HostModel(NamedTuple):

@@ -1,0 +1,273 @@
+"""Models of many generators, of generators with other inputs and outputs: against the explicit sum of the losses."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import sys
+import warnings
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from helpers.models import distil_options, distilling, host_batch, set_up, train_step
+from torch import nn
+
+from kd_plugin import GeneratorSpec, KDError
+from kd_plugin.losses import pixel_loss
+from kd_plugin.networks.generator import build_generator
+
+NETS = ("G1", "G2", "GS0", "GS1")
+SPEC = GeneratorSpec("resnet", 3, 3, 6, 2, "batch", False, False)
+
+
+def network(models: ModuleType, opt: Namespace) -> nn.Module:
+    networks: Any = sys.modules[models.find_model_using_name("pix2pix").__module__].networks
+    taken = inspect.signature(networks.define_G).parameters
+    more = {"gpu_ids": opt.gpu_ids} if "gpu_ids" in taken else {}
+    return networks.define_G(3, 3, opt.ngf, opt.netG, "batch", False, "normal", 0.02, **more)  # type: ignore[no-any-return]
+
+
+def stain_model(models: ModuleType, lists: bool = False) -> type:
+    """A model as DeepLIIF's: segmentation generators read others' outputs, and forward mixes their images."""
+    base = models.find_model_using_name("pix2pix").__mro__[1]
+
+    class StainModel(base):  # type: ignore[misc, valid-type]
+        def __init__(self, opt: Namespace) -> None:
+            super().__init__(opt)
+            names = [f"G_{i + 1}" for i in range(4)] if lists else list(NETS)
+            self.model_names, self.loss_names, self.visual_names = names, ["G"], ["real_A"]
+            built = [network(models, opt) for _ in NETS]
+            if lists:
+                self.netG = built
+            else:
+                self.netG1, self.netG2, self.netGS0, self.netGS1 = built
+            parameters = [p for net in built for p in net.parameters()]
+            self.optimizer_G = torch.optim.Adam(parameters, lr=1e-3)
+            self.optimizers = [self.optimizer_G]
+
+        def setup(self, opt: Namespace) -> None:
+            if not lists:  # which the base class does not know
+                super().setup(opt)
+
+        def set_input(self, given: dict) -> None:
+            self.real_A, self.real_B = given["A"], given["B"]
+
+        def forward(self) -> None:
+            first, second, whole, part = self.netG if lists else (self.netG1, self.netG2, self.netGS0, self.netGS1)
+            one, two = first(self.real_A), second(self.real_A)
+            seg, seg_1 = whole(self.real_A), part(one)
+            if lists:
+                self.fake_B, self.fake_S = [one, two], [seg, seg_1]
+            else:
+                self.fake_B_1, self.fake_B_2, self.fake_S_0, self.fake_S_1 = one, two, seg, seg_1
+            self.fake = 0.25 * seg + 0.75 * seg_1
+            self.images = one, two
+
+        def optimize_parameters(self) -> None:
+            self.forward()
+            self.optimizer_G.zero_grad()
+            self.loss_G = sum(((image - self.real_B) ** 2).mean() for image in (*self.images, self.fake))
+            self.loss_G.backward()
+            self.optimizer_G.step()
+
+    return StainModel
+
+
+def generators(model: Any) -> list[nn.Module]:
+    return (
+        list(model.netG)
+        if isinstance(getattr(model, "netG", None), list)
+        else [getattr(model, f"net{n}") for n in NETS]
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a teacher for every generator, under both kinds of names."""
+    found = tmp_path / "teacher"
+    found.mkdir()
+    for seed, names in enumerate(zip(NETS, ("G_1", "G_2", "G_3", "G_4"), strict=True)):
+        torch.manual_seed(seed)
+        state = build_generator(SPEC).state_dict()
+        for name in names:
+            torch.save(state, found / f"latest_net_{name}.pth")
+    return found
+
+
+def options(folder: Path, **changes: object) -> Namespace:
+    settings = {"distill": "pixel", "lambda_pixel": 5.0, "norm": "batch", "student_netG": None, **changes}
+    return distil_options(folder, **settings)
+
+
+@pytest.mark.parametrize("lists", [False, True], ids=["attributes", "lists"])
+class TestManyGenerators:
+    def test_gradients_are_those_of_the_explicit_sum(self, models: ModuleType, folder: Path, lists: bool) -> None:
+        model = set_up(distilling(stain_model(models, lists)), options(folder))
+        for net in (*generators(model), *(d.teacher for d in model._run.pairs)):
+            net.double()
+        before = [copy.deepcopy(net.state_dict()) for net in generators(model)]
+        batch = {key: value.double() if key in "AB" else value for key, value in host_batch(2).items()}
+        model.set_input(batch)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            model.optimize_parameters()
+        found = [[p.grad.clone() for p in net.parameters()] for net in generators(model)]
+
+        plain = set_up(stain_model(models, lists), options(folder))
+        for net, state in zip(generators(plain), before, strict=True):
+            net.double().load_state_dict(state)
+        plain.set_input(batch)
+        plain.forward()
+        loss = sum(((image - plain.real_B) ** 2).mean() for image in (*plain.images, plain.fake))
+        outputs = (
+            [*plain.fake_B, *plain.fake_S]
+            if lists
+            else [plain.fake_B_1, plain.fake_B_2, plain.fake_S_0, plain.fake_S_1]
+        )
+        teachers = [pair.teacher for pair in model._run.pairs]
+        inputs = [plain.real_A, plain.real_A, plain.real_A, outputs[0].detach()]
+        with torch.no_grad():
+            wanted = [teacher(images) for teacher, images in zip(teachers, inputs, strict=True)]
+        for output, target in zip(outputs, wanted, strict=True):
+            loss = loss + 5 * pixel_loss(output, target)
+        loss.backward()
+        for ours, net in zip(found, generators(plain), strict=True):
+            for gradient, parameter in zip(ours, net.parameters(), strict=True):
+                torch.testing.assert_close(gradient, parameter.grad, rtol=1e-7, atol=1e-9)
+
+    def test_the_watched_pass_leaves_no_trace(self, models: ModuleType, folder: Path, lists: bool) -> None:
+        """Weights, running statistics and random numbers after a step are those of a model that is not watched."""
+        states, numbers = [], []
+        for weight in (0.0, None):
+            cls = stain_model(models, lists)
+            changes = {"lambda_pixel": weight} if weight is not None else {}
+            model = set_up(distilling(cls) if changes else cls, options(folder, **changes))
+            torch.manual_seed(0)
+            train_step(model)
+            states.append([net.state_dict() for net in generators(model)])
+            numbers.append(torch.rand(3))
+        torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+        assert torch.equal(*numbers)
+
+    def test_losses_are_logged_by_generator(
+        self, models: ModuleType, folder: Path, lists: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model = set_up(distilling(stain_model(models, lists)), options(folder))
+        train_step(model)
+        names = (
+            {"pixel_1", "pixel_2", "pixel_3", "pixel_4"} if lists else {"pixel_1", "pixel_2", "pixel_S0", "pixel_S1"}
+        )
+        assert names <= set(model.get_current_losses())
+        said = capsys.readouterr().out
+        reader, source, held = ("G_4", "G_1", "fake_S[1]") if lists else ("GS1", "G1", "fake_S_1")
+        assert f"{reader}: translates the output of {source} to '{held}'" in said
+
+
+class TestTeachers:
+    def test_missing_ones_are_named(
+        self, models: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "latest_net_G2.pth").unlink()
+        (folder / "latest_net_GS0.pth").unlink()
+        model = set_up(distilling(stain_model(models)), options(folder))
+        train_step(model)
+        said = capsys.readouterr().out
+        assert "G2 has no teacher" in said and "GS0 has no teacher" in said
+        assert {"pixel_1", "pixel_S1"} == {name for name in model.get_current_losses() if name.startswith("pixel")}
+
+    def test_terms_of_one_generator(self, models: ModuleType, folder: Path) -> None:
+        model = set_up(distilling(stain_model(models)), options(folder, distill="pixel:GS1,srp:G1"))
+        train_step(model)
+        found = {name for name in model.get_current_losses() if name.startswith(("pixel", "srp"))}
+        assert found == {"pixel_S1", "srp_1"}
+
+
+class Conditional(nn.Module):
+    """A generator that takes a time step and noise, and returns images with an attention map."""
+
+    def __init__(self, ngf: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, ngf, 3, padding=1)
+        self.out = nn.Conv2d(ngf, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, *, z: torch.Tensor) -> tuple[torch.Tensor, dict]:
+        hidden = torch.relu(self.conv(x + z)) * t[:, None, None, None]
+        output = self.out(hidden)
+        return output[:, :1].sigmoid(), {"images": output[:, 1:].tanh()}
+
+
+class TestInputsAndOutputs:
+    def model(self, models: ModuleType, folder: Path, attribute: str = "fake_B") -> Any:
+        base = models.find_model_using_name("pix2pix").__mro__[1]
+
+        class TimeModel(base):  # type: ignore[misc, valid-type]
+            distill_pairs: ClassVar = [("GT", attribute)]
+
+            def __init__(self, opt: Namespace) -> None:
+                super().__init__(opt)
+                self.model_names, self.loss_names, self.visual_names = ["GT"], [], []
+                self.netGT = Conditional(2)
+                self.optimizers = [torch.optim.SGD(self.netGT.parameters(), lr=0.0)]
+
+            def set_input(self, given: dict) -> None:
+                self.real_A, self.real_B = given["A"], given["B"]
+
+            def forward(self) -> None:
+                self.t, self.z = torch.rand(len(self.real_A)), torch.randn_like(self.real_A)
+                with torch.no_grad():
+                    self.netGT(self.real_B, self.t, z=self.z)  # another pass before that of the pair
+                self.mask, found = self.netGT(self.real_A, self.t, z=self.z)
+                self.fake_B = found["images"]
+
+            def optimize_parameters(self) -> None:
+                self.forward()
+                self.optimizers[0].zero_grad()
+                ((self.fake_B * self.mask - self.real_B) ** 2).mean().backward()
+
+        return distilling(TimeModel)
+
+    def teacher(self, folder: Path) -> nn.Module:
+        torch.manual_seed(5)
+        return Conditional(6).requires_grad_(False).eval()
+
+    def test_the_teacher_gets_all_arguments(
+        self, models: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        big = self.teacher(folder)
+        monkeypatch.setattr("kd_plugin.host.model.distilled_pair.load_teacher_of", lambda *given: big)
+        torch.save(big.state_dict(), folder / "latest_net_GT.pth")
+        model = set_up(self.model(models, folder), options(folder, preprocess="none"))
+        train_step(model, 2)
+        found = [p.grad.clone() for p in model.netGT.parameters()]
+
+        model.netGT.zero_grad()
+        mask, given = model.netGT(model.real_A, model.t, z=model.z)
+        _, wanted = big(model.real_A, model.t, z=model.z)
+        host = ((given["images"] * mask - model.real_B) ** 2).mean()
+        (host + 5 * pixel_loss(given["images"], wanted["images"])).backward()
+        for gradient, parameter in zip(found, model.netGT.parameters(), strict=True):
+            torch.testing.assert_close(gradient, parameter.grad, rtol=1e-5, atol=1e-7)
+
+    def test_a_teacher_that_does_not_take_them_is_refused(
+        self, models: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        big = build_generator(SPEC).requires_grad_(False).eval()
+        monkeypatch.setattr("kd_plugin.host.model.distilled_pair.load_teacher_of", lambda *given: big)
+        torch.save(big.state_dict(), folder / "latest_net_GT.pth")
+        model = set_up(self.model(models, folder), options(folder))
+        with pytest.raises(KDError, match=r"3 arguments, which the teacher .* does not take"):
+            train_step(model, 2)
+
+    def test_an_output_that_is_not_held_as_declared_is_refused(
+        self, models: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        big = self.teacher(folder)
+        monkeypatch.setattr("kd_plugin.host.model.distilled_pair.load_teacher_of", lambda *given: big)
+        torch.save(big.state_dict(), folder / "latest_net_GT.pth")
+        model = set_up(self.model(models, folder, "fake_C"), options(folder))
+        with pytest.raises(KDError, match="no output of netGT in 'fake_C'"):
+            train_step(model, 2)
