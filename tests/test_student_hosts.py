@@ -411,7 +411,7 @@ class TestOptions:
             ({"student_budget": "macs"}, "--student_budget macs: 'macs' is not a limit"),
             (
                 {"student_budget": "latency=50ms"},
-                "kd plan --teacher ... --latency 50ms to measure",
+                r"latency=50ms@device.json, which kd plan TEACHER --web FOLDER writes; or list .* --latency 50ms",
             ),
             ({"student_factory": "tiny"}, "--student_factory tiny: name a function as package.module:function"),
             ({"student_factory": "a:b", "student_conv": "separable"}, "--student_conv has no effect with"),
