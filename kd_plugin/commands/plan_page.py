@@ -20,7 +20,7 @@ from ..students.plan import list_students
 from .shared import check_size, path_of
 
 _LISTING, _EXPORTING = "listing students", "exporting"
-_SECONDS = 5  # for a generator
+_SECONDS = 8  # for a generator of 256 pixels
 
 
 def write_page(options: argparse.Namespace, file: Path, budget: Budget) -> None:
