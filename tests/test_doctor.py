@@ -89,7 +89,7 @@ class TestOthers:
                 "# self.fake_B = self.netG(a)\nself.model_names = []\nfor i in range(4):\n"
                 "    self.model_names.extend([f'G{i}', f'D{i}'])\n    self.model_names.append('GS_' + str(i))\n"
                 "self.model_names += [f'GA_{i}' for i in range(4)]",
-                undeclared.format("D*, G*, GA_*, GS_*"),
+                "G*, GA_*, GS_*, found by watching a forward pass",
             ),
         }
         for name, (text, _) in models.items():

@@ -127,7 +127,7 @@ class TestBudgets:
         assert parse_budget(f"{measure}={text}")[measure] == parse_limit(measure, text)
 
     @example("9" * 309 + "x")
-    @given(text_of("0123456789.xXkMgGbBs=, \nparmcsfile_z"))
+    @given(text_of("0123456789.xXkMgGbBs=@, \nparmcsfiletny_z"))
     def test_are_read_or_refused(self, text: str) -> None:
         try:
             budget = parse_budget(text)

@@ -11,8 +11,10 @@ import json
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +34,7 @@ from kd_plugin.host.options.student import StudentOptions
 from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.networks.generator import build_generator
 from kd_plugin.students import StudentRequest, builders, inherit_weights, register
+from kd_plugin.students.device import DeviceTimes, Timed
 
 NETS = {"pix2pix": ("G",), "cycle_gan": ("G_A", "G_B")}
 KINDS = {
@@ -151,6 +154,29 @@ def test_a_continued_run_keeps_its_width_whatever_the_budget(models: ModuleType,
         again = set_up(cls, options(teachers, "pix2pix", **repeated, continue_train=True, netG="resnet_3blocks",
                                    ngf=model.opt.ngf))  # fmt: skip
         assert same(again.netG.state_dict(), model.netG.state_dict())
+
+
+def test_a_latency_chooses_among_the_students_that_a_device_measured(models: ModuleType, teachers: Path) -> None:
+    """A training that is continued does not need the file."""
+    (teachers.parent / "student").mkdir()
+    teacher = inspect_checkpoint(teachers / "latest_net_G.pth")
+    timed = tuple(Timed(replace(teacher, ngf=ngf), ngf / 1000) for ngf in (5, 4, 3))
+    file = teachers.parent / "device.json"
+    DeviceTimes(32, 32, "WebAssembly", "Firefox", "2026-01-01", Timed(teacher, 0.009), timed).write(file)
+
+    def within(text: str, **changes: object) -> Any:
+        budget = {"student_budget": f"latency={text}@{file}", "netG": "resnet_3blocks", **changes}
+        return set_up(distilled(models, "pix2pix"), options(teachers, "pix2pix", **budget))
+
+    for text, ngf in (("4.5ms", 4), ("2.5x", 3)):
+        model = within(text)
+        assert model.opt.ngf == ngf and model.netG.state_dict()["model.1.weight"].shape[0] == ngf
+    with pytest.raises(KDError, match=f"--student_budget latency=1ms@{file}: no student is small enough: latency"):
+        within("1ms")
+    model.save_networks("latest")
+    file.unlink()
+    again = within("2.5x", continue_train=True, ngf=3)
+    assert same(again.netG.state_dict(), model.netG.state_dict())
 
 
 def registered(request: StudentRequest) -> nn.Module:
@@ -411,7 +437,7 @@ class TestOptions:
             ({"student_budget": "macs"}, "--student_budget macs: 'macs' is not a limit"),
             (
                 {"student_budget": "latency=50ms"},
-                "kd plan --teacher ... --latency 50ms to measure",
+                r"latency=50ms@device.json, which kd plan TEACHER --web FOLDER writes; or list .* --latency 50ms",
             ),
             ({"student_factory": "tiny"}, "--student_factory tiny: name a function as package.module:function"),
             ({"student_factory": "a:b", "student_conv": "separable"}, "--student_conv has no effect with"),

@@ -9,7 +9,12 @@ from ..errors import OptionError
 from ..networks.checkpoint_files import checkpoint_format
 
 _EXAMPLE = "kd compress checkpoints/BIG/latest_net_G_A.pth --images photos --macs 7x -o small"
-_LIMITS = {"macs": "8G or 7x", "params": "1.6M or 7x", "file-size": "4MB or 7x"}
+_LIMITS = {
+    "macs": "8G or 7x",
+    "params": "1.6M or 7x",
+    "file-size": "4MB or 7x",
+    "latency": "30ms@device.json, of kd plan --web",
+}
 _PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")  # as pictures.Preprocess
 
 

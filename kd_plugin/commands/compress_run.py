@@ -32,7 +32,7 @@ from ..watch.log import LOG_NAME, LossLog
 from .shared import device_of, path_of
 
 _COMMON = ("netG", "conv", "dropout", "factory", "init", "keep")  # settings of all students
-_SIZES = ("macs", "params", "file_size", "ngf", "widths")
+_SIZES = ("macs", "params", "file_size", "latency", "ngf", "widths")
 _SAME = (
     "teacher_function",
     "teacher_epoch",

@@ -10,7 +10,8 @@ from typing import Any, get_args
 from ..errors import OptionError
 from ..export.settings import Format
 from ..networks.checkpoint_files import checkpoint_format
-from .shared import add_checkpoints, port
+from .page import add_page, bound_server, serve
+from .shared import add_checkpoints
 
 _EXAMPLE = "kd export checkpoints/facades_small -o facades.onnx"
 
@@ -68,17 +69,7 @@ def add_parser(commands: Any) -> None:
         "--bench", action="store_true", help="time the generator and its teacher in the runtimes, instead of a file"
     )
     page = parser.add_argument_group("page")
-    page.add_argument(
-        "--web",
-        metavar="FOLDER",
-        help="write a page that runs the generator in a browser, without a network, instead of a file",
-    )
-    page.add_argument("--serve", action="store_true", help="serve the page of --web, a new or an existing one")
-    page.add_argument("--host", default="127.0.0.1", help="address to serve at; 0.0.0.0 for other devices, too")
-    page.add_argument("--port", type=port, default=8000, metavar="N", help="port to serve at (default: 8000)")
-    page.add_argument(
-        "--ort", metavar="FOLDER", help="files of ONNX Runtime Web, where npm cannot fetch them: dist of its package"
-    )
+    add_page(page, "write a page that runs the generator in a browser, without a network, instead of a file")
     parser.set_defaults(action=_export)
 
 
@@ -96,15 +87,15 @@ def _export(options: argparse.Namespace) -> int:
         if options.serve:
             if not (Path(options.web).expanduser() / "models.json").is_file():
                 raise OptionError(f"--web {options.web}: has no page yet: name a generator as well")
-            return _serve(options, _bound(options))
+            return serve(options, bound_server(options))
         raise OptionError(f"kd export needs a generator: {_EXAMPLE}")
-    serving = _bound(options) if options.serve else None  # before the work
+    serving = bound_server(options) if options.serve else None  # before the work
     path = generator_path(options.generator, options.checkpoints_dir)
 
     from .export_run import run
 
     status = run(options, path)
-    return _serve(options, serving) if serving and not status else status
+    return serve(options, serving) if serving and not status else status
 
 
 def generator_path(name: str, checkpoints: str) -> Path:
@@ -133,24 +124,3 @@ def _check_combinations(options: argparse.Namespace) -> None:
     without = ["dynamic", "uint8", "int8", "format", "half", "images", "tiles"] if options.bench else without
     if given := next((name for name in without if getattr(options, name)), ""):
         raise OptionError(f"--{given} has no effect with {'--bench' if options.bench else '--web'}: remove it")
-
-
-def _bound(options: argparse.Namespace) -> Any:
-    """Return the server of the page, which does not answer yet."""
-    from ..export.web.serve import server
-
-    try:
-        return server(Path(options.web).expanduser(), options.host, options.port)
-    except OSError as error:
-        raise OptionError(f"--host {options.host} --port {options.port}: {error.strerror}: choose others") from error
-
-
-def _serve(options: argparse.Namespace, serving: Any) -> int:
-    """Serve a page until Ctrl-C."""
-    print(f"{options.web} is served at http://{options.host}:{options.port} (Ctrl-C ends)", flush=True)
-    with serving:
-        try:
-            serving.serve_forever()
-        except KeyboardInterrupt:
-            print()
-    return 0

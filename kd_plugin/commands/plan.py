@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from ..errors import OptionError
 from ..metrics.limits import Limit, parse_limit
 from ..networks.checkpoint_files import checkpoint_format, generator_files
+from .page import add_page, bound_server, serve
 from .shared import add_json, add_size
 
+_HERE = {"latency": None, "runtime": "pytorch", "device": "cpu", "paper": False, "json": False}  # with idle values
 _LIMITS = {"params": "--params", "macs": "--macs", "file_size": "--file-size", "latency": "--latency"}
 
 
@@ -44,6 +47,13 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--paper", action="store_true", help="measure the students of the two papers instead")
     add_json(parser)
+    page = parser.add_argument_group("page")
+    add_page(
+        page,
+        "write a page that times the students on the device that visits it, instead of here, for --student_budget "
+        "latency=30ms@device.json",
+    )
+    page.add_argument("--force", action="store_true", help="replace an existing page; its device.json is kept")
     parser.set_defaults(action=_plan)
 
 
@@ -53,27 +63,60 @@ def _megabytes(text: str) -> str:
 
 def _plan(options: argparse.Namespace) -> int:
     budget = _budget(options)
+    _check_page(options)
     if options.runtime != "pytorch" and (options.paper or options.device != "cpu"):
         other = "--paper" if options.paper else f"--device {options.device}"
         raise OptionError(
             f"--runtime {options.runtime} measures the students of a teacher on the CPU: remove {other}"
         )
+    if options.web and options.serve and not (options.teacher or options.named):
+        return _serve_existing(options)
     given = _teacher(options)
-    if given:
-        file = Path(given).expanduser()
-        if file.is_dir():
-            file = generator_files(file, "latest", "*")[0]
-        checkpoint_format(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
-
-        from .plan_output import plan_output
-
-        page = plan_output(options, given, file, budget)
-    else:
+    if not given:
         from .plan_output import papers_output
 
-        page = papers_output(options)
-    print(page)
+        print(papers_output(options))
+        return 0
+    file = Path(given).expanduser()
+    if file.is_dir():
+        file = generator_files(file, "latest", "*")[0]
+    checkpoint_format(file)  # raises for a file that is not a checkpoint, before PyTorch is imported
+    if options.web:
+        serving = _bound(options) if options.serve else None  # before the work
+
+        from .plan_page import write_page
+
+        write_page(options, file, budget)
+        return serve(options, serving) if serving else 0
+
+    from .plan_output import plan_output
+
+    print(plan_output(options, given, file, budget))
     return 0
+
+
+def _check_page(options: argparse.Namespace) -> None:
+    """Raise an :class:`OptionError` for options that have no effect with a page, or without one."""
+    if options.web:
+        for name, idle in _HERE.items():
+            if getattr(options, name) != idle:
+                raise OptionError(f"--web times the students on the device that visits it: remove --{name}")
+    elif given := next((name for name in ("serve", "ort", "force") if getattr(options, name)), ""):
+        raise OptionError(f"--{given} is for the page of --web FOLDER: name it")
+
+
+def _serve_existing(options: argparse.Namespace) -> int:
+    from ..export.web.plan import is_plan
+
+    if not is_plan(Path(options.web).expanduser()):
+        raise OptionError(f"--web {options.web}: has no page of kd plan yet: name a teacher as well")
+    return serve(options, _bound(options))
+
+
+def _bound(options: argparse.Namespace) -> Any:
+    from .plan_page import receive
+
+    return bound_server(options, functools.partial(receive, Path(options.web).expanduser()))
 
 
 def _budget(options: argparse.Namespace) -> dict[str, Limit]:
@@ -81,6 +124,11 @@ def _budget(options: argparse.Namespace) -> dict[str, Limit]:
     budget = {
         measure: parse_limit(measure, text, _LIMITS[measure]) for measure, text in given.items() if text is not None
     }
+    if "latency" in budget and budget["latency"].device:
+        raise OptionError(
+            f"--latency {options.latency}: kd plan measures here: give {options.latency.partition('@')[0]}, or give "
+            f"--student_budget latency={options.latency} to the training"
+        )
     if options.paper and budget:
         raise OptionError(
             f"--paper measures the papers' students without limits: remove {_LIMITS[next(iter(budget))]}"

@@ -11,16 +11,17 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError, first_line, unknown_name
-from ..metrics.limits import Budget, parse_limit
+from ..metrics.limits import Budget, Limit, parse_limit
 from ..networks.architecture import Conv
 from ..networks.generator import GeneratorSpec
 from ..students import Keep, StudentRequest, build_student, inherit_weights, is_registered, student_spec
 from ..students import student_within as widest_within
+from ..students.budget import check_latency
 from .teachers import Teacher
 
 Init = Literal["auto", "teacher", "scratch"]
 
-_LIMITS = ("macs", "params", "file_size")
+_LIMITS = ("macs", "params", "file_size", "latency")
 _WIDTHS = ("ngf", "widths", *_LIMITS)
 _OTHER_NGF, _OTHER_NETG = 24, "resnet_9blocks"  # of the student of a teacher outside the family
 _STD = 0.02  # of initial weights, as in the hosts
@@ -32,7 +33,7 @@ class Wish:
 
     Attributes:
         name: of its folder and in messages.
-        limits: maximum cost by measure: ``macs``, ``params``, ``file_size``.
+        limits: maximum cost by measure: ``macs``, ``params``, ``file_size``, ``latency`` on a device.
         ngf, netG, widths, conv, dropout, factory: as in :class:`~kd_plugin.students.StudentRequest`.
         init: initial weights: ``"teacher"`` for its most important channels, ``"scratch"`` for random ones,
             ``"auto"`` for the teacher's if they fit.
@@ -117,16 +118,21 @@ def _called(text: str) -> str:
 
 
 def _name_of(text: str) -> str:
-    """Return the name of a student's folder: ``7x``, ``ngf24_separable``, ``widths24-40-96``."""
+    """Return the name of a student's folder: ``7x``, ``ngf24_separable``, ``widths24-40-96``, ``latency30ms``."""
     parts = []
     for part in filter(None, text.replace(" ", "").split("+")):
-        name, _, value = part.rpartition("=")
+        name, _, value = part.partition("@")[0].rpartition("=")
         parts.append(value if name in ("", "macs", "conv") else f"{name}{value}")
     return re.sub(r"[^\w.]+", "-", "_".join(parts))
 
 
 def _limit(measure: str) -> Any:
-    return lambda text: parse_limit(measure, text, measure)
+    def parse(text: str) -> Limit:
+        limit = parse_limit(measure, text, measure)
+        check_latency({measure: limit})
+        return limit
+
+    return parse
 
 
 def _width(text: str) -> int:
@@ -236,10 +242,10 @@ def _request(wish: Wish, teacher: Teacher, out_channels: int, size: int) -> Stud
 
 
 def _within(limits: Budget, request: StudentRequest, teacher: GeneratorSpec | None, size: int) -> GeneratorSpec:
-    relative = next((limit.text for limit in limits.values() if limit.text.endswith("x")), "")
-    if teacher is None and relative:
+    needing = next((limit.text for limit in limits.values() if limit.relative or limit.device), "")
+    if teacher is None and needing:
         raise ArgumentError(
-            f"a student of {relative}: the cost of the teacher is not known, as it is no generator of the family: "
+            f"a student of {needing}: the cost of the teacher is not known, as it is no generator of the family: "
             "give an amount, such as macs=7G, or a width, such as ngf=24"
         )
     # Amounts need no teacher: that of the hosts' width is the widest.

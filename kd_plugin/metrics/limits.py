@@ -23,11 +23,19 @@ _ALIASES = {"size": "file_size"}
 
 @dataclass(frozen=True)
 class Limit:
-    """An upper limit: an amount, or a factor below the teacher's."""
+    """An upper limit: an amount, or a factor below the teacher's.
+
+    Attributes:
+        amount: the amount, in seconds or units, or the factor.
+        relative: whether it is a factor.
+        text: as the user gave it.
+        device: of a latency, the file of the times on the device that it is for; "" for this machine.
+    """
 
     amount: float
     relative: bool
     text: str
+    device: str = ""
 
     def absolute(self, teacher: float) -> float:
         """Return the allowed amount, given that of the teacher."""
@@ -43,11 +51,14 @@ def parse_limit(measure: str, text: str, name: str = "") -> Limit:
     >>> parse_limit("params", "1.6M").amount, parse_limit("latency", "50ms").amount
     (1600000.0, 0.05)
     >>> parse_limit("macs", "7x")
-    Limit(amount=7.0, relative=True, text='7x')
+    Limit(amount=7.0, relative=True, text='7x', device='')
+    >>> parse_limit("latency", "30ms@device.json").device
+    'device.json'
 
     Args:
         measure: one of :data:`MEASURES`.
-        text: a positive number with a unit, or with ``x`` for a factor below the teacher.
+        text: a positive number with a unit, or with ``x`` for a factor below the teacher; of a latency, ``@`` and the
+            file of the times on a device may follow.
         name: name of the measure in an error message; the measure by default.
 
     Raises:
@@ -56,14 +67,19 @@ def parse_limit(measure: str, text: str, name: str = "") -> Limit:
     if measure not in MEASURES:
         raise ArgumentError(unknown_name("measure of a budget", measure, MEASURES))
     name = name or measure
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.strip().lower())
+    number, at, device = (part.strip() for part in text.partition("@"))
+    if at and measure != "latency":
+        raise ArgumentError(f"{name} {text}: only a latency depends on a device: remove @{device}")
+    if at and not device:
+        raise ArgumentError(f"{name} {text}: name the file of the device's times after the @: {number}@device.json")
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", number.lower())
     units = {**_UNITS[measure], "x": 1.0}
     value = float(found[1]) * units.get(found[2], 1.0) if found else 0.0
     if found and not found[2] and 0 < value < math.inf:
         raise ArgumentError(f"{name} {text}: a number needs a unit: did you mean {_with_unit(measure, found[1])}?")
     if not found or found[2] not in units or not 0 < value < math.inf:
         raise ArgumentError(f"{name} {text}: give an amount such as {_EXAMPLES[measure]}")
-    return Limit(value, found[2] == "x", text.strip())
+    return Limit(value, found[2] == "x", text.strip(), device)
 
 
 def _with_unit(measure: str, number: str) -> str:
@@ -74,14 +90,15 @@ def _with_unit(measure: str, number: str) -> str:
 
 
 def parse_budget(text: str) -> dict[str, Limit]:
-    """Parse a budget: limits such as ``macs=8G,params=1.6M``; ``7x`` is short for ``macs=7x``.
+    """Parse a budget: limits such as ``macs=8G,latency=30ms@device.json``; ``7x`` is short for ``macs=7x``.
 
     Raises:
         ArgumentError: If an entry is not a limit, or a measure occurs twice.
     """
     budget: dict[str, Limit] = {}
     for entry in text.split(","):
-        measure, equals, amount = (part.strip() for part in entry.rpartition("="))
+        limit, at, device = entry.partition("@")  # the name of a file may contain an =
+        measure, equals, amount = (part.strip() for part in limit.rpartition("="))
         if not equals and re.fullmatch(r"[\d.]+x?", amount.lower()):
             measure = "macs"
         elif not equals:
@@ -89,7 +106,7 @@ def parse_budget(text: str) -> dict[str, Limit]:
         measure = _ALIASES.get(measure, measure)
         if measure in budget:
             raise ArgumentError(f"{measure} is limited twice in '{text}'")
-        budget[measure] = parse_limit(measure, amount)
+        budget[measure] = parse_limit(measure, amount + at + device)
     return budget
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ Conv = Literal["standard", "separable"]
 Place = Literal["encoder", "middle", "decoder"]
 
 INPUT, OUTPUT = "input", "output"  # the channel groups of the images
+_MOST_WIDTH, _MOST_DEPTH = 1 << 20, 1000  # of a description that is read: larger numbers take hours to check
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,37 @@ class GeneratorSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and the name as a dictionary for JSON."""
         return {"netG": self.netG, **asdict(self), "widths": list(self.widths) if self.widths else None}
+
+    @classmethod
+    def from_dict(cls, content: object) -> GeneratorSpec:
+        """Return the description of a dictionary that :meth:`to_dict` returned; any other object is refused.
+
+        Raises:
+            ArgumentError: If a field is missing, unknown or not valid.
+        """
+        names = {field.name for field in fields(cls)}
+        if not isinstance(content, dict) or content.keys() != {"netG", *names}:
+            raise ArgumentError("not the description of a generator")
+        values = {name: content[name] for name in names}
+        widths = values["widths"]
+        stages = widths if isinstance(widths, list) else []
+        counts = [values["input_nc"], values["output_nc"], values["ngf"], *stages]
+        valid = {
+            "architecture": isinstance(values["architecture"], str),
+            "depth": type(values["depth"]) is int and 1 <= values["depth"] <= _MOST_DEPTH,
+            "norm": values["norm"] in get_args(Norm),
+            "conv": values["conv"] in get_args(Conv),
+            "dropout": values["dropout"] is None or type(values["dropout"]) is bool,
+            "bias": type(values["bias"]) is bool,
+            "widths": widths is None or isinstance(widths, list),
+            "channels": all(type(count) is int and 1 <= count <= _MOST_WIDTH for count in counts),
+        }
+        if wrong := next((name for name, fine in valid.items() if not fine), ""):
+            raise ArgumentError(f"not the description of a generator: its {wrong} is not valid")
+        spec = cls(**{**values, "widths": tuple(widths) if widths else None})
+        if spec.to_dict() != content:
+            raise ArgumentError("not the description of a generator: its fields contradict each other")
+        return spec
 
 
 class Generator(nn.Module):

@@ -6,11 +6,13 @@ import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Context
+from pathlib import Path
 
 from ..errors import ArgumentError
 from ..metrics.cost import Cost, generator_cost
 from ..metrics.limits import Budget, amount
 from ..networks.generator import GeneratorSpec, get_architecture
+from .device import DeviceTimes
 
 _LEAST_WIDTH = 4  # minimum width in the search: narrower generators are not useful
 _BLOCK = 8  # channels that processors and runtimes compute together: of 25, most of them compute 32
@@ -59,19 +61,36 @@ def widest(like: GeneratorSpec, limit: int, fits: Callable[[GeneratorSpec], bool
     return replace(like, ngf=widths[fitting - 1], widths=None) if fitting else None
 
 
+def check_latency(budget: Budget) -> None:
+    """Raise an :class:`ArgumentError` for a limit on the latency that names no file of a device's times."""
+    limit = budget.get("latency")
+    if limit and not limit.device:
+        raise ArgumentError(
+            f"latency {limit.text}: the time depends on the machine: name the file of the times on one, "
+            f"latency={limit.text}@device.json"
+        )
+
+
 def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, size: int) -> GeneratorSpec:
     """Return the widest student within a budget :func:`in_blocks`, with the depth and convolutions of ``like``.
 
+    With a limit on the latency, it is the widest of those that were measured on the device: times of other widths are
+    not known, and not interpolated.
+
     Args:
-        budget: limits; that of the latency is ignored.
+        budget: limits; that of the latency names the file of the times on a device.
         like: description of the student; its width is ignored.
         teacher: reference for amounts such as ``7x``, and the maximum width.
         size: side of a square image in pixels.
 
     Raises:
-        ArgumentError: If not even the narrowest fits; the message gives its cost.
+        ArgumentError: If not even the narrowest fits, where the message gives its cost, or the file of the times is
+            missing, not valid, or of another teacher, size or kind of student.
     """
+    check_latency(budget)
     large = generator_cost(teacher, size)
+    if "latency" in budget:
+        return _measured_within(budget, like, teacher, size, large)
     most = most_width(teacher)
     found = widest(like, most, lambda spec: not exceeded(generator_cost(spec, size), budget, large))
     if found is None:
@@ -80,9 +99,43 @@ def student_within(budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, 
     return replace(found, ngf=in_blocks(found.ngf))
 
 
+def _measured_within(
+    budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, size: int, large: Cost
+) -> GeneratorSpec:
+    """Return the widest student of a device's times within a budget; arguments as :func:`student_within`'s."""
+    file = Path(budget["latency"].device).expanduser()
+    times = DeviceTimes.read(file)
+    if (times.width, times.height) != (size, size):
+        raise ArgumentError(
+            f"{file}: has the times for images of {times.width}x{times.height} pixels, and the training's are "
+            f"{size}x{size}: measure at that size"
+        )
+    times.check_teacher(teacher, file)
+    found = times.alike(like)
+    if not found:
+        kinds = dict.fromkeys(_kind(student.spec) for student in times.students)
+        raise ArgumentError(f"{file}: has no time of a {_kind(like)}; measured are {'; '.join(kinds)}")
+    costs = {
+        replace(like, ngf=student.spec.ngf, widths=None): replace(
+            generator_cost(student.spec, size), latency=student.seconds
+        )
+        for student in found
+    }
+    large = replace(large, latency=times.teacher.seconds)
+    fitting = [spec for spec, cost in costs.items() if not exceeded(cost, budget, large)]
+    if not fitting:
+        raise ArgumentError(nothing_fits(budget, costs, large))
+    return max(fitting, key=lambda spec: spec.ngf)
+
+
+def _kind(spec: GeneratorSpec) -> str:
+    return f"{spec.netG}{', separable' if spec.conv == 'separable' else ''}"
+
+
 def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Cost], teacher: Cost) -> str:
     """Return the message for a budget that even the smallest students exceed, with their cost."""
-    parts = []
+    missed: list[str] = []
+    reached: list[str] = []
     for measure, limit in budget.items():
         taken = {spec: value for spec, f in smallest.items() if (value := getattr(f, measure)) is not None}
         reference = getattr(teacher, measure)
@@ -90,12 +143,12 @@ def nothing_fits(budget: Budget, smallest: Mapping[GeneratorSpec, Cost], teacher
             continue
         spec = min(taken, key=lambda spec: taken[spec])
         least, allowed = taken[spec], limit.absolute(reference)
-        if least <= allowed and len(budget) > 1:
-            continue
         name = f"{spec.netG} of ngf {spec.ngf}{', separable,' if spec.conv == 'separable' else ''}"
-        parts.append(
+        text = (
             f"{measure} {limit.text} allows {amount(measure, allowed)}, a {name} takes "
             f"{amount(measure, least, round_up=True)} ({_ROUND_DOWN.create_decimal(reference / least):f}x less than "
             f"the teacher)"
         )
-    return f"no student is small enough: {'; '.join(parts)}; increase the budget, or choose fewer blocks"
+        (reached if least <= allowed else missed).append(text)
+    # If each limit alone is kept by some student, that of the times need not be the narrowest, all are the reason.
+    return f"no student is small enough: {'; '.join(missed or reached)}; increase the budget, or choose fewer blocks"

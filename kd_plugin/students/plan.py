@@ -100,14 +100,45 @@ def make_plan(
         ArgumentError: If no student keeps within the budget; the message gives a sufficient one.
     """
     budget, measure = budget or {}, measure or generator_latencies
+
+    def latency(spec: GeneratorSpec) -> float:
+        return measure([spec], size, device, rounds=3)[0]
+
+    students = list_students(teacher, size, budget, lambda done: progress(_SEARCH * done), latency)
+    specs = [teacher, *students]
+    large, *measured = _measured(specs, size, device, lambda done: progress(_SEARCH + (1 - _SEARCH) * done), measure)
+    fitting = [student for student in measured if not exceeded(student.cost, budget, large.cost)]
+    if not fitting:
+        raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured}, large.cost))
+    listed = [student for student in fitting if (student.cost.latency or 0) <= (large.cost.latency or 0)]
+    listed.sort(key=lambda student: student.cost.latency or 0)
+    papers = replace(teacher, ngf=max(round(_PAPERS_FRACTION * most_width(teacher)), 1), widths=None)
+    work = math.inf if budget else generator_cost(papers, size).macs
+    return Plan(large, listed, size, str(device), hidden=len(fitting) - len(listed), work=work)
+
+
+def list_students(
+    teacher: GeneratorSpec,
+    size: int,
+    budget: Budget | None = None,
+    progress: Callable[[float], None] = lambda done: None,
+    latency: Callable[[GeneratorSpec], float] | None = None,
+) -> list[GeneratorSpec]:
+    """Return the students that :func:`make_plan` measures, by depth and convolution, the widest first.
+
+    Arguments are those of :func:`make_plan`; ``latency`` returns the time of a generator in seconds, for a budget
+    with a limit on it.
+
+    Raises:
+        ArgumentError: If no student keeps within the budget; the message gives a sufficient one.
+    """
+    budget = budget or {}
     shapes = get_architecture(teacher.architecture).smaller(teacher)
     most = most_width(teacher)
 
     def limited_cost(spec: GeneratorSpec) -> Cost:
         cost = generator_cost(spec, size)
-        if "latency" not in budget:
-            return cost
-        return replace(cost, latency=measure([spec], size, device, rounds=3)[0])
+        return replace(cost, latency=latency(spec)) if latency and "latency" in budget else cost
 
     teacher_cost = limited_cost(teacher)
 
@@ -126,23 +157,14 @@ def make_plan(
             most_efficient = in_blocks(best.ngf)
             widths = {most_efficient, *(ngf for ngf in listed if ngf < most_efficient)}
             candidates += [replace(shape, ngf=ngf, widths=None) for ngf in sorted(widths, reverse=True)]
-        progress(_SEARCH * (i + 1) / len(shapes))
+        progress((i + 1) / len(shapes))
     if not candidates and not budget:
         raise ArgumentError(f"a {teacher.netG} of ngf {teacher.ngf} is too small to have students")
     if not candidates:
         costs = {spec: limited_cost(spec) for spec in (narrowest(shape, most) for shape in shapes)}
         raise ArgumentError(nothing_fits(budget, costs, teacher_cost))
     least = max(round(_LEAST_FRACTION * most), _LEAST_LISTED)
-    specs = [teacher, *([spec for spec in candidates if spec.ngf >= least] or candidates)]
-    large, *measured = _measured(specs, size, device, lambda done: progress(_SEARCH + (1 - _SEARCH) * done), measure)
-    fitting = [student for student in measured if not exceeded(student.cost, budget, large.cost)]
-    if not fitting:
-        raise ArgumentError(nothing_fits(budget, {s.spec: s.cost for s in measured}, large.cost))
-    students = [student for student in fitting if (student.cost.latency or 0) <= (large.cost.latency or 0)]
-    students.sort(key=lambda student: student.cost.latency or 0)
-    papers = replace(teacher, ngf=max(round(_PAPERS_FRACTION * most), 1), widths=None)
-    work = math.inf if budget else generator_cost(papers, size).macs
-    return Plan(large, students, size, str(device), hidden=len(fitting) - len(students), work=work)
+    return [spec for spec in candidates if spec.ngf >= least] or candidates
 
 
 def measure_papers(

@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import ArgumentError
+from ...students.device import HEADER
 from .runtime import FILES
+from .serve import DEVICE_NAME
 
 _PAGE = Path(__file__).parent / "page"
 MODELS = "models.json"
@@ -28,6 +31,7 @@ class WebModel:
         macs: multiply-accumulates for an image; None if they are not known.
         channels: of its input.
         bytes: size of the file.
+        spec: its description, if the page is that of a plan.
     """
 
     name: str
@@ -36,6 +40,7 @@ class WebModel:
     macs: int | None
     channels: int
     bytes: int
+    spec: dict[str, Any] | None = None
 
 
 def check_folder(folder: Path, force: bool) -> None:
@@ -53,13 +58,13 @@ def check_folder(folder: Path, force: bool) -> None:
 
 
 def _is_page(folder: Path) -> bool:
-    """Return whether a folder has a page, and nothing else."""
+    """Return whether a folder has a page, with the times of a device if there are any, and nothing else."""
     try:
         models = json.loads((folder / MODELS).read_text(encoding="utf-8"))["models"]
         ours = {MODELS, _RUNTIME, *(file.name for file in _PAGE.iterdir()), *(model["file"] for model in models)}
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return {file.name for file in folder.iterdir()} <= ours
+    return {file.name for file in folder.iterdir()} <= {*ours, DEVICE_NAME}
 
 
 def write_folder(
@@ -72,10 +77,13 @@ def write_folder(
 ) -> None:
     """Write the page; the files of an existing one are replaced at the end.
 
+    The times of a device are kept: they say of which generators they are, and took a visit of the device.
+
     Args:
         folder: checked by :func:`check_folder`.
         title: heading of the page.
-        models: the generators with their files, the largest first.
+        models: the generators with their files, which are moved, the largest first; with descriptions, the page is
+            that of a plan, and measures them.
         width, height: of the images in pixels.
         runtime: the folder of ONNX Runtime Web.
     """
@@ -90,12 +98,15 @@ def write_folder(
         for name in FILES:
             shutil.copyfile(runtime / name, new / _RUNTIME / name)
         for model, file in models:
-            shutil.copyfile(file, new / model.file)
-        facts = {"title": title, "width": width, "height": height}
+            shutil.move(file, new / model.file)
+        facts: dict[str, Any] = {"title": title, "width": width, "height": height}
+        if all(model.spec for model, _ in models):
+            facts["device"] = HEADER  # of the file that the page makes
         content = {**facts, "models": [asdict(model) for model, _ in models]}
         (new / MODELS).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for file in list(folder.iterdir()):
-            file.rename(old / file.name)
+            if file.name != DEVICE_NAME:
+                file.rename(old / file.name)
         for file in list(new.iterdir()):
             file.rename(folder / file.name)

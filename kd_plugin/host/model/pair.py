@@ -11,9 +11,8 @@ from torch import nn
 
 from ...errors import HostError
 from ...training.networks import find_network
-from ..repository.family import Pair, generator_names, known_pairs
+from ..repository.family import Pair, generator_names, is_generator, known_pairs
 
-_GENERATOR = re.compile(r"G([A-Z]?\d*|_\w+|[A-Z]?_\d+)")  # G, G1, GS0, G_A, GB_1; no "Gate"
 _ELEMENT = re.compile(r"(\w+)\[(\d+)\]")
 
 
@@ -33,9 +32,7 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
     for pairs in known_pairs():
         if all(pair.net in names for pair in pairs) and not _others(names, pairs):
             return pairs
-    found = tuple(
-        Pair(name) for name in names if _GENERATOR.fullmatch(name) and find_network(model, name) is not None
-    )
+    found = tuple(Pair(name) for name in names if is_generator(name) and find_network(model, name) is not None)
     if not found:
         raise HostError(
             f"{type(model).__name__} has the networks {', '.join(names) or 'none'}, but no "
@@ -47,7 +44,7 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
 def _others(names: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
     """Return the generators of a model that are not of the pairs."""
     nets = [pair.net for pair in pairs]
-    return [name for name in names if _GENERATOR.fullmatch(name) and name not in nets]
+    return [name for name in names if is_generator(name) and name not in nets]
 
 
 def is_known(pair: Pair) -> bool:

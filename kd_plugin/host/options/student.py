@@ -13,6 +13,7 @@ from ...networks.architecture import Conv
 from ...networks.generator import GeneratorSpec, get_architecture, parse_netG
 from ...processes import say
 from ...students import Keep, StudentRequest, is_registered, parse_budget, student_spec, student_within
+from ...students.budget import check_latency
 
 Init = Literal["scratch", "teacher"]
 _USUAL_SIZE = 256  # side of an image if the host's options do not define it
@@ -49,7 +50,7 @@ class StudentOptions:
     student_budget: str = option(
         "",
         "choose the width by a budget instead: 7x (at most a seventh of the teacher's MACs), params=1.6M, "
-        "file_size=4MB, or several",
+        "file_size=4MB, latency=30ms@device.json (of the students that kd plan --web measured), or several",
     )
     student_init: Init = option(
         "scratch", "teacher: start from the teacher's most important channels", choices=get_args(Init)
@@ -86,11 +87,13 @@ class StudentOptions:
                 budget = parse_budget(self.student_budget)
             except ArgumentError as error:
                 raise OptionError(f"--student_budget {self.student_budget}: {error}") from None
-            if "latency" in budget:
+            try:
+                check_latency(budget)
+            except ArgumentError as error:
                 raise OptionError(
-                    f"--student_budget {self.student_budget}: latency varies between runs; use kd plan --teacher ... "
-                    f"--latency {budget['latency'].text} to measure students and list their options"
-                )
+                    f"--student_budget {self.student_budget}: {error}, which kd plan TEACHER --web FOLDER writes; or "
+                    f"list students with kd plan TEACHER --latency {budget['latency'].text}"
+                ) from None
         if self.student_factory:
             factory = f"--student_factory {self.student_factory}"
             if not is_function(self.student_factory):
@@ -144,11 +147,13 @@ class StudentOptions:
             asked = StudentRequest(
                 opt.input_nc, opt.output_nc, teacher.ngf, opt.netG, teacher.norm, conv=self.request.conv
             )
-            found = student_within(parse_budget(self.student_budget), student_spec(asked), teacher, size)
+            budget = parse_budget(self.student_budget)
+            found = student_within(budget, student_spec(asked), teacher, size)
         except ArgumentError as error:
             raise OptionError(f"--student_budget {self.student_budget}: {error}") from None
         if opt.ngf != found.ngf:
-            say(f"ngf {found.ngf} is the widest {found.netG} within {self.student_budget} at {size}x{size}")
+            widest = "widest measured" if "latency" in budget else "widest"
+            say(f"ngf {found.ngf} is the {widest} {found.netG} within {self.student_budget} at {size}x{size}")
         return found.ngf
 
     def _widths(self) -> tuple[int, ...] | None:

@@ -91,6 +91,7 @@ CONSTRUCTIONS = (
     Construction("as of 2025 (torchrun)", "setup", "in setup()", "DistributedDataParallel"),
     Construction("as before 2025 (--gpu_ids)", "define_G", "when they are built", "DataParallel"),
 )
+_GENERATOR = re.compile(r"G([A-Z]?\d*|_\w+|[A-Z]?_\d+)")
 PICTURE_OPTIONS = ("load_size", "crop_size", "preprocess")
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -137,6 +138,11 @@ def families() -> list[HostFamily]:
 def find_family(models: Path) -> HostFamily | None:
     """Return the family of a host given its ``models/`` folder; None if no family matches."""
     return next((family for family in families() if family.is_in(models)), None)
+
+
+def is_generator(name: str) -> bool:
+    """Return whether a network is named like a generator: G, G1, GS0, G_A, GB_1."""
+    return _GENERATOR.fullmatch(name) is not None
 
 
 def known_pairs() -> list[tuple[Pair, ...]]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .family import known_pairs
+from .family import is_generator, known_pairs
 
 _BASES = ("base", "template")  # base classes, not models
 
@@ -36,6 +36,10 @@ def _distilled(models: Path, name: str) -> str:
         has_output = any(pairs[0].output in text for text in texts)
         if set(nets) <= set(networks) and (has_output or len(nets) > 1):  # a single name is ambiguous
             return " and ".join(nets)
+    known = {pair.net for pairs in known_pairs() for pair in pairs}
+    watched = sorted({name for name in networks if is_generator(name.replace("*", "1")) and name not in known})
+    if watched:
+        return f"{', '.join(watched)}, found by watching a forward pass"
     listed = ", ".join(sorted(set(networks)))
     return f"none by default, its networks are {listed}: declare distill_pairs in its class" if listed else ""
 

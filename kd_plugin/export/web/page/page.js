@@ -3,6 +3,8 @@
 "use strict";
 
 const ROUNDS = 5; // measured runs of each generator
+const PLAN_ROUNDS = 3; // of a plan, over all generators
+const VISIT = 300; // milliseconds of measured runs in each
 const query = new URLSearchParams(location.search);
 const at = (id) => document.getElementById(id);
 const say = (text) => { at("state").textContent = text; };
@@ -34,6 +36,14 @@ async function load(backend) {
   ort.env.wasm.numThreads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
   return { ort, backend };
 }
+
+function described({ backend, ort }) {
+  const threads = ort.env.wasm.numThreads;
+  const where = backend === "wasm" ? `WebAssembly, ${threads} thread${threads === 1 ? "" : "s"}` : "WebGPU";
+  return `ONNX Runtime Web, ${where}`;
+}
+
+const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
 class Generator {
   constructor(facts, info) {
@@ -67,6 +77,13 @@ class Generator {
     this.runtime = runtime;
   }
 
+  async close() {
+    const { session } = this;
+    this.session = null;
+    this.runtime = null;
+    if (session) await session.release();
+  }
+
   // values: Float32Array (C, H, W) in [-1, 1]; returns the same of the output, and the milliseconds.
   async run(values) {
     const { width, height } = this.info;
@@ -92,6 +109,16 @@ class Generator {
     context.putImageData(image, 0, 0);
     this.caption.textContent = `${output.time.toFixed(0)} ms`;
   }
+}
+
+// The times of generators in milliseconds, the first of which is the teacher.
+function showTimes(generators, times) {
+  generators.forEach((generator, i) => {
+    generator.time.textContent = `${times[i].toFixed(times[i] < 10 ? 1 : 0)} ms`;
+    const ratio = times[0] / times[i];
+    const text = ratio < 1 ? `${(1 / ratio).toFixed(2)}x slower` : `${ratio.toFixed(2)}x faster`;
+    generator.speed.textContent = i ? text : "";
+  });
 }
 
 // The centre of an image at the aspect ratio of the generators, as values (C, H, W) in [-1, 1].
@@ -124,9 +151,111 @@ async function begin() {
   const info = await (await fetch("models.json")).json();
   document.title = info.title;
   at("title").textContent = info.title;
+  const generators = info.models.map((facts) => new Generator(facts, info));
+  if (info.device) beginPlan(info, generators);
+  else beginImages(info, generators);
+  document.body.dataset.ready = "yes";
+}
+
+// The page of kd plan --web: it measures the generators, whose weights are random, and makes device.json.
+function beginPlan(info, generators) {
+  document.body.classList.add("plan");
+  const bytes = generators.reduce((sum, { facts }) => sum + facts.bytes, 0);
+  at("about").textContent = `How fast is each on this device? ${generators.length} generators, `
+    + `${amount(bytes, "B")}, run here one after the other. Keep this page in front meanwhile.`;
+  at("measure").textContent = "Measure the speed on this device";
+  at("measure").disabled = false;
+  at("measure").addEventListener("click", async () => {
+    at("measure").disabled = true;
+    at("problem").hidden = true;
+    at("save").hidden = true;
+    at("progress").hidden = false;
+    try {
+      let runtime = await load(query.get("backend") || "webgpu");
+      let times;
+      try {
+        times = await timePlan(generators, runtime, info);
+      } catch (error) {
+        if (runtime.backend === "wasm") throw error;
+        runtime = await load("wasm"); // for what WebGPU does not run: all in one runtime, as they are compared
+        times = await timePlan(generators, runtime, info);
+      }
+      showTimes(generators, times);
+      at("runtime").textContent = `${described(runtime)}, images of ${info.width}x${info.height} pixels.`
+        + (isSecureContext ? "" : " Browsers have WebGPU and threads at https and localhost addresses only.");
+      await save(info, generators, times, runtime);
+    } catch (error) {
+      fail(`The speed cannot be measured: ${error.message || error}`);
+    } finally {
+      at("measure").disabled = false;
+      at("progress").hidden = true;
+    }
+  });
+}
+
+// The time of each generator in milliseconds. All of them do not fit into the memory of a phone, so that they cannot
+// take turns run by run: each is loaded, run for a moment and released in turn, and the turns are repeated, so that other
+// load, or a device that becomes warm, affects all of them. Clocks of browsers are as coarse as a millisecond, so a
+// turn's time is the mean of its runs.
+async function timePlan(generators, runtime, { width, height }) {
+  const values = new Float32Array(generators[0].facts.channels * width * height); // grey: no time depends on them
+  const times = generators.map(() => []);
+  for (let round = 0; round < PLAN_ROUNDS; round += 1) {
+    for (const [i, generator] of generators.entries()) {
+      say(`${generator.facts.name}, round ${round + 1} of ${PLAN_ROUNDS} ...`);
+      at("progress").value = (round + i / generators.length) / PLAN_ROUNDS;
+      await new Promise((done) => { setTimeout(done, 20); }); // to draw
+      try {
+        await generator.open(runtime);
+        await generator.run(values); // the first run allocates memory and compiles
+        const begun = performance.now();
+        let [runs, spent] = [0, 0];
+        do {
+          await generator.run(values);
+          runs += 1;
+          spent = performance.now() - begun;
+        } while (spent < VISIT);
+        times[i].push(spent / runs);
+      } finally {
+        await generator.close();
+      }
+    }
+  }
+  say("");
+  return times.map(median);
+}
+
+// Offers device.json to be saved, and sends it to the server if that is kd plan --web FOLDER --serve.
+async function save(info, generators, times, runtime) {
+  const timed = generators.map(({ facts }, i) => ({ spec: facts.spec, seconds: times[i] / 1000 }));
+  const content = {
+    ...info.device,
+    date: new Date().toISOString(),
+    width: info.width,
+    height: info.height,
+    runtime: described(runtime),
+    user_agent: navigator.userAgent.slice(0, 500),
+    teacher: timed[0],
+    students: timed.slice(1),
+  };
+  const text = `${JSON.stringify(content, null, 2)}\n`;
+  URL.revokeObjectURL(at("save").href);
+  at("save").href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  at("save").hidden = false;
+  try {
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch("device.json", { method: "POST", headers, body: text });
+    if (answer.ok) say("Saved on the server: device.json.");
+    else if ([400, 413, 500].includes(answer.status)) fail(`device.json is not received: ${await answer.text()}`);
+  } catch { // no server any more: it can still be saved here
+    say("");
+  }
+}
+
+// The page of kd export --web: it translates images.
+function beginImages(info, generators) {
   const source = document.createElement("canvas");
   Object.assign(source, { width: info.width, height: info.height });
-  const generators = info.models.map((facts) => new Generator(facts, info));
   let values = null;
   let runtime = null;
   let busy = false;
@@ -160,9 +289,7 @@ async function begin() {
           generator.draw(await generator.run(values));
         }
       }
-      const threads = runtime.backend === "wasm" ? `, ${runtime.ort.env.wasm.numThreads} thread(s)` : "";
-      at("runtime").textContent = `ONNX Runtime Web, ${runtime.backend === "wasm" ? "WebAssembly" : "WebGPU"}${threads}`
-        + `, images of ${info.width}x${info.height} pixels.`;
+      at("runtime").textContent = `${described(runtime)}, images of ${info.width}x${info.height} pixels.`;
       at("measure").disabled = false;
       at("problem").hidden = true;
       say("");
@@ -194,11 +321,7 @@ async function begin() {
           times[i].push((await generator.run(values)).time);
         }
       }
-      const medians = times.map((all) => all.sort((a, b) => a - b)[ROUNDS >> 1]);
-      generators.forEach((generator, i) => {
-        generator.time.textContent = `${medians[i].toFixed(0)} ms`;
-        generator.speed.textContent = i ? `${(medians[0] / medians[i]).toFixed(2)}x faster` : "";
-      });
+      showTimes(generators, times.map(median));
       say("");
     } catch (error) {
       fail(`The speed cannot be measured: ${error.message || error}`);
@@ -222,7 +345,6 @@ async function begin() {
   });
   document.addEventListener("paste", (event) => take(event.clipboardData.files));
   at("measure").addEventListener("click", measure);
-  document.body.dataset.ready = "yes";
 }
 
 begin().catch((error) => fail(`The page cannot start: ${error.message || error}`));
