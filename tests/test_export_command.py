@@ -321,6 +321,15 @@ class TestRefusals:
                 ["small", "--int8", "photos", "-o", "a.pt2"],
                 "kd export: 8-bit integers are for the formats",
             ),
+            (
+                ["small", "--dynamic", "-o", "a.pte"],
+                "kd export: executorch files take one image of one size: write a",
+            ),
+            (["small", "--half", "-o", "a.pte"], "kd export: executorch files keep weights in float32: for smaller"),
+            (
+                ["small", "--format", "executorch", "-o", "a.onnx"],
+                "kd export: a.onnx: a file of the format executorch",
+            ),
             (["small", "--images", "empty"], "empty: no images (.jpg, .jpeg, .png"),
             (["small", "--int8", "missing"], "missing: no such folder"),
             (

@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser of ``kd``."""
     parser = commands.add_parser(
         "export",
-        help="write a generator for ONNX Runtime, OpenVINO or torch.export, and compare the file with it",
+        help="write a generator for ONNX Runtime, OpenVINO, ExecuTorch or torch.export, and compare the file with it",
         description="Write a generator to a file that runs without its code, for images of one size, and compare the "
         "two on images: a file whose images differ is not written. The file takes and returns images "
         "(1, C, H, W) with values from -1 to 1, or frames of 0 to 255 with --uint8; what it is is saved in it. "

@@ -20,7 +20,7 @@ from ..networks.generator import GeneratorSpec
 from ..networks.taps import unwrap
 from ..networks.translator import ModuleTranslator
 from ..version import __version__
-from . import onnx_file, openvino_file, program_file
+from . import executorch_file, onnx_file, openvino_file, program_file
 from .graph import INPUT, OUTPUT, Graph, as_frames, from_frames, graph_of
 from .images import batch_of, draw_images, read_images
 from .int8 import quantise
@@ -37,6 +37,8 @@ _PSNR = 35.0  # the least of 8-bit integers, in dB
 _ROUNDING = 4  # pixels, of a ResNet
 _TILED = 2  # images of several tiles to measure
 _DRAWN = "drawn with the spectrum of photographs"
+
+_PACKAGES = {"onnx": onnx_file, "openvino": openvino_file, "executorch": executorch_file}  # that a format needs
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -87,8 +89,8 @@ def export(
         KDError: If the network cannot be exported, a package is missing, or the images of the file differ.
     """
     settings.check_output()
-    if settings.format != "pt2":
-        (openvino_file if settings.format == "openvino" else onnx_file).check_installed()
+    if settings.format in _PACKAGES:
+        _PACKAGES[settings.format].check_installed()
     multiple = _multiple(settings, spec)
     pictures, unusable = _pictures(settings)
     reference = _as_tested(network, settings.statistics)
@@ -106,8 +108,10 @@ def export(
                 if settings.tiles:
                     size = settings.height, settings.width
                     run = TileFiles(module, written, *size, channels, settings.dynamic, metadata)
+                    operators = onnx_file.describe(written)
                 else:
-                    run = _write(_graph_of(module, settings, channels, multiple, metadata), written, settings)
+                    graph = _graph_of(module, settings, channels, multiple, metadata)
+                    run, operators = _write(graph, written, settings)
                 parity = _compare(expected, run, batches)
                 if _fits(parity, settings):
                     break
@@ -115,7 +119,6 @@ def export(
             seams = run.measure(expected, pictures[:_TILED]) if isinstance(run, TileFiles) else None
             if seams:
                 _check(seams.seams, settings)
-            operators = onnx_file.describe(written) if settings.format == "onnx" else ""
             for part in sorted(settings.files, key=lambda file: file == settings.output):  # the weights first
                 (written.parent / part.name).replace(part)
     except OSError as error:
@@ -181,29 +184,44 @@ def _compare(expected: Callable[[torch.Tensor], torch.Tensor], run: Run, batches
         raise KDError(f"the file does not run ({type(error).__name__}: {first_line(error, 200)})") from error
 
 
-def _write(graph: Graph, file: Path, settings: ExportSettings) -> Run:
-    """Write the file; return the function of its images."""
+def _write(graph: Graph, file: Path, settings: ExportSettings) -> tuple[Run, str]:
+    """Write the file; return the function of its images, and its operators for the reader."""
     if settings.format == "pt2":
         program_file.write(graph, file)
-        return program_file.open_runner(file)
-    if not settings.int8:
-        if settings.format == "openvino":
-            openvino_file.write(replace(graph, half=settings.half), file)
-            return openvino_file.open_runner(file)
+        return program_file.open_runner(file), ""
+    if settings.format == "executorch":
+        operators = executorch_file.write(graph, file, _calibration(graph, settings))
+        return executorch_file.open_runner(file), operators
+    if settings.int8:
+        _write_int8(graph, file, settings)
+    elif settings.format == "openvino":
+        openvino_file.write(replace(graph, half=settings.half), file)
+    else:
         onnx_file.write(graph, file)
-        return onnx_file.Runner(file)
+    if settings.format == "openvino":
+        return openvino_file.open_runner(file), ""
+    return onnx_file.Runner(file), onnx_file.describe(file)
+
+
+def _write_int8(graph: Graph, file: Path, settings: ExportSettings) -> None:
+    """Write a file for ONNX Runtime or OpenVINO that computes in 8-bit integers."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx_file.write(graph, source)
-        pictures, _ = read_images(settings.int8, _CALIBRATION)
-        size = settings.height, settings.width
-        parts = [batch_of([picture], *size, graph.channels, graph.frames).numpy() for picture in pictures]
-        quantise(source, target, parts)
+        quantise(source, target, [images.numpy() for images in _calibration(graph, settings)])
         if settings.format == "openvino":
             openvino_file.convert(target, file, False, dict(graph.metadata))
-            return openvino_file.open_runner(file)
-        shutil.copyfile(target, file)
-        return onnx_file.Runner(file)
+        else:
+            shutil.copyfile(target, file)
+
+
+def _calibration(graph: Graph, settings: ExportSettings) -> list[torch.Tensor]:
+    """Return the images on which to measure the ranges of activations; none for a file in floating point."""
+    if not settings.int8:
+        return []
+    pictures, _ = read_images(settings.int8, _CALIBRATION)
+    size = settings.height, settings.width
+    return [batch_of([picture], *size, graph.channels, graph.frames) for picture in pictures]
 
 
 def _as_tested(network: nn.Module, statistics: Statistics) -> ModuleTranslator:

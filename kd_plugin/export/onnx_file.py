@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import importlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +12,7 @@ import torch
 
 from ..errors import KDError, first_line
 from .graph import INPUT, Graph
+from .quiet import quiet
 
 _PYTORCH = (2, 6)  # whose exporter is the one of torch.export
 _INSTALL = 'pip install "kd_plugin[export]"'
@@ -44,7 +40,7 @@ def write(graph: Graph, file: Path) -> None:
     import onnx
 
     try:
-        with _quiet():
+        with quiet():
             torch.onnx.export(
                 graph.module,
                 graph.example(),
@@ -109,23 +105,6 @@ class Runner:
         """Return the output for a batch, in the formats of the file, which may have more inputs."""
         output: np.ndarray = self._session.run(None, {INPUT: images, **more})[0]
         return output
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Context manager without the exporter's messages, which are about what it does and not about the network."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 def _cause(error: BaseException) -> str:

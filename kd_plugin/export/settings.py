@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 from ..errors import ArgumentError, unknown_name
 
-Format = Literal["onnx", "pt2", "openvino"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
+Format = Literal["onnx", "pt2", "openvino", "executorch"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml", "executorch": ".pte"}
 _LEAST = 16  # pixels: a ResNet pads a quarter of the side
 
 
@@ -59,7 +59,13 @@ class ExportSettings:
         if self.half and self.int8:
             raise ArgumentError("half precision and 8-bit integers exclude each other: choose one")
         if self.int8 and self.format == "pt2":
-            raise ArgumentError("8-bit integers are for the formats onnx and openvino")
+            raise ArgumentError("8-bit integers are for the formats onnx, openvino and executorch")
+        if self.dynamic and self.format == "executorch":
+            raise ArgumentError("executorch files take one image of one size: write a file for each size")
+        if self.half and self.format == "executorch":
+            raise ArgumentError(
+                "executorch files keep weights in float32: for smaller ones choose 8-bit integers, or the format onnx"
+            )
         if self.tiles and (self.format != "onnx" or self.half or self.int8 or self.frames):
             raise ArgumentError("tiles are for the format onnx with float32 images and weights")
 
