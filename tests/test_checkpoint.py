@@ -97,6 +97,19 @@ class TestTeacher:
         for key, value in before.items():
             torch.testing.assert_close(teacher.state_dict()[key], value, rtol=0, atol=0)
 
+    def test_batch_mode_uses_batch_statistics_without_dropout(self, tmp_path: Path) -> None:
+        network = host_generator("resnet_6blocks", "batch", True)
+        torch.save(network.state_dict(), tmp_path / "G.pth")
+        teacher = load_teacher(tmp_path / "G.pth", mode="batch")
+        x = torch.rand(2, 3, 32, 32)
+        for module in network.train().modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.eval()
+        torch.testing.assert_close(teacher(x), network(x), rtol=0, atol=0)
+        kept = load_teacher(tmp_path / "G.pth").state_dict()
+        for key in (key for key in kept if "running" in key):
+            torch.testing.assert_close(teacher.state_dict()[key], kept[key], rtol=0, atol=0)
+
     def test_train_mode_drops_out(self, tmp_path: Path) -> None:
         torch.save(host_generator("unet_128", "none", True).state_dict(), tmp_path / "G.pth")
         x = torch.rand(1, 3, 128, 128)

@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 
 from ..distillation.precision import PrecisionName
 from ..errors import ArgumentError
-from ..networks.teacher import TeacherMode
 from ..networks.translator import Mode
 from ..pictures import Preprocess, Preprocessing
 from ..training.objectives import GanMode
@@ -78,7 +77,7 @@ class CompressSettings:
     teacher_weights: Path | None = None
     teacher_images: Path | None = None
     teacher_epoch: str = "latest"
-    teacher_mode: TeacherMode = "eval"
+    teacher_mode: Mode = "eval"
     images: Path | None = None
     pairs: Path | None = None
     real: Path | None = None

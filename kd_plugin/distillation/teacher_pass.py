@@ -33,7 +33,8 @@ class TeacherPass:
 
     def __init__(self, teacher: nn.Module, taps: Iterable[str], cache: TeacherCache | None = None) -> None:
         self._network = unwrap(teacher)
-        if cache is not None and self._network.training:  # a compiled wrapper always is, in PyTorch 2.2
+        # A compiled wrapper always is in training mode, in PyTorch 2.2.
+        if cache is not None and any(module.training for module in self._network.modules()):
             raise ArgumentError(
                 "the images of a teacher in training mode depend on the batch and on random numbers: it cannot be "
                 "cached"

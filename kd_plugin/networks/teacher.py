@@ -13,7 +13,7 @@ from ..errors import ArgumentError, unknown_name
 from .checkpoint import fill_network, inspect_state_dict, read_state_dict
 from .generator import Generator, build_generator
 
-TeacherMode = Literal["eval", "train"]
+TeacherMode = Literal["eval", "train", "batch"]
 
 
 def load_teacher(
@@ -30,7 +30,7 @@ def load_teacher(
     Args:
         path: a ``.pth`` file as written by the hosts.
         mode: ``"eval"``, or ``"train"`` for batch statistics and active dropout, as in hosts that test without
-            ``--eval``.
+            ``--eval``, or ``"batch"`` for batch statistics without dropout, as DeepLIIF tests.
         device: the device of the network.
         dropout: whether a U-Net has dropout layers, which its file does not show; only relevant in ``"train"`` mode.
 
@@ -61,3 +61,4 @@ def freeze(network: nn.Module, mode: TeacherMode) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0  # train mode would update the running statistics
+            module.train(mode != "eval")

@@ -132,6 +132,6 @@ def record_of(
         build={
             "widths": list(student.widths) if student.widths else None,
             "conv": student.conv,
-            "factory": student.factory or factory_of(opt.netG),
+            "factory": student.factory or (factory_of(opt.netG) if isinstance(opt.netG, str) else ""),
         },
     )

@@ -37,7 +37,8 @@ def load_teacher_of(student: nn.Module, file: Path, mode: TeacherMode, opt: Any,
         reason = str(error)
     state = read_state_dict(file)
     ngf = next((len(t) for key, t in state.items() if t.ndim == 4 and key.endswith(".weight")), 0)
-    network = _build(call, {"ngf": ngf, "netG": built.netG, "gpu_ids": [], **_norm_of(state, call)})
+    netG = built.netG if isinstance(built.netG, str) else call.arguments.get("netG")  # several, in some hosts
+    network = _build(call, {"ngf": ngf, "netG": netG, "gpu_ids": [], **_norm_of(state, call)})
     expected = network.state_dict()
     state = {key: tensor for key, tensor in state.items() if key in expected or not is_statistic(key)}
     try:
@@ -46,7 +47,7 @@ def load_teacher_of(student: nn.Module, file: Path, mode: TeacherMode, opt: Any,
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UnknownNetworkError(
-            f"{reason}; it does not match --netG {built.netG} of this host at ngf {ngf} either: {in_one_line(error)}"
+            f"{reason}; it does not match --netG {netG} of this host at ngf {ngf} either: {in_one_line(error)}"
         ) from None
     freeze(network, mode)
     return network

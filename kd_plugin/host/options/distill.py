@@ -37,7 +37,8 @@ class DistillConfig:
     teacher_G_B: str = option("", "CycleGAN: .pth file of the teacher of G_B only (B to A)")
     teacher_mode: TeacherMode = option(
         "eval",
-        "train: use batch statistics and dropout, for teachers tested without --eval",
+        "train: use batch statistics and dropout, for teachers tested without --eval; batch: batch statistics alone, "
+        "for those of DeepLIIF",
         choices=get_args(TeacherMode),
     )
     distill_taps: str = option(
