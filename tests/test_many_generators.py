@@ -167,6 +167,23 @@ class TestManyGenerators:
         assert f"{reader}: translates the output of {source} to '{held}'" in said
 
 
+def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(models: ModuleType, folder: Path) -> None:
+    """DeepLIIF has two, for generators and discriminators."""
+    opt = options(folder)
+    del opt.lr
+    model = set_up(distilling(stain_model(models)), opt)
+    train_step(model)
+    model.save_networks("latest")
+    train_step(model, seed=1)
+    again = options(folder, continue_train=True, epoch_count=1)
+    del again.lr
+    continued = set_up(distilling(stain_model(models)), again, seed=7)
+    train_step(continued)  # of before the save: loaded again, not trained on
+    train_step(continued, seed=1)
+    for ours, theirs in zip(generators(continued), generators(model), strict=True):
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+
+
 class TestTeachers:
     def test_missing_ones_are_named(
         self, models: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -206,11 +206,11 @@ def _continue_schedule(model: Any, state: RunState) -> None:
     for scheduler in getattr(model, "schedulers", []):
         if isinstance(scheduler, LambdaLR):
             scheduler.lr_lambdas = [_shifted(function, shift) for function in scheduler.lr_lambdas]
-    if state.lr == model.opt.lr:
+    new: float = getattr(model.opt, "lr", state.lr)  # DeepLIIF has two, for generators and discriminators
+    if state.lr == new:
         return
 
     def changed(rate: float) -> float:
-        new: float = model.opt.lr
         return rate * new / state.lr if state.lr else new
 
     for optimizer in model.optimizers:
