@@ -99,7 +99,7 @@ def _note_ambiguous(found: type) -> None:
         say(f"note: {module.__file__} also has {', '.join(sorted(others))}; the host uses {found.__name__}")
 
 
-def _switch(host_class: type, siblings: list[Any]) -> type:
+def _switch(host_class: type, siblings: list[Any] | None = None) -> type:
     """Return a class that constructs the host's model or, with ``--distill``, that model with the mixin.
 
     The class with the mixin is added to its ``siblings`` in the same host.
@@ -107,6 +107,7 @@ def _switch(host_class: type, siblings: list[Any]) -> type:
     described = {"__module__": host_class.__module__, "__doc__": host_class.__doc__}
     name = host_class.__name__
     distilled: Any = type(f"Distill{name}", (DistillMixin, host_class), {"distill_optional": True, **described})
+    siblings = [] if siblings is None else siblings
     siblings.append(distilled)
 
     def construct(cls: type, opt: Any, *arguments: Any, **named: Any) -> Any:
