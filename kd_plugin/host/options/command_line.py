@@ -91,7 +91,7 @@ def misspelt(parser: ArgumentParser) -> str:
     ours = [f"--{flag.name}" for flag in flags()]
     for argument in parser.parse_known_args()[1]:
         close = difflib.get_close_matches(_name(argument), ours, n=1, cutoff=0.8) if argument.startswith("--") else []
-        if close:
+        if close and close[0] != _name(argument):  # otherwise the plugin's are not added yet
             return f"unrecognized arguments: {argument}: did you mean {close[0]}?"
     return ""
 
