@@ -41,7 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nkd: interrupted", file=sys.stderr)
         return 130
     except KDError as error:
-        print(f"kd: error: {error}", file=sys.stderr)
+        message = str(error)
+        if given[:1] == ["run"] and given[1:]:
+            from .host.options.separate import name_source
+
+            message = name_source(message)
+        print(f"kd: error: {message}", file=sys.stderr)
         sys.last_value = error  # as for an uncaught exception, for atexit handlers
         return 2
 
@@ -52,12 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=CommandParser)
     commands.add_parser(
         "run",
-        usage="kd run SCRIPT [ARGUMENTS ...]\n       kd run -m MODULE [ARGUMENTS ...]",
+        usage="kd run [--kd_options FILE] SCRIPT [ARGUMENTS ...]\n       kd run [--kd_options FILE] -m MODULE "
+        "[ARGUMENTS ...]",
         help="run a host's train.py or test.py with the distillation options",
         description="Run a script of the host repository in its folder: kd run train.py --dataroot D --name small "
         "--model pix2pix --distill wavelet --teacher checkpoints/big --student_ngf 24. All arguments are passed to "
         "the script; kd run train.py --help lists them, those of the plugin in a separate group. kd run -m "
-        "package.train runs a module, as python -m does.",
+        "package.train runs a module, as python -m does, and kd run deepliif train an installed console script. "
+        "Hosts whose command line refuses unknown options take those of the plugin from the environment variable "
+        'KD_DISTILL="--distill ...", or from the FILE of --kd_options.',
     )
     for command in (inspect, plan, compress, export, report, watch, patch, doctor):
         command.add_parser(commands)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -12,26 +11,18 @@ import pytest
 import torch
 from helpers.commands import LAUNCH, kd, run, succeed
 from helpers.hosts import HOST, SMALL, grouped, host_arguments, real_hosts
+from helpers.installed import into_package
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.cli import main
 from kd_plugin.host.repository.folder import find_host
 from kd_plugin.networks.generator import build_generator
 
-_PARTS = "models|data|options|util"
 
-
-def into_package(source: Path, target: Path) -> None:
+def into_src(source: Path, target: Path) -> None:
     """Move a host's packages into ``target/src/translate``, and leave its scripts at the top and in there too."""
     package = target / "src" / "translate"
-    shutil.copytree(source, package, ignore=shutil.ignore_patterns("checkpoints", "results", "__pycache__", ".git"))
-    (package / "__init__.py").write_text("from .models import create_model\n")
-    for file in package.rglob("*.py"):
-        text = file.read_text()
-        text = re.sub(rf"^from ({_PARTS})\b", r"from src.translate.\1", text, flags=re.MULTILINE)
-        text = re.sub(rf"^import ({_PARTS})$", r"from src.translate import \1", text, flags=re.MULTILINE)
-        text = re.sub(r'find_class\("|"(?=(?:models|data)\.")', lambda m: m[0] + "src.translate.", text)
-        file.write_text(text)
+    into_package(source, package, "src.translate")
     for script in ("train.py", "test.py"):
         shutil.copy(package / script, target / script)
 
@@ -45,7 +36,7 @@ PLACES = [pytest.param((HOST, "2025"), id="embedded"), *(
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     source, form = request.param
     folder = tmp_path_factory.mktemp("package")
-    into_package(source, folder)
+    into_src(source, folder)
     return folder, form
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..host.repository.failed_imports import failed_imports
 from ..host.repository.family import generator_names
+from ..host.repository.installed import InstalledHost, console_script, host_of_module, host_of_script
 from ..host.repository.survey import Survey, survey
 from ..version import __version__
 from .shared import add_host, add_json
@@ -28,7 +29,8 @@ def add_parser(commands: Any) -> None:
         help="report the kind of host, the environment, and whether the host's scripts can start",
         description="Report the kind of host, its capabilities and where they were found, the models that can be "
         "distilled, and the versions of PyTorch, GPUs and packages. Then run the imports of train.py and test.py in "
-        "a separate process. Include the output in bug reports. The exit status is 1 if the host lacks a required "
+        "a separate process. HOST may be an installed package or its console script, whose imports are not run. "
+        "Include the output in bug reports. The exit status is 1 if the host lacks a required "
         "capability or an import fails.",
     )
     add_host(parser)
@@ -37,11 +39,11 @@ def add_parser(commands: Any) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    host = Path(options.host)
-    found = survey(host)
+    installed = _installed(options.host)
+    found = survey(installed.folder if installed else Path(options.host), installed)
     here = _here()
     # Run nothing from a folder that is not a host.
-    failed = [] if found.missing else failed_imports(host, found.scripts)
+    failed = [] if found.missing or installed else failed_imports(Path(options.host), found.scripts)
     if options.json:
         content = {"here": here, "host": asdict(found), "missing": found.missing, "failed_imports": failed}
         print(json.dumps(content, indent=2))
@@ -54,6 +56,16 @@ def _doctor(options: argparse.Namespace) -> int:
             parts.append("\n".join(failed))
         print("\n\n".join(parts))
     return int(bool(found.missing or failed))
+
+
+def _installed(name: str) -> InstalledHost | None:
+    """Return the installed host of a console script or package; None for a folder, or if there is neither."""
+    if Path(name).exists() or Path(name).name != name:
+        return None
+    if found := host_of_module(name):
+        return found
+    entry = console_script(name)
+    return host_of_script(entry) if entry else None
 
 
 def _here() -> dict[str, str]:

@@ -85,14 +85,14 @@ def register(name: str) -> Callable[[_B], _B]:
     return add
 
 
-def is_registered(name: str) -> bool:
-    """Return whether a builder is registered under the name."""
-    return name in _builders
+def is_registered(name: object) -> bool:
+    """Return whether a builder is registered under the name; some hosts have a list of names, which is none."""
+    return isinstance(name, str) and name in _builders
 
 
-def factory_of(name: str) -> str:
+def factory_of(name: object) -> str:
     """Return a registered builder as ``package.module:function``, or "" if it cannot be imported by that name."""
-    place = place_of(_builders[name]) if name in _builders else ""
+    place = place_of(_builders[name]) if isinstance(name, str) and name in _builders else ""
     return place if is_function(place) and not place.startswith("__main__:") else ""
 
 

@@ -117,7 +117,7 @@ class StudentRecord:
             raise TypeError(f"direction is {self.direction!r}")
         channels = [(name, s[name]) for s in self.students.values() for name in _CHANNELS if name in s]
         for name, value in (*self.host_options.items(), *channels):
-            plain = not isinstance(value, str) or re.fullmatch(r"[\w.+-]+", value)
+            plain = not isinstance(value, str) or re.fullmatch(r"[\w.+,-]+", value)
             counts = type(value) is not int or value > 0
             if not (plain and counts and type(value) is options.get(name)):
                 raise TypeError(f"the host's option {name} is {value!r}")

@@ -25,10 +25,12 @@ from ...processes import say
 from ...students import RECORD_NAME
 from ...training.state import state_file
 from ..model.building import building_students
+from ..model.complete import complete_options_of
 from ..model.mixin import DistillMixin
 from ..model.report_of_test import report_at_exit
 from ..options.distill import add_options
 from ..options.record import recorded_student
+from ..repository.family import is_training
 
 Patch = Callable[[ModuleType], None]
 
@@ -70,6 +72,7 @@ def _patch_models(module: ModuleType) -> None:
         raise HostError(f"{module.__file__} has no find_model_using_name: this repository is not of the host family")
 
     switches: dict[type, type] = {}  # the same name always returns the same class
+    distilled: list[Any] = []  # the classes with the mixin
 
     @functools.wraps(original)
     def find_model_using_name(*args: Any, **kwargs: Any) -> type:
@@ -78,7 +81,7 @@ def _patch_models(module: ModuleType) -> None:
             return found
         if found not in switches:
             _note_ambiguous(found)
-            switches[found] = _switch(found)
+            switches[found] = _switch(found, distilled)
         return switches[found]
 
     module.find_model_using_name = find_model_using_name  # type: ignore[attr-defined]
@@ -96,24 +99,31 @@ def _note_ambiguous(found: type) -> None:
         say(f"note: {module.__file__} also has {', '.join(sorted(others))}; the host uses {found.__name__}")
 
 
-def _switch(host_class: type) -> type:
-    """Return a class that constructs the host's model or, with ``--distill``, that model with the mixin."""
+def _switch(host_class: type, siblings: list[Any] | None = None) -> type:
+    """Return a class that constructs the host's model or, with ``--distill``, that model with the mixin.
+
+    The class with the mixin is added to its ``siblings`` in the same host.
+    """
     described = {"__module__": host_class.__module__, "__doc__": host_class.__doc__}
     name = host_class.__name__
     distilled: Any = type(f"Distill{name}", (DistillMixin, host_class), {"distill_optional": True, **described})
+    siblings = [] if siblings is None else siblings
+    siblings.append(distilled)
 
-    def construct(cls: type, opt: Any) -> Any:
+    def construct(cls: type, opt: Any, *arguments: Any, **named: Any) -> Any:
+        if not any(each._host_defaults for each in siblings):  # the host gathers no options of its models
+            complete_options_of(distilled, opt)
         if getattr(opt, "distill", ""):
-            return distilled(opt)
+            return distilled(opt, *arguments, **named)
         student = recorded_student(opt)
         if student is None:  # run the host unchanged
-            model = host_class(opt)
-            if opt.isTrain and not getattr(opt, "continue_train", False):
+            model = host_class(opt, *arguments, **named)
+            if is_training(opt) and not getattr(opt, "continue_train", False):
                 _retire_record(model, Path(opt.checkpoints_dir, opt.name))
             return model
         report_at_exit(opt)
         with building_students(host_class, student):
-            return host_class(opt)
+            return host_class(opt, *arguments, **named)
 
     members = {"modify_commandline_options": distilled.modify_commandline_options, "__new__": construct}
     return type(name, (host_class,), {**members, **described})

@@ -1,6 +1,6 @@
-"""Run ``python script.py ...`` or ``python -m module ...`` with the plugin's options.
+"""Run ``python script.py ...``, ``python -m module ...`` or a console script with the plugin's options.
 
-``__main__``, ``sys.argv``, ``sys.path[0]``, the exit status and tracebacks are the same as under plain ``python``.
+``__main__``, ``sys.argv``, ``sys.path[0]``, the exit status and tracebacks are the same as without the plugin.
 """
 
 from __future__ import annotations
@@ -9,14 +9,21 @@ import builtins
 import importlib.util
 import os
 import runpy
+import shutil
 import sys
+import sysconfig
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
 
-from ...errors import HostError
-from ..repository.folder import find_host
+from ...errors import HostError, OptionError
+from ...processes import say
+from ..options.separate import FILE_OPTION, as_assignment, options_in, separate_options, use_file
+from ..repository.folder import find_host, finds_models
+from ..repository.gathering import gathers_options
+from ..repository.installed import console_script, host_of_module, host_of_script, nearest_script
 from .import_hooks import install
 
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
@@ -26,46 +33,109 @@ def run_script(arguments: Sequence[str]) -> int:
     """Run a host's script with the plugin.
 
     Args:
-        arguments: path of the script, or ``-m`` and the name of a module, followed by its arguments.
+        arguments: path of the script, ``-m`` and the name of a module, or the name of an installed console script,
+            followed by its arguments; before it, optionally ``--kd_options`` and a file.
 
     Returns:
         The exit status 0. Exceptions of the script propagate, and are reported as under ``python``.
 
     Raises:
-        HostError: the script does not exist, or its folder is not a host.
+        HostError: the script does not exist, or is not of a host.
+        OptionError: the options of the plugin that are given apart from the command line are not valid.
     """
+    arguments = _take_file(arguments)
+    separate_options()
     if arguments[0] == "-m":
         _run_module(arguments[1:])
         return 0
     script = Path(arguments[0])
-    if not script.is_file():
-        raise HostError(f"no script '{script}' in {Path.cwd()}: run this in the folder of the host repository")
-    if find_host(script.parent) is None:
+    code = _prepare_script(script, arguments) if script.is_file() else _prepare_console_script(arguments)
+    install()
+    sys.excepthook = _report
+    exec(code, vars(sys.modules["__main__"]))  # noqa: S102 - purpose of the runner
+    return 0
+
+
+def _take_file(arguments: Sequence[str]) -> Sequence[str]:
+    """Read the file of options given before the script; return the remaining arguments."""
+    name, equals, path = arguments[0].partition("=")
+    if name != FILE_OPTION:
+        use_file(None)
+        return arguments
+    if not equals:
+        path = next(iter(arguments[1:]), "")
+    rest = arguments[1:] if equals else arguments[2:]
+    if not path or not rest:
+        missing = "a file with options of the plugin" if not path else "a script"
+        raise OptionError(f"{FILE_OPTION} needs {missing}: kd run {FILE_OPTION} {path or 'FILE'} train.py ...")
+    use_file(path)
+    return rest
+
+
+def _prepare_script(script: Path, arguments: Sequence[str]) -> CodeType:
+    """Set up the interpreter as for ``python script.py``; return the script's code."""
+    folder = find_host(script.parent)
+    if folder is None:
         raise HostError(
             f"there is no models/ package next to {script}: is {script.resolve().parent} a host repository?"
         )
+    _note_refused(folder, arguments[1:])
     sys.argv = list(arguments)
     sys.path[0] = str(script.resolve().parent)
-    main = ModuleType("__main__")
     file = os.path.abspath(script)
-    loader = SourceFileLoader("__main__", file)
-    vars(main).update(
-        __file__=file, __loader__=loader, __builtins__=builtins, __package__=None, __cached__=None, __annotations__={}
+    _new_main(__file__=file, __loader__=SourceFileLoader("__main__", file))
+    code: CodeType = compile(script.read_bytes(), file, "exec")
+    return code
+
+
+def _prepare_console_script(arguments: Sequence[str]) -> CodeType:
+    """Set up the interpreter as the console script's own file does; return code that does what it does."""
+    name = arguments[0]
+    entry = console_script(name) if Path(name).name == name else None
+    if entry is None:
+        nearest = "" if name.endswith(".py") or Path(name).name != name else nearest_script(name)
+        hint = f"did you mean {nearest}?" if nearest else "run this in the folder of the host repository"
+        what = f"no script '{name}' in {Path.cwd()}"
+        raise HostError(f"{what}{'' if name.endswith('.py') else ', and no console script of that name'}: {hint}")
+    sys.path[0] = sysconfig.get_path("scripts")
+    host = host_of_script(entry)
+    _note_refused(host.folder, arguments[1:])
+    sys.argv = list(arguments)
+    file = shutil.which(name)
+    _new_main(__kd_host__=str(host.folder), **({"__file__": file} if file else {}))
+    top = entry.attr.partition(".")[0]
+    code: CodeType = compile(
+        f"import sys; from {entry.module} import {top}; sys.exit({entry.attr}())", f"<{name}>", "exec"
     )
+    return code
+
+
+def _new_main(**attributes: Any) -> None:
+    main = ModuleType("__main__")
+    vars(main).update(__builtins__=builtins, __package__=None, __cached__=None, __annotations__={}, **attributes)
     sys.modules["__main__"] = main
-    install()
-    sys.excepthook = _report
-    exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - purpose of the runner
-    return 0
+
+
+def _note_refused(folder: Path, arguments: Sequence[str]) -> None:
+    """Print how to give the plugin's options on a command line whose host refuses unknown ones."""
+    given = options_in(arguments)
+    if given and not gathers_options(folder):
+        say(f"note: this host's command line may refuse options of the plugin: set {as_assignment(given)} instead")
 
 
 def _run_module(arguments: Sequence[str]) -> None:
     name = next(iter(arguments), "")
     sys.path[0] = str(Path.cwd())
-    if find_host(Path.cwd()) is None:
-        raise HostError(f"there is no models/ package in {Path.cwd()}: is it a host repository?")
     if name.endswith(".py"):  # find_spec would run the file
         raise HostError(f"kd run -m {name}: give a module such as package.train, or run the file with kd run {name}")
+    folder = find_host(Path.cwd())
+    if folder is None or not finds_models(folder):
+        installed = host_of_module(name) if name else None
+        folder = installed.folder if installed else folder
+    if folder is None:
+        where = f", nor in an installed package {name.partition('.')[0]}" if name else ""
+        raise HostError(f"there is no models/ package in {Path.cwd()}{where}: is it a host repository?")
+    _note_refused(folder, arguments[1:])
     sys.argv = list(arguments)
     install()  # before find_spec, which imports the parent packages
     sys.excepthook = _report

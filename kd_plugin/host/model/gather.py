@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..options.excepthook import report_in_one_line
 from ..options.forgotten_model import check_model
 from ..options.record import recorded_model, use_record
 from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
+from ..options.separate import append_to_command_line
 from .how_to_test import defaults_of
 from .report_of_test import add_report_option
 from .teachers import check_not_overwritten, check_teacher_paths, peek_teacher
@@ -31,6 +31,7 @@ def gather_options(
     """
     report_in_one_line()
     try:
+        append_to_command_line()
         line = CommandLine(parser)
         if is_train and getattr(line.opt, "continue_train", False):
             finish_last_save(line.opt)
@@ -39,16 +40,21 @@ def gather_options(
         explain_errors(parser, is_train)
         parser = host(parser, is_train)
         cls._host_defaults = defaults_of(parser)
-        _add_options(cls, CommandLine(parser), is_train)
+        prepare_options(cls, CommandLine(parser), is_train)
     except KDError as error:
         end(parser, (misspelt(parser) if is_train else "") or error)
     return parser
 
 
-def _add_options(cls: Any, line: CommandLine, is_train: bool) -> None:
+def prepare_options(cls: Any, line: CommandLine, is_train: bool) -> None:
+    """Add the plugin's options to a parser that has all of the host, or restore the student's from its record.
+
+    Raises:
+        KDError: an option is not valid, or contradicts another or the record.
+    """
     continued = is_train and getattr(line.opt, "continue_train", False)
     record = use_record(line) if continued or not is_train else None
-    named = are_in(sys.argv[1:])
+    named = are_in(line.arguments)
     if continued and record is None and not named:
         check_not_distilled(line.opt)
     if not is_train:
@@ -58,7 +64,7 @@ def _add_options(cls: Any, line: CommandLine, is_train: bool) -> None:
     if not named:
         explain_errors(line.parser, is_train, resuming=True)
     add_options(line.parser)
-    check_commas(line.parser)
+    check_commas(line)
     if continued:
         check_saved(line.opt)
         continue_epochs(line)

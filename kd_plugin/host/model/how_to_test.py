@@ -75,7 +75,7 @@ class HowToTest:
     def _size(self) -> list[str]:
         """Return the options that load images at the size of the training, without random crops."""
         opt = self.opt
-        preprocess, crop = getattr(opt, "preprocess", ""), getattr(opt, "crop_size", None)
+        preprocess, crop = getattr(opt, "preprocess", "") or "", getattr(opt, "crop_size", None)
         if "scale_width" in preprocess:
             return ["--preprocess", "scale_width", "--load_size", str(opt.load_size)]
         if preprocess == "none" or (preprocess == "crop" and not str(getattr(opt, "netG", "")).startswith("unet")):
@@ -92,6 +92,8 @@ def _test_script(script: Sequence[str]) -> list[str]:
         if not package:  # "test" is a package of Python
             return []
         return ["-m", f"{package}.test"] if importlib.util.find_spec(f"{package}.test") else []
+    if not script[0].endswith(".py"):  # a console script
+        return []
     file = Path(script[0]).with_name("test.py")
     return [str(file)] if file.is_file() else []
 

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 from ...errors import HostError
 from ..options.distill import DistillConfig
+from ..repository.family import is_training
+from .complete import complete_options_of
 from .gather import gather_options
 from .report_of_test import report_at_exit
 from .run import DistillationRun
@@ -27,7 +29,7 @@ class DistillMixin:
     """
 
     distill_optional: ClassVar[bool] = False  # true for the runner, which also runs without --distill
-    _host_defaults: ClassVar[dict[str, Any]] = {}
+    _host_defaults: ClassVar[dict[str, Any]] = {}  # empty until the host gathers the options of this model
     _run: DistillationRun | None = None  # set in a distillation once the host has built its networks
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -44,11 +46,13 @@ class DistillMixin:
         """Add and check the plugin's options or, in a test, restore the student's from its record."""
         return gather_options(cls, parser, is_train, super().modify_commandline_options)  # type: ignore[misc]
 
-    def __init__(self, opt: Any) -> None:
+    def __init__(self, opt: Any, *arguments: Any, **named: Any) -> None:
         """Let the host build its networks, including the student."""
-        config = DistillConfig.from_namespace(opt) if opt.isTrain else None
+        if not self._host_defaults:
+            complete_options_of(type(self), opt)
+        config = DistillConfig.from_namespace(opt) if is_training(opt) else None
         with building_student(type(self), opt, config) as built:
-            super().__init__(opt)  # type: ignore[call-arg]
+            super().__init__(opt, *arguments, **named)  # type: ignore[call-arg]
         if config is None:
             report_at_exit(opt)
         else:

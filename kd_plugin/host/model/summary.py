@@ -121,7 +121,10 @@ class Summary:
 
 def is_script() -> bool:
     """Return whether the program is a script of a host, not a test or notebook."""
-    file = getattr(sys.modules["__main__"], "__file__", None)
+    main = sys.modules["__main__"]
+    if hasattr(main, "__kd_host__"):  # a console script, run by the plugin
+        return True
+    file = getattr(main, "__file__", None)
     return file is not None and find_host(Path(file).resolve().parent) is not None
 
 

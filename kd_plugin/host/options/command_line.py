@@ -15,13 +15,18 @@ from typing import Any, NoReturn
 
 from ...errors import KDError, OptionError
 from .distill import are_in, flags
+from .separate import name_source
 
 
 class CommandLine:
-    """The options of a host's parser while they are gathered, parsed anew at each access."""
+    """The options of a host's parser while they are gathered, parsed anew at each access.
 
-    def __init__(self, parser: ArgumentParser) -> None:
+    ``arguments`` are those that the parser parses by default.
+    """
+
+    def __init__(self, parser: ArgumentParser, arguments: Sequence[str] | None = None) -> None:
         self.parser = parser
+        self.arguments = list(sys.argv[1:] if arguments is None else arguments)
 
     @property
     def opt(self) -> Namespace:
@@ -46,7 +51,7 @@ class CommandLine:
 
 def end(parser: ArgumentParser, message: object) -> NoReturn:
     """Exit as argparse does for an invalid option, but without the usage text, which fills many screens."""
-    parser.exit(2, f"{parser.prog}: error: {message}\n")
+    parser.exit(2, f"{parser.prog}: error: {name_source(str(message))}\n")
     raise SystemExit(2)  # for parsers whose exit returns
 
 
@@ -86,16 +91,16 @@ def misspelt(parser: ArgumentParser) -> str:
     ours = [f"--{flag.name}" for flag in flags()]
     for argument in parser.parse_known_args()[1]:
         close = difflib.get_close_matches(_name(argument), ours, n=1, cutoff=0.8) if argument.startswith("--") else []
-        if close:
+        if close and close[0] != _name(argument):  # otherwise the plugin's are not added yet
             return f"unrecognized arguments: {argument}: did you mean {close[0]}?"
     return ""
 
 
-def check_commas(parser: ArgumentParser) -> None:
+def check_commas(line: CommandLine) -> None:
     """Raise an :class:`OptionError` if ``--distill`` is followed by more than one word."""
-    if any(not action.option_strings for action in parser._actions):  # may be positional arguments
+    if any(not action.option_strings for action in line.parser._actions):  # may be positional arguments
         return
-    arguments = sys.argv[1:]
+    arguments = line.arguments
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         after = itertools.takewhile(lambda word: not word.startswith("-"), arguments[place + 1 :])

@@ -50,7 +50,7 @@ class CostOptions:
                 f"depends on dropout or on the batch and cannot be cached: remove one of the two options"
             )
         load, crop = getattr(opt, "load_size", 0), getattr(opt, "crop_size", 0)
-        preprocess = getattr(opt, "preprocess", "")
+        preprocess = getattr(opt, "preprocess", "") or ""
         random_crop = any(word in preprocess for word in _RANDOM_CROPS)
         if random_crop and not (preprocess == "resize_and_crop" and load == crop):
             whole = "scale_width" if preprocess == "scale_width_and_crop" else "none"

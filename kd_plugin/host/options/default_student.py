@@ -25,7 +25,8 @@ def keep_from_teacher(line: CommandLine, teacher: GeneratorSpec) -> None:
     kept: dict[str, Any] = {"netG": teacher.netG, "norm": teacher.norm, "normG": teacher.norm}
     if teacher.dropout is not None:
         kept["no_dropout"] = not teacher.dropout
-    line.parser.set_defaults(**{name: value for name, value in kept.items() if hasattr(opt, name)})
+    lists = [name for name in kept if isinstance(getattr(opt, name, None), list)]  # for several teachers
+    line.parser.set_defaults(**{n: value for n, value in kept.items() if hasattr(opt, n) and n not in lists})
 
 
 def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued: bool, recorded: bool) -> None:

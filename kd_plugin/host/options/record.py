@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import CheckpointError, OptionError
 from ...processes import say
 from ...students import RECORD_NAME, StudentRecord, StudentRequest
-from ..repository.family import generator_options, network_options
+from ..repository.family import generator_options, is_training, network_options
 from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, loaded_epoch
 from .student import StudentOptions
@@ -100,6 +100,8 @@ def use_record(line: CommandLine) -> StudentRecord | None:
     if "model" not in given or opt.model == record.model:  # another model may use another data set
         recorded["dataset_mode"] = record.dataset_mode if opt.model != "test" else None
     recorded = {name: value for name, value in recorded.items() if hasattr(opt, name) and value is not None}
+    lists = [name for name in recorded if isinstance(getattr(opt, name), list)]
+    recorded |= {name: str(recorded[name]).split(",") for name in lists}
     _check_choices(line, recorded, folder)
     if recorded.get("direction", getattr(opt, "direction", None)) != getattr(opt, "direction", None):
         say(f"--direction {record.direction}, from {folder / RECORD_NAME}")
@@ -161,7 +163,7 @@ def recorded_student(opt: Namespace) -> StudentRequest | None:
     Raises:
         OptionError: the record names a function below the checkpoint folder.
     """
-    if opt.isTrain and not getattr(opt, "continue_train", False):
+    if is_training(opt) and not getattr(opt, "continue_train", False):
         return None
     record = current_record(opt, Path(opt.checkpoints_dir) / opt.name, quiet=True)
     return student_of(record, opt) if record else None
@@ -204,15 +206,19 @@ def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str],
 
 
 def values_of(opt: Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Return the values of those options that the host has, by name."""
-    return {name: getattr(opt, name) for name in names if hasattr(opt, name)}
+    """Return the values of those options that the host has, by name; a list of names as text with commas."""
+    return {name: _without_list(getattr(opt, name)) for name in names if hasattr(opt, name)}
+
+
+def _without_list(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def check_networks(record: StudentRecord, opt: Namespace, folder: Path) -> None:
     """Raise an :class:`OptionError` if an option of the host differs from the recorded networks."""
     expected = record.options_for(opt)
     for name in network_options() if getattr(opt, "continue_train", False) else generator_options():
-        if hasattr(opt, name) and name in expected and getattr(opt, name) != expected[name]:
+        if hasattr(opt, name) and name in expected and _without_list(getattr(opt, name)) != expected[name]:
             option = f"student_{name}" if getattr(opt, f"student_{name}", None) is not None else name
             raise _contradiction(option, getattr(opt, name), folder, expected[name], "built")
 

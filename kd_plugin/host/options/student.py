@@ -119,16 +119,25 @@ class StudentOptions:
         Raises:
             OptionError: no width meets the budget, or the image size does not fit the networks.
         """
-        _check_size("" if self.student_factory else str(self.student_netG or getattr(opt, "netG", "")), teacher, opt)
+        netG = getattr(opt, "netG", "")
+        named = [self.student_netG] if self.student_netG else netG if isinstance(netG, list) else [netG]
+        for name in [""] if self.student_factory else dict.fromkeys(map(str, named)):
+            _check_size(name, teacher, opt)
         for name in ("ngf", "netG", "ndf", "netD"):
             value = getattr(self, f"student_{name}")
             if value is not None:
-                setattr(opt, name, value)
+                several = getattr(opt, name, None)
+                setattr(opt, name, [value] * len(several) if isinstance(several, list) else value)
         if widths := self._widths():
             opt.ngf = widths[0]
         if self.student_dropout:
             opt.no_dropout = self.student_dropout == "no"
         if self.student_budget and not recorded:
+            if isinstance(opt.netG, list):
+                raise OptionError(
+                    f"--student_budget {self.student_budget}: this host has several generators, whose cost is "
+                    f"unknown: use --student_ngf"
+                )
             if is_registered(opt.netG):
                 raise OptionError(
                     f"--student_budget {self.student_budget}: the cost of a registered {opt.netG} is unknown: use "
@@ -194,13 +203,13 @@ def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
 
 def _size_options(opt: Any, side: int) -> str:
     """Return the options that make training images ``side`` x ``side`` pixels."""
-    crops = "crop" in opt.preprocess
+    crops = "crop" in opt.preprocess  # a text: it gave the size
     loads = opt.preprocess != "crop" and (not crops or opt.load_size < side)
     return " ".join([*([f"--load_size {side}"] if loads else []), *([f"--crop_size {side}"] if crops else [])])
 
 
 def _training_size(opt: Any) -> int | None:
     """Return the side of the square training images; None if they are not square or the size is unknown."""
-    preprocess = getattr(opt, "preprocess", "")
+    preprocess = getattr(opt, "preprocess", "") or ""
     option = "crop_size" if "crop" in preprocess else "load_size" if "resize" in preprocess else ""
     return getattr(opt, option, None) if option else None

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import ArgumentError
 
@@ -44,7 +44,7 @@ class Pair(NamedTuple):
 
 
 class HostModel(NamedTuple):
-    """A model of a host: its distilled generators and its ``--dataset_mode``, "" if unknown."""
+    """A model of a host: its distilled generators, if they are known, and its ``--dataset_mode``, "" if unknown."""
 
     pairs: tuple[Pair, ...]
     dataset_mode: str = ""
@@ -64,6 +64,9 @@ class HostFamily:
         generator_options: options that determine the parameters of the generators.
         discriminator_options: options that determine the parameters of the discriminators.
         test_options: further options that a test takes from the training.
+        option_names: names of this family for options that the plugin reads, by their usual name (``isTrain``).
+
+    An option may hold a list of names, one per network; its type is ``str``, the names separated by commas.
     """
 
     name: str
@@ -72,6 +75,7 @@ class HostFamily:
     generator_options: Mapping[str, type] = field(default_factory=dict)
     discriminator_options: Mapping[str, type] = field(default_factory=dict)
     test_options: tuple[str, ...] = ()
+    option_names: Mapping[str, str] = field(default_factory=dict)
 
     def is_in(self, models: Path) -> bool:
         """Return whether a ``models/`` folder holds a model of this family."""
@@ -113,6 +117,12 @@ _FAMILIES = [  # most specific last, as forks keep the models of their origin
         {"normD": str},
         ("CUT_mode",),
     ),
+    HostFamily(  # its command line is click's; the options of tests come from train_opt.txt
+        "DeepLIIF",
+        {name: HostModel(()) for name in ("DeepLIIF", "DeepLIIFExt", "DeepLIIFKD", "SDG")},
+        generator_options={"net_gs": str, "padding": str, "upsample": str},
+        option_names={"isTrain": "is_train"},
+    ),
 ]
 
 
@@ -147,7 +157,8 @@ def is_generator(name: str) -> bool:
 
 def known_pairs() -> list[tuple[Pair, ...]]:
     """Return the distinct pairs of the models of all families, those with more generators first."""
-    found = dict.fromkeys(model.pairs for family in families() for model in family.models.values())
+    models = (model for family in families() for model in family.models.values())
+    found = dict.fromkeys(model.pairs for model in models if model.pairs)
     return sorted(found, key=len, reverse=True)
 
 
@@ -165,3 +176,14 @@ def network_options() -> dict[str, type]:
     """Return the options that determine the parameters of generators and discriminators, with their types."""
     discriminators = {name: kind for family in _FAMILIES for name, kind in family.discriminator_options.items()}
     return {**generator_options(), **discriminators}
+
+
+def host_option(opt: Any, name: str, default: Any = None) -> Any:
+    """Return an option of a host, given by its usual name; some families have another name for it."""
+    names = dict.fromkeys([name, *(family.option_names.get(name, name) for family in families())])
+    return next((getattr(opt, each) for each in names if hasattr(opt, each)), default)
+
+
+def is_training(opt: Any) -> bool:
+    """Return whether the options are those of a training, not a test."""
+    return bool(host_option(opt, "isTrain", False))

@@ -11,7 +11,11 @@ from ...errors import HostError
 from .family import CONSTRUCTIONS, find_family
 from .folder import find_host
 from .found_models import found_models, parse
+from .gathering import gathers_options
+from .installed import InstalledHost
 from .model_files import patches, status
+
+_APART = 'KD_DISTILL="--distill ..." or the FILE of kd run --kd_options FILE'
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class Survey:
         return [finding.what for finding in self.findings if finding.needed and not finding.found]
 
 
-def survey(host: Path) -> Survey:
-    """Return the capabilities of a host.
+def survey(host: Path, installed: InstalledHost | None = None) -> Survey:
+    """Return the capabilities of a host: a repository or, if ``installed`` is given, an installed package.
 
     Raises:
         HostError: the folder does not exist.
@@ -56,6 +60,8 @@ def survey(host: Path) -> Survey:
     }
     for name in ("train.py", "test.py"):
         sources[name] = _Source(host, next((f / name for f in (host, root) if (f / name).is_file()), host / name))
+    if installed and installed.module:  # trains and tests
+        sources["train.py"] = _Source(host, installed.module)
     init, networks, base, train, test = sources.values()
     finds_models = init.function("find_model_using_name") or init.import_of("find_model_using_name")
     define_G, init_net = networks.function("define_G"), networks.function("init_net")
@@ -79,8 +85,25 @@ def survey(host: Path) -> Survey:
     ]  # fmt: skip
     added = [status(root, files) for files in patches().values()] if init.tree else []
     there = {path: how for files in added for path, how in files.items() if how != "missing"}
+    gathering = gathers_options(root)
+    findings.append(
+        Finding(
+            "options of the plugin",
+            f"on the command line, or in {_APART}" if gathering else f"in {_APART}",
+            gathering,
+        )
+        if init.tree
+        else Finding("options of the plugin", "")
+    )
+    if installed and installed.scripts:
+        runs = ", ".join(f"kd run {name}" for name in installed.scripts)
+        findings = [
+            Finding(f.what, runs, f.where, f.needed) if f.what == "training script" else f
+            for f in findings
+            if f.what != "test script"
+        ]
     models = found_models(root / "models")
-    scripts = [script.name for script in (train, test) if script.tree]
+    scripts = [] if installed else [script.name for script in (train, test) if script.tree]
     return Survey(str(host), _kind(root, years[0].years if years else ""), findings, models, there, scripts)
 
 
@@ -88,7 +111,7 @@ class _Source:
     """A parsed file of a host; ``tree`` is None if the file is missing or cannot be parsed."""
 
     def __init__(self, host: Path, file: Path) -> None:
-        self.name = str(file.relative_to(host))
+        self.name = str(file.relative_to(host) if file.is_relative_to(host) else file)
         _, self.tree = parse(file)
 
     def nodes(self) -> Iterator[ast.AST]:
