@@ -17,6 +17,7 @@ from types import ModuleType, TracebackType
 
 from ...errors import HostError
 from ..repository.folder import find_host
+from .compress_after import CompressingAfter
 from .import_hooks import install
 
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
@@ -55,7 +56,8 @@ def run_script(arguments: Sequence[str]) -> int:
     sys.modules["__main__"] = main
     install()
     sys.excepthook = _report
-    exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - purpose of the runner
+    with CompressingAfter():
+        exec(compile(script.read_bytes(), file, "exec"), vars(main))  # noqa: S102 - purpose of the runner
     return 0
 
 
@@ -77,7 +79,8 @@ def _run_module(arguments: Sequence[str]) -> None:
         found = None
     if found is None:
         raise HostError(f"kd run -m {name}: no such module in {Path.cwd()}; give a name such as package.train")
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    with CompressingAfter():
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
