@@ -66,7 +66,9 @@ def cycle_gan(
     folder, form = request.param
     output = tmp_path_factory.mktemp("cycle_gan")
     more = " ".join(host_arguments(folder, form)["train"])
-    words = f"--dataroot {data / 'unpaired'} --checkpoints_dir {output} --name big --model cycle_gan {TRAINING} {more}"
+    words = (
+        f"--dataroot {data / 'unpaired'} --checkpoints_dir {output} --name big --model cycle_gan {TRAINING} {more}"
+    )
     words += " --compress 2x,ngf=4 --compress_epochs 1"
     result = succeed(run([LAUNCH, "kd", "run", "train.py", *words.split()], folder, form))
     return folder, form, output, result.stdout
@@ -191,7 +193,9 @@ class TestPix2Pix:
         assert killed.returncode == 9
         assert not (tmp_path / "big" / "compress").exists() and not (tmp_path / "big_2x").exists()
         refused = run(words, HOST)
-        assert refused.returncode == 2 and "would overwrite" in refused.stderr and "--continue_train" in refused.stderr
+        assert (
+            refused.returncode == 2 and "would overwrite" in refused.stderr and "--continue_train" in refused.stderr
+        )
         result = succeed(run([*words, "--continue_train", "--epoch_count", "2"], HOST))
         assert "epoch 2 of 2" in result.stdout and "epoch 1 of 2" not in result.stdout
         assert (tmp_path / "big_2x" / "latest_net_G.pth").is_file()
