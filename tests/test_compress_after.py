@@ -1,4 +1,4 @@
-"""``kd run train.py --compress``: one command from a data set to the students of all generators, interrupted anywhere."""
+"""``kd run train.py --compress``: one command from a data set to all students of all generators."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class TestRefused:
             ("--compress 2x --compress_epochs 0", "--compress_epochs 0: give 1 or more"),
             ("--compress 2x --compress_epochs few", "--compress_epochs few: give a whole number"),
             ("--compress_epochs 3", "--compress_epochs 3 has no effect without --compress"),
-            ("--compress_epochs 3 --compres 2x", "did you mean --compress"),
+            ("--compress_epochs 3 --comprss 2x", "did you mean --compress"),
             (f"--compress 2x --preprocess none {SMALL}", "--preprocess none leaves images of several sizes"),
             (f"--compress 2x --preprocess scale_width {SMALL}", "give --preprocess scale_width_and_crop"),
             (f"--compress 2x {SMALL} --load_size 20", "images of 20 pixels cannot be cropped to 32"),
@@ -177,7 +177,7 @@ class TestBuiltModels:
             later(G=torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1)))
 
     def test_a_host_that_makes_its_data_set_otherwise_is_refused(self, later: Callable[..., None]) -> None:
-        with pytest.raises(HostError, match="without data.create_dataset"):
+        with pytest.raises(HostError, match=r"without data\.create_dataset"):
             later(loader=None, G=torch.nn.Identity())
 
 
@@ -289,8 +289,8 @@ class TestTrained:
     @pytest.mark.parametrize(
         "change",
         [
-            {"format": 2}, {"generators": {}}, {"generators": {"../G": {}}}, {"direction": "up"}, {"load_size": "big"},
-            {"sets": [["../x"]]}, {"sets": 3}, {"preprocess": "zoom"}, {"other": 1}, {"test": None},
+            {"format": 2}, {"generators": {}}, {"generators": {"../G": {}}}, {"direction": "up"},
+            {"load_size": "big"}, {"sets": [["../x"]]}, {"sets": 3}, {"preprocess": "zoom"}, {"other": 1}, {"test": None},
         ],
     )  # fmt: skip
     def test_other_content_is_refused(self, trained: tuple[Path, Trained], change: dict[str, Any]) -> None:
