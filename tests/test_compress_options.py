@@ -290,7 +290,8 @@ class TestTrained:
         "change",
         [
             {"format": 2}, {"generators": {}}, {"generators": {"../G": {}}}, {"direction": "up"},
-            {"load_size": "big"}, {"sets": [["../x"]]}, {"sets": 3}, {"preprocess": "zoom"}, {"other": 1}, {"test": None},
+            {"load_size": "big"}, {"sets": [["../x"]]}, {"sets": 3}, {"preprocess": "zoom"},
+            {"other": 1}, {"test": None},
         ],
     )  # fmt: skip
     def test_other_content_is_refused(self, trained: tuple[Path, Trained], change: dict[str, Any]) -> None:
