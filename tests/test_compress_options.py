@@ -387,3 +387,17 @@ class TestAfterTheScript:
         monkeypatch.setattr(compress_after, "_become", pytest.fail)
         with CompressingAfter():
             pass
+
+    @pytest.mark.parametrize(("code", "status"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 15)", 143)])
+    def test_the_status_under_torchrun(self, monkeypatch: pytest.MonkeyPatch, code: str, status: int) -> None:
+        """The other processes still use this one, so the command runs beside it, and is alone in its environment."""
+        monkeypatch.setattr(compress_after.signal, "signal", lambda number, handler: None)
+        script = f"import os, sys; assert 'RANK' not in os.environ; {code}"
+        run = compress_after._run
+        monkeypatch.setattr(compress_after, "_run", lambda command, env: run([sys.executable, "-c", script], env))
+        monkeypatch.setattr(compress_after, "take_command", lambda: ["compress"])
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "0")
+        with pytest.raises(SystemExit) as ended, CompressingAfter():
+            pass
+        assert ended.value.code == status

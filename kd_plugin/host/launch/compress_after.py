@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shlex
+import signal
+import subprocess
 import sys
 from types import TracebackType
+
+import torch
 
 from ...processes import say
 from ..model.compress_later import take_command
@@ -34,12 +39,32 @@ class CompressingAfter:
             _become(command)
 
 
-def _become(command: list[str]) -> None:
-    """Replace this process by ``kd`` with other arguments."""
-    say(shlex.join(["kd", *command]))
+def _become(arguments: list[str]) -> None:
+    """Replace this process by ``kd`` with other arguments; under torchrun, run it and exit with its status."""
+    say(shlex.join(["kd", *arguments]))
+    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    command = [sys.executable, "-m", "kd_plugin", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_TORCHRUN}
+    if distributed:
+        # The other processes may still be closing their connections to this one, and would wait for ever.
+        raise SystemExit(_run(command, environment))
     atexit._run_exitfuncs()  # the new program does not return to this one
     sys.stdout.flush()
     sys.stderr.flush()
-    for name in _OF_TORCHRUN:
-        os.environ.pop(name, None)
-    os.execv(sys.executable, [sys.executable, "-m", "kd_plugin", *command])
+    os.execve(sys.executable, command, environment)
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command; return its exit status, 128 + N after a signal N.
+
+    Torchrun sends its signals to the group of this process, which the command belongs to.
+    """
+    gc.collect()
+    torch.cuda.empty_cache()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = subprocess.Popen(command, env=environment)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
+    status = process.wait()
+    return status if status >= 0 else 128 - status
