@@ -15,6 +15,9 @@ _LIMITS = {
     "file-size": "4MB or 7x",
     "latency": "30ms@device.json, of kd plan --web",
 }
+_OF_TRAINING = (
+    "teacher", "teacher_function", "teacher_weights", "teacher_images", "images", "pairs", "direction", "output"
+)  # fmt: skip
 _PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")  # as pictures.Preprocess
 
 
@@ -70,6 +73,12 @@ def _add_teacher(group: Any) -> None:
     group.add_argument("--teacher-weights", metavar="FILE", help="weights (state dict) of the function's network")
     group.add_argument(
         "--teacher-images", metavar="FOLDER", help="finished images of it, with the names of the inputs, instead"
+    )
+    group.add_argument(
+        "--training",
+        metavar="FOLDER",
+        help="checkpoints/NAME of a finished kd run train.py --compress, instead: all its generators, on the inputs "
+        "and with the preprocessing of their training; the students are in NAME_7x beside it",
     )
     group.add_argument("--teacher-epoch", default="latest", metavar="E", help="epoch of a folder (default: latest)")
     group.add_argument(
@@ -198,6 +207,14 @@ def _add_output(group: Any) -> None:
     group.add_argument("--display-port", type=count, default=8097, metavar="N", help="of visdom")
 
 
+def _check_training(options: argparse.Namespace) -> None:
+    """Raise an :class:`OptionError` if an option is given that the training determines."""
+    for name in _OF_TRAINING:
+        if getattr(options, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise OptionError(f"{flag} {getattr(options, name)}: is determined by --training {options.training}")
+
+
 def count(text: str) -> int:
     """Return a whole number of 1 or more."""
     if not text.isdigit() or int(text) < 1:
@@ -209,6 +226,11 @@ def _compress(options: argparse.Namespace) -> int:
     if options.teacher and options.named:
         raise OptionError(f"kd compress takes one teacher, not both {options.teacher} and {options.named}")
     options.teacher = options.teacher or options.named
+    if options.training:
+        _check_training(options)
+        from .compress_training import run as run_training
+
+        return run_training(options)
     if not (options.teacher or options.teacher_function or options.teacher_images):
         raise OptionError(f"kd compress needs a teacher: {_EXAMPLE}")
     if not (options.images or options.pairs):

@@ -125,7 +125,16 @@ def _settings(options: argparse.Namespace, device: torch.device) -> CompressSett
 
 
 def _students(options: argparse.Namespace) -> list[Wish]:
-    common = {name: value for name in _COMMON if (value := getattr(options, name))}
+    return parse_wishes(student_texts(options), common_of(options))
+
+
+def common_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return the settings of all students."""
+    return {name: value for name in _COMMON if (value := getattr(options, name))}
+
+
+def student_texts(options: argparse.Namespace) -> list[str]:
+    """Return the texts that describe the students; "" for a student of the defaults."""
     given = {name: value for name in _SIZES if (value := getattr(options, name))}
     several = {name: value.split(",") for name, value in given.items() if "," in value and name != "widths"}
     if len(several) > 1 or (several and len(given) > 1):
@@ -138,7 +147,12 @@ def _students(options: argparse.Namespace) -> list[Wish]:
         texts = ["+".join(value if name == "macs" else f"{name}={value}" for name, value in given.items())]
     elif given:
         raise OptionError(f"--{next(iter(given))} and --student both name students: use --student for each")
-    return parse_wishes(texts, common)
+    return texts
+
+
+def without_sizes(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the options that replace the students by others."""
+    return {**dict.fromkeys(_SIZES), "student": list(texts)}
 
 
 def _terms(options: argparse.Namespace, names: list[str] | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
@@ -244,6 +258,8 @@ def _show(result: Result, options: argparse.Namespace) -> int:
         selection = result.selections.get(name)
         why = selection.why if selection else "the average of the weights, as no image was held out"
         say(f"{folder / 'latest_net_G.pth'}: {why}")
+        if options.training:  # which has a command for all generators
+            continue
         for command in _test_commands(folder, result.students[name].request, result, options):
             say(f"in a host: {command}")
         if _is_cut(result):

@@ -118,6 +118,13 @@ def load_of_family(file: Path) -> LoadedFile:
     return LoadedFile(network, network.spec)
 
 
+def check_libraries() -> None:
+    """Raise a :class:`KDError` if a library of the measures is not installed."""
+    for name in _LIBRARIES:
+        if importlib.util.find_spec(name) is None:
+            raise KDError('the measures need SciPy and scikit-image: pip install "kd_plugin[report]"')
+
+
 def compress(settings: CompressSettings, load: Loader = load_of_family, watcher: Watcher | None = None) -> Result:
     """Train students of a teacher on a folder of images, choose their weights, and write them with a page.
 
@@ -132,9 +139,7 @@ def compress(settings: CompressSettings, load: Loader = load_of_family, watcher:
         KDError: If a setting is not valid, or the training cannot continue.
     """
     watcher = watcher or Watcher()
-    for name in _LIBRARIES:
-        if importlib.util.find_spec(name) is None:
-            raise KDError('the measures need SciPy and scikit-image: pip install "kd_plugin[report]"')
+    check_libraries()
     check_output(settings)
     try:
         prepared = prepare(settings, load)

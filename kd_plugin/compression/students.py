@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,11 +14,12 @@ from torch import nn
 from ..errors import ArgumentError, first_line, unknown_name
 from ..metrics.limits import Budget, Limit, parse_limit
 from ..networks.architecture import Conv
-from ..networks.generator import GeneratorSpec
+from ..networks.generator import GeneratorSpec, build_generator
+from ..report.experiments import Experiment
 from ..students import Keep, StudentRequest, build_student, inherit_weights, is_registered, student_spec
 from ..students import student_within as widest_within
 from ..students.budget import check_latency
-from .teachers import Teacher
+from .teachers import Teacher, probe
 
 Init = Literal["auto", "teacher", "scratch"]
 
@@ -284,6 +286,33 @@ def check_student(student: Student, size: int, out_channels: int) -> None:
             f"the student {name} returns {found} for images of {size}x{size} pixels, the teacher "
             f"{(1, out_channels, size, size)}: choose another size, such as a multiple of 4, or student"
         )
+
+
+def try_wishes(wishes: Sequence[Wish], teacher: GeneratorSpec, name: str, size: int) -> list[StudentRequest]:
+    """Return the networks of the students that a generator would have, before it is trained.
+
+    Args:
+        wishes: the students.
+        teacher: the generator.
+        name: of the generator, for messages.
+        size: side of the images in pixels.
+
+    Raises:
+        KDError: If it cannot be compressed, or there is no such student.
+    """
+    requests = []
+    with torch.random.fork_rng(devices=[]):
+        network = build_generator(teacher).eval()
+        untrained = Teacher(network, teacher, Experiment(Path(name), "teacher", name, {}), "", teacher.input_nc)
+        channels = probe(untrained, 1, size)
+        for wish in wishes:
+            request = _request(wish, untrained, channels, size)
+            student = Student(wish.name, request, build_student(request), wish.init == "teacher")
+            if student.inherited:
+                inherit_weights(student.network, network, wish.keep)
+            check_student(student, size, channels)
+            requests.append(request)
+    return requests
 
 
 def _initialise(network: nn.Module) -> None:

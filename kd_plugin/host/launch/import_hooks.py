@@ -1,11 +1,12 @@
-"""Patch two functions of a host when its script imports them; the other patch is in :mod:`.building`.
+"""Patch functions of a host when its script imports them; the other patch is in :mod:`.building`.
 
 * ``models.find_model_using_name``, with which hosts look up model classes: with ``--distill`` it returns the class
   combined with the mixin, otherwise the host's class.
 * ``options.train_options``: for ``--help``, which hosts print on their first parse, the plugin's options are added
   before it. Otherwise they are added last, with those of the model.
+* ``data.create_dataset``: with ``--compress``, the data set of the training is kept until its model is built.
 
-Both modules may be inside a package (``package.models``).
+The modules may be inside a package (``package.models``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ...students import RECORD_NAME
 from ...training.state import state_file
 from ..model.building import building_students
 from ..model.complete import complete_options_of
+from ..model.compress_later import look_at
 from ..model.mixin import DistillMixin
 from ..model.report_of_test import report_at_exit
 from ..options.distill import add_options
@@ -34,10 +36,17 @@ from ..repository.family import is_training
 
 Patch = Callable[[ModuleType], None]
 
+_loaders: list[Any] = []  # the last one that a host has made, for --compress
+
 
 def install() -> None:
     """Install the import hook that patches the host's modules."""
-    sys.meta_path.insert(0, _PatchingFinder({"models": _patch_models, "options.train_options": _patch_options}))
+    patches: dict[str, Patch] = {
+        "models": _patch_models,
+        "options.train_options": _patch_options,
+        "data": _patch_data,
+    }
+    sys.meta_path.insert(0, _PatchingFinder(patches))
 
 
 class _PatchingFinder(importlib.abc.MetaPathFinder):
@@ -120,6 +129,8 @@ def _switch(host_class: type, siblings: list[Any] | None = None) -> type:
             model = host_class(opt, *arguments, **named)
             if is_training(opt) and not getattr(opt, "continue_train", False):
                 _retire_record(model, Path(opt.checkpoints_dir, opt.name))
+            if opt.isTrain and getattr(opt, "compress", ""):
+                look_at(model, _loaders.pop() if _loaders else None)
             return model
         report_at_exit(opt)
         with building_students(host_class, student):
@@ -145,6 +156,22 @@ def _retire_record(model: Any, folder: Path) -> None:
         return original(*arguments, **named)
 
     model.save_networks = save_networks
+
+
+def _patch_data(module: ModuleType) -> None:
+    original = getattr(module, "create_dataset", None)
+    if original is None:  # another package's data
+        return
+
+    @functools.wraps(original)
+    def create_dataset(*arguments: Any, **named: Any) -> Any:
+        loader = original(*arguments, **named)
+        opt = next(iter((*arguments, *named.values())), None)
+        if getattr(opt, "isTrain", False) and getattr(opt, "compress", ""):
+            _loaders[:] = [loader]
+        return loader
+
+    module.create_dataset = create_dataset  # type: ignore[attr-defined]
 
 
 def _patch_options(module: ModuleType) -> None:

@@ -24,6 +24,7 @@ from ..options.separate import FILE_OPTION, as_assignment, options_in, separate_
 from ..repository.folder import find_host, finds_models
 from ..repository.gathering import gathers_options
 from ..repository.installed import console_script, host_of_module, host_of_script, nearest_script
+from .compress_after import CompressingAfter
 from .import_hooks import install
 
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
@@ -53,7 +54,8 @@ def run_script(arguments: Sequence[str]) -> int:
     source, file = prepare(arguments)
     install()
     sys.excepthook = _report
-    exec(compile(source, file, "exec"), vars(sys.modules["__main__"]))  # noqa: S102 - purpose of the runner
+    with CompressingAfter():
+        exec(compile(source, file, "exec"), vars(sys.modules["__main__"]))  # noqa: S102 - purpose of the runner
     return 0
 
 
@@ -145,7 +147,8 @@ def _run_module(arguments: Sequence[str]) -> None:
         found = None
     if found is None:
         raise HostError(f"kd run -m {name}: no such module in {Path.cwd()}; give a name such as package.train")
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    with CompressingAfter():
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -16,6 +16,7 @@ from ..options.forgotten_model import check_model
 from ..options.record import recorded_model, use_record
 from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
 from ..options.separate import append_to_command_line
+from .compress_later import add_compression
 from .how_to_test import defaults_of
 from .report_of_test import add_report_option
 from .teachers import check_not_overwritten, check_teacher_paths, peek_teacher
@@ -70,6 +71,7 @@ def prepare_options(cls: Any, line: CommandLine, is_train: bool) -> None:
         continue_epochs(line)
     if record is not None:
         resume_distillation(line, record)
+    add_compression(cls, line)
     config = DistillConfig.from_namespace(line.opt)
     if config is not None:
         check_not_overwritten(config, experiment_folder(line.opt))

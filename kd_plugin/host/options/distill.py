@@ -18,6 +18,7 @@ from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names
 from ...losses.flags import term_flags
 from ...networks.taps import Tap, parse_taps
 from ...networks.teacher import TeacherMode
+from .compress import CompressOptions
 from .cost import CostOptions
 from .student import StudentOptions
 
@@ -87,7 +88,8 @@ class DistillConfig:
         """
         given = {flag: getattr(opt, flag.name) for flag in flags() if is_ours(flag, opt)}
         if not getattr(opt, "distill", ""):
-            stray = [flag.name for flag, value in given.items() if value != flag.default]
+            others = {flag.name for flag in flags_of(CompressOptions)}
+            stray = [f.name for f, value in given.items() if value != f.default and f.name not in others]
             if stray:
                 raise OptionError(f"--{stray[0]} has no effect without --distill: add e.g. --distill wavelet,srp")
             return None
@@ -248,14 +250,14 @@ class DistillConfig:
 
 
 def flags() -> list[Flag]:
-    """Return all options: those of the distillation and the student, then the weight and settings of each term.
+    """Return all options: of distillation, student and compression, then the weight and settings of each term.
 
     A weight is a string, as it may be a schedule.
     """
     general = flags_of(DistillConfig)
     before = next(i for i, flag in enumerate(general) if flag.name == "distill_taps")
     listed = [*general[:before], *flags_of(StudentOptions), *general[before:], *flags_of(CostOptions)]
-    return [*listed, *term_flags()]
+    return [*listed, *flags_of(CompressOptions), *term_flags()]
 
 
 def are_in(arguments: Sequence[str]) -> bool:
