@@ -50,6 +50,8 @@ def parse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         def parse(arguments: str, script: str = "train") -> Namespace:
             module = importlib.import_module(f"options.{script}_options")
             places = f"--dataroot {tmp_path} --checkpoints_dir {tmp_path / 'out'} --name big {arguments}"
+            source = (Path(str(module.__file__)).parent / "base_options.py").read_text(encoding="utf-8")
+            places += " --gpu_ids -1" if not request.param[1] and "--gpu_ids" in source else ""
             monkeypatch.setattr(sys, "argv", [f"{script}.py", *places.split()])
             return getattr(module, f"{script.title()}Options")().parse()
 
