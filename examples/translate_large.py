@@ -1,4 +1,4 @@
-"""Translate an image of any size tile by tile, with ONNX Runtime, NumPy and Pillow alone.
+"""Translate an image of any size above 8 pixels tile by tile, with ONNX Runtime, NumPy and Pillow alone.
 
     kd export stain_small --tiles --size 512 -o stain.onnx
     python translate_large.py stain.onnx slide.png translated.png
@@ -41,7 +41,7 @@ class TiledStudent:
         self._tiles = onnxruntime.InferenceSession(str(file), options)
         self._statistics = onnxruntime.InferenceSession(str(file.with_suffix(".statistics.onnx")), options)
         facts = self._tiles.get_modelmeta().custom_metadata_map
-        self.margin, self.stride = int(facts["tile margin"]), int(facts["tile stride"])
+        self.margin, self.stride = int(facts.get("tile margin", 0)), int(facts.get("tile stride", 1))
         shape = self._tiles.get_inputs()[0].shape
         self.grey = shape[1] == 1
         self.height, self.width = (side if isinstance(side, int) else tile for side in shape[2:])
@@ -99,6 +99,8 @@ def thumbnail(image: np.ndarray, student: TiledStudent) -> list[np.ndarray]:
     small = Image.fromarray(np.asarray(image[::step, ::step]).squeeze())
     small.thumbnail((student.width, student.height), Image.Resampling.BICUBIC)
     array = np.asarray(small).reshape(small.height, small.width, -1)
+    missing = (max(0, 2 * student.stride - side) for side in array.shape[:2])  # of a long strip
+    array = np.pad(array, (*((0, more) for more in missing), (0, 0)), "edge")
     return [
         array[
             : array.shape[0] // student.stride * student.stride, : array.shape[1] // student.stride * student.stride
@@ -128,8 +130,22 @@ def main() -> int:
     for file in (options.model, options.model.with_suffix(".statistics.onnx"), options.source):
         if not file.is_file():
             parser.error(f"{file}: no such file")
+    if options.target.suffix not in (".npy", *Image.registered_extensions()) or not options.target.parent.is_dir():
+        parser.error(f"{options.target}: give an image or .npy in a folder that exists")
+    if options.target.resolve() == options.source.resolve():
+        parser.error(f"{options.target}: is the source: give another file")
     student = TiledStudent(options.model, options.tile, options.threads)
-    image = read(options.source, student.grey)
+    if not student.margin:
+        parser.error(f"{options.model} is not for tiles: write it with kd export --tiles")
+    least = 2 * student.margin + student.stride
+    if min(student.height, student.width) < least or options.tile % student.stride:
+        parser.error(f"--tile {options.tile}: give a multiple of {student.stride}, {least} or more")
+    try:
+        image = read(options.source, student.grey)
+    except (OSError, ValueError) as error:
+        parser.error(f"{options.source}: cannot be read ({error})")
+    if min(image.shape[:2]) < 2 * student.stride:
+        parser.error(f"{options.source}: is smaller than {2 * student.stride} pixels")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != (1 if student.grey else 3):
         parser.error(
             f"{options.source}: is {image.dtype} {image.shape}, not uint8 (H, W, {1 if student.grey else 3})"
@@ -141,13 +157,14 @@ def main() -> int:
         for length, tile in zip(image.shape[:2], (student.height, student.width), strict=True)
     )
     output, count = None, 0
+    partial = options.target.with_name(f".{options.target.stem}.partial{options.target.suffix}")
     for top, first_row, last_row in windows(height, student.height, student.margin):
         for left, first_column, last_column in windows(width, student.width, student.margin):
             tile = student.translate(tile_of(image, top, left, student), statistics)
             if output is None:
                 shape = (*image.shape[:2], tile.shape[2])
                 if options.target.suffix == ".npy":
-                    output = np.lib.format.open_memmap(options.target, mode="w+", dtype=np.uint8, shape=shape)
+                    output = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
                 else:
                     output = np.empty(shape, np.uint8)
             kept = output[first_row:last_row, first_column:last_column]  # cut at the end of the image
@@ -156,7 +173,8 @@ def main() -> int:
             count += 1
     assert output is not None
     if options.target.suffix != ".npy":
-        Image.fromarray(output.squeeze()).save(options.target)
+        Image.fromarray(output.squeeze()).save(partial)
+    partial.replace(options.target)
     print(f"{count} tiles in {time.perf_counter() - begun:.1f} s", file=sys.stderr)
     return 0
 

@@ -140,7 +140,7 @@ class TestToyHost:
         for each in (plain, model):
             train_step(each)
         term = (model.teacher_out_img - model.out_img).abs().mean().item()
-        assert model.loss_pixel_gen.item() == pytest.approx(term) and term > 0
+        assert model.loss_pixelgen.item() == pytest.approx(term) and term > 0
         assert not all(map(torch.equal, *(network.parameters() for network in networks)))
 
     def test_is_tested_as_it_was_trained(

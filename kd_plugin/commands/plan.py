@@ -12,7 +12,7 @@ from ..errors import OptionError
 from ..metrics.limits import Limit, parse_limit
 from ..networks.checkpoint_files import checkpoint_format, generator_files
 from .page import add_page, bound_server, serve
-from .shared import add_json, add_size
+from .shared import SIZE, add_json, add_size
 
 _HERE = {"latency": None, "runtime": "pytorch", "device": "cpu", "paper": False, "json": False}  # with idle values
 _LIMITS = {"params": "--params", "macs": "--macs", "file_size": "--file-size", "latency": "--latency"}
@@ -108,6 +108,9 @@ def _check_page(options: argparse.Namespace) -> None:
 def _serve_existing(options: argparse.Namespace) -> int:
     from ..export.web.plan import is_plan
 
+    idle = {"size": SIZE, **dict.fromkeys(_LIMITS), "ort": None, "force": False}
+    if given := next((name for name, value in idle.items() if getattr(options, name) != value), ""):
+        raise OptionError(f"--{given.replace('_', '-')} is for writing a page: name a teacher as well")
     if not is_plan(Path(options.web).expanduser()):
         raise OptionError(f"--web {options.web}: has no page of kd plan yet: name a teacher as well")
     return serve(options, _bound(options))

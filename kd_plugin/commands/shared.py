@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..networks.generator import GeneratorSpec
 
 _LEAST = 8  # reflection padding in the residual blocks, at a quarter of the size, needs 2 pixels
+SIZE = 256  # pixels
 
 
 def add_host(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_size(parser: argparse.ArgumentParser) -> None:
     """Add ``--size``."""
     parser.add_argument(
-        "--size", type=_pixels, metavar="N", default=256, help="side of a square image in pixels (default: 256)"
+        "--size", type=_pixels, metavar="N", default=SIZE, help=f"side of a square image in pixels (default: {SIZE})"
     )
 
 

@@ -159,7 +159,13 @@ def run_in(network: nn.Module, name: str) -> None:
     network.to(dtype)
     if dtype == torch.float32:
         return
-    network.register_forward_pre_hook(lambda module, arguments: tree_map(_to(dtype), arguments))
+
+    def convert(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+        if len(arguments) + len(named) > 1:  # rounded, a time step would be another
+            raise ArgumentError(f"a network that takes more than images does not compute in {name}: use float32")
+        return tree_map(_to(dtype), arguments), tree_map(_to(dtype), named)
+
+    network.register_forward_pre_hook(convert, with_kwargs=True)
     network.register_forward_hook(lambda module, arguments, output: tree_map(_to(torch.float32), output))
 
 

@@ -74,6 +74,11 @@ class TeacherPass:
         missing = [i for i, entry in enumerate(entries) if entry is None]
         if missing:
             output, features = self._run(images[missing] if len(missing) < len(images) else images)
+            if not isinstance(output, torch.Tensor):
+                raise ArgumentError(
+                    f"the teacher returns a {type(output).__name__}, and only images can be cached: train without "
+                    f"the cache"
+                )
             computed = {_OUTPUT: output, **features}
             for row, i in enumerate(missing):
                 entries[i] = entry = {name: tensor[row] for name, tensor in computed.items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -62,22 +61,27 @@ class Call:
         """The images of the output."""
         return element_of(self.output, self.element)
 
-    def part(self, part: slice) -> Call:
-        """Return the call for some of its images."""
-        batch = len(self.input)
-        cut = functools.partial(tree_map, lambda value: value[part] if _is_batch(value, batch) else value)
-        parts = {field.name: cut(getattr(self, field.name)) for field in fields(self)}
-        return Call(**parts)
+    def part(self, part: slice, images: torch.Tensor, element: int) -> Call:
+        """Return the call for some of its images, which are a slice of an element of its output."""
+        batch, whole = len(self.input), element_of(self.output, element)
+
+        def cut(value: object) -> object:
+            if value is whole:
+                return images
+            return value[part] if isinstance(value, torch.Tensor) and value.ndim and len(value) == batch else value
+
+        return Call(**{each.name: tree_map(cut, getattr(self, each.name)) for each in fields(self)})
+
+
+def tensors_of(output: Any) -> list[torch.Tensor]:
+    """Return the tensors of an output, or of a tuple, list or dictionary, in order."""
+    return [value for value in tree_leaves(output) if isinstance(value, torch.Tensor)]
 
 
 def element_of(output: Any, element: int) -> Any:
     """Return one of the tensors of an output, counted in order; an output without tensors as it is."""
-    tensors = [value for value in tree_leaves(output) if isinstance(value, torch.Tensor)]
+    tensors = tensors_of(output)
     return tensors[element] if element < len(tensors) else output
-
-
-def _is_batch(value: object, batch: int) -> bool:
-    return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == batch
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -119,13 +123,15 @@ class Recorder:
 
     def find(self, output: torch.Tensor) -> Call | None:
         """Return the call that returned this tensor, or a batch that it is a slice of (``fake[:n]``, in CUT)."""
-        for call in self.calls:
-            tensors = [value for value in tree_leaves(call.output) if isinstance(value, torch.Tensor)]
-            for element, tensor in enumerate(tensors):
-                if tensor is output:
-                    return call if element == call.element else replace(call, element=element)
-                if part := _part(output, tensor):
-                    return replace(call.part(part), output=output)
+        held = [
+            (call, element, tensor) for call in self.calls for element, tensor in enumerate(tensors_of(call.output))
+        ]
+        for call, element, tensor in held:
+            if tensor is output:
+                return call if element == call.element else replace(call, element=element)
+        for call, element, tensor in held:
+            if part := _part(output, tensor):
+                return replace(call.part(part, output, element), element=element)
         return None
 
     def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -153,8 +159,10 @@ def _part(view: torch.Tensor, batch: torch.Tensor) -> slice | None:
         return None
     if view.shape[1:] != batch.shape[1:] or view.stride() != batch.stride():
         return None
-    first = (view.storage_offset() - batch.storage_offset()) // batch.stride(0)
-    return slice(first, first + len(view))
+    if not batch.stride(0):
+        return None
+    first, within = divmod(int(view.storage_offset()) - int(batch.storage_offset()), batch.stride(0))
+    return slice(first, first + len(view)) if not within and 0 <= first <= len(batch) - len(view) else None
 
 
 def find_modules(network: nn.Module, names: Sequence[str], role: str = "") -> dict[str, nn.Module]:

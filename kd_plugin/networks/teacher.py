@@ -59,6 +59,7 @@ def freeze(network: nn.Module, mode: TeacherMode) -> None:
     """Freeze a network: no gradients, and constant running statistics."""
     network.requires_grad_(False).train(mode == "train")
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        running = getattr(module, "running_mean", None) is not None
+        if running and isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)):
             module.momentum = 0.0  # train mode would update the running statistics
             module.train(mode != "eval")

@@ -103,7 +103,10 @@ def _measured_within(
     budget: Budget, like: GeneratorSpec, teacher: GeneratorSpec, size: int, large: Cost
 ) -> GeneratorSpec:
     """Return the widest student of a device's times within a budget; arguments as :func:`student_within`'s."""
-    file = Path(budget["latency"].device).expanduser()
+    try:
+        file = Path(budget["latency"].device).expanduser()
+    except RuntimeError as error:  # of an unknown user
+        raise ArgumentError(f"{budget['latency'].device}: {str(error).rstrip('.').lower()}") from error
     times = DeviceTimes.read(file)
     if (times.width, times.height) != (size, size):
         raise ArgumentError(

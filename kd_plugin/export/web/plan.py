@@ -87,9 +87,13 @@ def save_times(folder: Path, body: bytes) -> DeviceTimes:
         times = DeviceTimes.from_json(body.decode())
     except UnicodeDecodeError:
         raise ArgumentError("not UTF-8") from None
-    page = json.loads((folder / MODELS).read_text(encoding="utf-8"))
-    teacher, *students = (GeneratorSpec.from_dict(model["spec"]) for model in page["models"])
-    if (times.width, times.height) != (page["width"], page["height"]):
+    try:
+        page = json.loads((folder / MODELS).read_text(encoding="utf-8"))
+        teacher, *students = (GeneratorSpec.from_dict(model["spec"]) for model in page["models"])
+        size = page["width"], page["height"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArgumentError(f"{folder / MODELS} is damaged: write the page again") from error
+    if (times.width, times.height) != size:
         raise ArgumentError("the images are not of the page's size")
     if times.teacher.spec != teacher or {student.spec for student in times.students} != set(students):
         raise ArgumentError("the generators are not those of the page: load it again")

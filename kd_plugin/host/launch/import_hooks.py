@@ -129,7 +129,7 @@ def _switch(host_class: type, siblings: list[Any] | None = None) -> type:
             model = host_class(opt, *arguments, **named)
             if is_training(opt) and not getattr(opt, "continue_train", False):
                 _retire_record(model, Path(opt.checkpoints_dir, opt.name))
-            if is_training(opt) and getattr(opt, "compress", ""):
+            if getattr(opt, "compress", "") and is_training(opt):
                 look_at(model, _loaders.pop() if _loaders else None)
             return model
         report_at_exit(opt)
@@ -167,7 +167,7 @@ def _patch_data(module: ModuleType) -> None:
     def create_dataset(*arguments: Any, **named: Any) -> Any:
         loader = original(*arguments, **named)
         opt = next(iter((*arguments, *named.values())), None)
-        if is_training(opt) and getattr(opt, "compress", ""):
+        if getattr(opt, "compress", "") and is_training(opt):
             _loaders[:] = [loader]
         return loader
 

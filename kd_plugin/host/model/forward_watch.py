@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
-from ...networks.taps import Call, Recorder, unwrap
+from ...networks.taps import Recorder, tensors_of
 from ...training.rng import get_rng_state, set_rng_state
 from .pair import held_tensors
 
@@ -43,9 +42,10 @@ def watch_forward(
 ) -> dict[str, Place]:
     """Run a forward pass without training, and return the places of the outputs of generators by name.
 
-    Random numbers, and buffers of the networks such as running statistics, are restored. A generator that runs
-    several times is watched in the pass whose output is in the wanted attribute, or else in its first pass on data,
-    not on another's output, whose output an attribute holds.
+    Random numbers, buffers of the networks such as running statistics, and the attributes of the model are restored.
+    A generator that runs several times is watched in the pass whose output is in the wanted attribute, or else in its
+    first pass on data, not on another's output, whose output an attribute holds. Passes without gradients train
+    nothing, and are left out.
 
     Args:
         model: that of the host.
@@ -56,53 +56,56 @@ def watch_forward(
     numbers = get_rng_state()
     try:
         with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(_restored_buffers(generators.values()))
+            stack.enter_context(_restored(model))
             recorders = {name: stack.enter_context(Recorder(network)) for name, network in generators.items()}
             forward()
+            held = dict(held_tensors(model))
     finally:
         set_rng_state(numbers)
     outputs = {
         id(tensor): name
         for name, recorder in recorders.items()
         for call in recorder.calls
-        for tensor in _images(call)
+        for tensor in tensors_of(call.output)
     }
-    held = dict(held_tensors(model))
     places = {}
     for name, recorder in recorders.items():
         found = [
-            Place(index, element, _holder(held, tensor), outputs.get(id(call.input), ""))
+            Place(index, element, _holder(held, tensor, wanted[name]), outputs.get(id(call.input), ""))
             for index, call in enumerate(recorder.calls)
-            for element, tensor in enumerate(_images(call))
-            if isinstance(tensor, torch.Tensor) and tensor.ndim == 4
+            for element, tensor in enumerate(tensors_of(call.output))
+            if tensor.ndim == 4 and tensor.requires_grad
         ]
         if wanted[name]:
-            found = [
-                place
-                for place in found
-                if held.get(wanted[name]) is _images(recorder.calls[place.call])[place.element]
-            ]
-            found = [Place(p.call, p.element, wanted[name], p.source) for p in found]
+            found = [place for place in found if place.attribute == wanted[name]]
         if found:
             places[name] = min(found, key=lambda place: (place.attribute == "", place.source != "", place.call))
     return places
 
 
-def _images(call: Call) -> list[Any]:
-    return [value for value in tree_leaves(call.output) if isinstance(value, torch.Tensor)]
-
-
-def _holder(held: Mapping[str, torch.Tensor], tensor: torch.Tensor) -> str:
-    return next((name for name, value in held.items() if value is tensor), "")
+def _holder(held: Mapping[str, torch.Tensor], tensor: torch.Tensor, wanted: str) -> str:
+    """Return the attribute that holds a tensor, the wanted one if it does; "" if none does."""
+    names = [name for name, value in held.items() if value is tensor]
+    return wanted if wanted in names else next(iter(names), "")
 
 
 @contextmanager
-def _restored_buffers(networks: Any) -> Iterator[None]:
-    """Context manager that restores the buffers of networks on exit."""
-    kept = [(buffer, buffer.clone()) for network in networks for buffer in unwrap(network).buffers()]
+def _restored(model: Any) -> Iterator[None]:
+    """Context manager that restores the attributes of a model, tensors and lists in them, and buffers of networks."""
+    before = dict(vars(model))
+    lists = [(value, list(value)) for value in before.values() if isinstance(value, list)]
+    held = [value for each in (before.values(), *(content for _, content in lists)) for value in each]
+    networks = [value for value in held if isinstance(value, nn.Module)]
+    tensors = [value for value in held if isinstance(value, torch.Tensor) and not value.requires_grad]
+    tensors += [buffer for network in networks for buffer in network.buffers()]
+    kept = [(tensor, tensor.clone()) for tensor in tensors]
     try:
         yield
     finally:
-        for buffer, before in kept:
-            buffer.copy_(before)
+        vars(model).clear()
+        vars(model).update(before)
+        for several, content in lists:
+            several[:] = content
+        with torch.no_grad():
+            for tensor, values in kept:
+                tensor.copy_(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,14 +12,12 @@ from ...errors import HostError
 from ...training.networks import find_network
 from ..repository.family import Pair, generator_names, is_generator, known_pairs
 
-_ELEMENT = re.compile(r"(\w+)\[(\d+)\]")
-
 
 def find_pairs(model: Any) -> tuple[Pair, ...]:
     """Return the pairs of a host's model.
 
-    They are those of ``distill_pairs`` in its class, or those of a known family, or all networks that are named like
-    generators, without the attributes of their outputs.
+    They are those of ``distill_pairs`` in its class, or those of a known family and all other networks that are named
+    like generators and trained, without the attributes of their outputs.
 
     Raises:
         HostError: no pairs are declared, and no network has the name of a generator.
@@ -29,10 +26,10 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
     if declared is not None:
         return tuple(Pair(*pair) for pair in declared)
     names = list(map(str, getattr(model, "model_names", [])))
-    for pairs in known_pairs():
-        if all(pair.net in names for pair in pairs) and not _others(names, pairs):
-            return pairs
-    found = tuple(Pair(name) for name in names if is_generator(name) and find_network(model, name) is not None)
+    known = next((pairs for pairs in known_pairs() if all(pair.net in names for pair in pairs)), ())
+    nets = [pair.net for pair in known]
+    more = (name for name in names if name not in nets and is_generator(name) and _is_trained(model, name))
+    found = (*known, *map(Pair, more))
     if not found:
         raise HostError(
             f"{type(model).__name__} has the networks {', '.join(names) or 'none'}, but no "
@@ -41,15 +38,16 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
     return found
 
 
-def _others(names: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
-    """Return the generators of a model that are not of the pairs."""
-    nets = [pair.net for pair in pairs]
-    return [name for name in names if is_generator(name) and name not in nets]
+def _is_trained(model: Any, name: str) -> bool:
+    """Return whether an optimizer has parameters of a network, unlike those of an average of weights."""
+    network, optimizers = find_network(model, name), getattr(model, "optimizers", [])
+    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    return network is not None and (not held or any(id(parameter) in held for parameter in network.parameters()))
 
 
-def is_known(pair: Pair) -> bool:
-    """Return whether hosts of a known family compute their losses from the attribute of a pair."""
-    return any(pair in pairs for pairs in known_pairs())
+def is_watched(pair: Pair) -> bool:
+    """Return whether a forward pass must be watched for the images of a pair: no attribute of its own holds them."""
+    return not pair.output.isidentifier()
 
 
 def network_of(model: Any, pair: Pair) -> nn.Module:
@@ -62,15 +60,6 @@ def network_of(model: Any, pair: Pair) -> nn.Module:
     if network is None:
         raise HostError(f"{type(model).__name__} has no network 'net{pair.net}', which distill_pairs lists")
     return network
-
-
-def held_output(model: Any, output: str) -> Any:
-    """Return what a model holds in the attribute of a pair, ``fake_B`` or ``fake_B[0]``; None if nothing."""
-    found = _ELEMENT.fullmatch(output)
-    if not found:
-        return getattr(model, output, None) if output else None
-    several, number = getattr(model, found[1], None), int(found[2])
-    return several[number] if isinstance(several, (list, tuple)) and number < len(several) else None
 
 
 def held_tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:

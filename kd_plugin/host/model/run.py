@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map
 from ...distillation.attach import Attachment, attach
 from ...distillation.distiller import Distiller
 from ...distillation.shares import GradientShares
-from ...errors import HostError
+from ...errors import HostError, OptionError
 from ...networks.taps import Call, Recorder
 from ...processes import is_main_process, say
 from ...students import RECORD_NAME
@@ -36,7 +36,7 @@ from ..options.names import naming_options
 from .distilled_pair import DistilledPair, prepare_pair, record_of
 from .forward_watch import Place, watch_forward
 from .how_to_test import HowToTest, model_name, training_script
-from .pair import find_pairs, is_known, network_of
+from .pair import find_pairs, is_watched, network_of
 from .student import Built
 from .summary import Summary, is_script
 from .teachers import check_not_overwritten, find_teachers
@@ -79,7 +79,13 @@ class DistillationRun:
         self._teachers = find_teachers(config, wanted, getattr(opt, "direction", "AtoB"), Path(opt.checkpoints_dir))
         config.check_files([pair.net for pair in self._teachers])
         self._validation: Validation | None = None  # in the main process, if asked for
-        self._several = len(pairs) > 1
+        self._several = any(pair.swaps for pair in pairs)  # translates both ways
+        if config.val_images and any(map(is_watched, self._teachers)):
+            named = " and ".join(pair.net for pair in self._teachers if is_watched(pair))
+            raise OptionError(
+                f"--val_images {config.val_images}: the inputs of {named} are known to the host alone: remove the "
+                f"option, or declare distill_pairs"
+            )
         if config.val_images and self._teachers:
             check_validation(Path(config.val_images).expanduser(), self._several)
         self._watch = Watch(model, config.kd_watch)
@@ -197,7 +203,7 @@ class DistillationRun:
         attached: dict[int, torch.Tensor] = {}  # images with terms by id of the images without
         for distilled, recorder in zip(self.pairs, recorders, strict=True):
             pair = distilled.pair
-            if distilled.place:
+            if distilled.place or is_watched(pair):  # found by watching a training step
                 continue
             output = getattr(self._model, pair.output, None)
             call = recorder.find(output) if isinstance(output, torch.Tensor) else None
@@ -223,22 +229,33 @@ class DistillationRun:
             HostError: a generator with a teacher does not run in it, or its output is not where it is declared.
         """
         self._watched = True
-        unknown = [distilled for distilled in self.pairs if not is_known(distilled.pair)]
-        if not unknown:
+        watched = [distilled for distilled in self.pairs if is_watched(distilled.pair)]
+        if not watched:
             return
         pairs = find_pairs(self._model)
         generators = {pair.net: network_of(self._model, pair) for pair in pairs}
         places = watch_forward(self._model, host, generators, {pair.net: pair.output for pair in pairs})
-        for distilled in unknown:
+        for distilled in watched:
             net, output = distilled.pair
-            if net not in places:
-                where = f" in '{output}'" if output else ""
+            distilled.place = places.get(net)
+            if distilled.place:
+                say(f"{net}: {distilled.place}")
+            elif output:
                 raise HostError(
-                    f"forward() of {type(self._model).__name__} stores no output of net{net}{where}: declare the "
-                    f'generators that it runs, distill_pairs = [("{net}", "..."), ...]'
+                    f"forward() of {type(self._model).__name__} stores no output of net{net} in '{output}': declare "
+                    f'the attribute that holds its output, distill_pairs = [("{net}", "...")]'
                 )
-            distilled.place = places[net]
-            say(f"{net}: {distilled.place}")
+            else:
+                say(
+                    f"note: {net} returns no images with gradients in forward(), and trains on the host's losses only"
+                )
+                self._drop(distilled)
+
+    def _drop(self, distilled: DistilledPair) -> None:
+        """Leave a generator out of the distillation."""
+        self.pairs.remove(distilled)
+        gone = {f"{name}{distilled.pair.suffix}" for name in distilled.distiller.terms}
+        self._model.loss_names = [name for name in self._model.loss_names if name not in gone]
 
     @contextmanager
     def _attaching(self, distilled: DistilledPair, place: Place, recorder: Recorder) -> Iterator[None]:
@@ -247,13 +264,17 @@ class DistillationRun:
         Other networks, and sums, may read the images before the forward pass ends.
         """
 
+        attached: list[torch.Tensor] = []
+
         def attach_terms(network: nn.Module, arguments: Any, output: Any) -> Any:
             if len(recorder.calls) - 1 != place.call or not torch.is_grad_enabled():
                 return None
             call = replace(recorder.calls[-1], element=place.element)
             before = call.images
-            with naming_options():
+            # The host may run its forward pass under autocast; terms are computed outside, as after it.
+            with naming_options(), torch.autocast(before.device.type, enabled=False):
                 after = self._distill(distilled, call)
+            attached.append(after)
             return tree_map(lambda value: after if value is before else value, output)
 
         handle = distilled.distiller.student.register_forward_hook(attach_terms)
@@ -261,10 +282,11 @@ class DistillationRun:
             yield
         finally:
             handle.remove()
-        if len(recorder.calls) <= place.call:
+        if not attached:
+            net = distilled.pair.net
             raise HostError(
-                f"net{distilled.pair.net} ran {len(recorder.calls)} times in this step, and in the first at least "
-                f"{place.call + 1} times: its terms cannot be attached"
+                f"net{net} ran {len(recorder.calls)} times in this step, and in the first at least {place.call + 1} "
+                f"times, with gradients: distil only the generators that run in every step, --distill TERM:NAME"
             )
 
     def _distill(self, distilled: DistilledPair, call: Call) -> torch.Tensor:

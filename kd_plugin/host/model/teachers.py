@@ -17,6 +17,7 @@ from ...students import describe
 from ..options.distill import DistillConfig
 from ..repository.family import Pair, known_pairs
 
+_SINGLE = ("G_A", "G_B")  # that have an option of their own
 _NAME = re.compile(r"_net_(G\w*)\.pth$")
 _DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
 
@@ -174,10 +175,11 @@ def _from_teacher(teacher: Path, epoch: str, pairs: Sequence[Pair], checkpoints:
         if epoch != "latest":
             raise OptionError(f"--teacher_epoch {epoch} has no effect on a file: give --teacher {teacher.parent}")
         if len(pairs) > 1:
-            nets = " and ".join(f"--teacher_{pair.net}" for pair in pairs)
+            single = [f"--teacher_{pair.net}" for pair in pairs if pair.net in _SINGLE]
+            options = f", or {' and '.join(single)} (one of them is enough)" if single else ""
             raise OptionError(
                 f"--teacher {teacher} is one file, but this model has {len(pairs)} generators: "
-                f"give its folder, or {nets} (one of them is enough)"
+                f"give its folder{options}"
             )
         return {pairs[0]: teacher}
     _check_exists("teacher", teacher, checkpoints)

@@ -162,7 +162,8 @@ class StudentOptions:
             raise OptionError(f"--student_budget {self.student_budget}: {error}") from None
         if opt.ngf != found.ngf:
             widest = "widest measured" if "latency" in budget else "widest"
-            say(f"ngf {found.ngf} is the {widest} {found.netG} within {self.student_budget} at {size}x{size}")
+            blocks = ", in blocks of 8 channels," if "latency" not in budget and found.ngf % 8 == 0 else ""
+            say(f"ngf {found.ngf} is the {widest} {found.netG}{blocks} within {self.student_budget} at {size}x{size}")
         return found.ngf
 
     def _widths(self) -> tuple[int, ...] | None:

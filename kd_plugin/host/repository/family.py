@@ -28,9 +28,9 @@ class Pair(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """Suffix of the pair's losses: "" for ``G``, "_A" for ``G_A``, "_S0" for ``GS0``."""
+        """Suffix of the pair's losses: "" for ``G``, "_A" for ``G_A``, "_S0" for ``GS0``, "Net" for ``Net``."""
         rest = self.net.removeprefix("G")
-        return rest if not rest or rest.startswith("_") else f"_{rest}"
+        return rest if rest in ("", self.net) or rest.startswith("_") else f"_{rest}"
 
     @property
     def discriminator(self) -> str:
@@ -95,7 +95,7 @@ CONSTRUCTIONS = (
     Construction("as of 2025 (torchrun)", "setup", "in setup()", "DistributedDataParallel"),
     Construction("as before 2025 (--gpu_ids)", "define_G", "when they are built", "DataParallel"),
 )
-_GENERATOR = re.compile(r"G([A-Z]?\d*|_\w+|[A-Z]?_\d+)")
+_GENERATOR = re.compile(r"G([A-Z]?\d*|_\w+|[A-Z]_\d+)")
 PICTURE_OPTIONS = ("load_size", "crop_size", "preprocess")
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 

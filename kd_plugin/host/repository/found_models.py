@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .family import is_generator, known_pairs
@@ -35,13 +35,18 @@ def _distilled(models: Path, name: str) -> str:
         nets = [pair.net for pair in pairs]
         has_output = any(pairs[0].output in text for text in texts)
         if set(nets) <= set(networks) and (has_output or len(nets) > 1):  # a single name is ambiguous
-            return " and ".join(nets)
-    known = {pair.net for pairs in known_pairs() for pair in pairs}
-    watched = sorted({name for name in networks if is_generator(name.replace("*", "1")) and name not in known})
-    if watched:
-        return f"{', '.join(watched)}, found by watching a forward pass"
+            more = _watched(name for name in networks if name not in nets)
+            return f"{' and '.join(nets)}{f'; {more}' if more else ''}"
+    if watched := _watched(name for name in networks if name != "G"):
+        return watched
     listed = ", ".join(sorted(set(networks)))
     return f"none by default, its networks are {listed}: declare distill_pairs in its class" if listed else ""
+
+
+def _watched(networks: Iterable[str]) -> str:
+    """Return a description of the generators among networks, which may end in ``*``; "" if there are none."""
+    names = sorted({name for name in networks if is_generator(name.replace("*", "1")) and not name.endswith("_ema")})
+    return f"{', '.join(names)}, found by watching a forward pass" if names else ""
 
 
 def _sources(models: Path, module: str) -> Iterator[tuple[str, ast.Module]]:
