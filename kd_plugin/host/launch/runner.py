@@ -15,7 +15,7 @@ import sysconfig
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from ...errors import HostError, OptionError
@@ -49,9 +49,11 @@ def run_script(arguments: Sequence[str]) -> int:
         _run_module(arguments[1:])
         return 0
     script = Path(arguments[0])
-    code = _prepare_script(script, arguments) if script.is_file() else _prepare_console_script(arguments)
+    prepare = _prepare_script if script.is_file() else _prepare_console_script
+    source, file = prepare(arguments)
     install()
     sys.excepthook = _report
+    code = compile(source, file, "exec")
     exec(code, vars(sys.modules["__main__"]))  # noqa: S102 - purpose of the runner
     return 0
 
@@ -72,8 +74,9 @@ def _take_file(arguments: Sequence[str]) -> Sequence[str]:
     return rest
 
 
-def _prepare_script(script: Path, arguments: Sequence[str]) -> CodeType:
-    """Set up the interpreter as for ``python script.py``; return the script's code."""
+def _prepare_script(arguments: Sequence[str]) -> tuple[bytes, str]:
+    """Set up the interpreter as for ``python script.py``; return the script's source and file."""
+    script = Path(arguments[0])
     folder = find_host(script.parent)
     if folder is None:
         raise HostError(
@@ -84,12 +87,11 @@ def _prepare_script(script: Path, arguments: Sequence[str]) -> CodeType:
     sys.path[0] = str(script.resolve().parent)
     file = os.path.abspath(script)
     _new_main(__file__=file, __loader__=SourceFileLoader("__main__", file))
-    code: CodeType = compile(script.read_bytes(), file, "exec")
-    return code
+    return script.read_bytes(), file
 
 
-def _prepare_console_script(arguments: Sequence[str]) -> CodeType:
-    """Set up the interpreter as the console script's own file does; return code that does what it does."""
+def _prepare_console_script(arguments: Sequence[str]) -> tuple[str, str]:
+    """Set up the interpreter as for a console script; return a source that calls it, and a name for tracebacks."""
     name = arguments[0]
     entry = console_script(name) if Path(name).name == name else None
     if entry is None:
@@ -104,10 +106,7 @@ def _prepare_console_script(arguments: Sequence[str]) -> CodeType:
     file = shutil.which(name)
     _new_main(__kd_host__=str(host.folder), **({"__file__": file} if file else {}))
     top = entry.attr.partition(".")[0]
-    code: CodeType = compile(
-        f"import sys; from {entry.module} import {top}; sys.exit({entry.attr}())", f"<{name}>", "exec"
-    )
-    return code
+    return f"import sys; from {entry.module} import {top}; sys.exit({entry.attr}())", f"<{name}>"
 
 
 def _new_main(**attributes: Any) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KDError, OptionError
+from ...processes import say
 from ..options.command_line import CommandLine, end
 from ..options.distill import flags
 from ..options.excepthook import report_in_one_line
 from ..options.resume import finish_last_save
-from ..options.separate import separate_options
+from ..options.separate import VARIABLE, separate_options
 from ..repository.family import is_training
 from .gather import prepare_options
 
@@ -41,13 +42,17 @@ def complete_options_of(cls: Any, opt: Any) -> None:
     try:
         options = separate_options()
         if options is not None and not is_train:
-            raise OptionError(f"{options.source} has options of a training: remove it from a test")
+            if options.source != VARIABLE:
+                raise OptionError(f"{options.source}: its options are those of a training: remove it from a test")
+            say(f"note: {VARIABLE} has no effect in a test")  # it may be set for a whole session
+            options = None
         if options is None and is_train and not continued:
             return
         parser = _HostOptions(opt, options.words if options else (), program.prog)
         if continued:
             finish_last_save(parser.parse_known_args()[0])
         prepare_options(cls, CommandLine(parser, parser.words), is_train)
+        parser.note_epoch()
         completed = parser.parse_args()
     except KDError as error:
         end(program, error)
@@ -68,7 +73,8 @@ class _HostOptions(ArgumentParser):
         of_host = vars(opt)
         typed = (argument.partition("=")[0] for argument in sys.argv[1:] if argument.startswith("--"))
         names = (name.removeprefix("--").replace("-", "_") for name in typed)
-        self._typed = {name: of_host[name] for name in names if name in of_host}
+        # The host may count its epochs from the number on its command line, whatever its options say.
+        self._typed = {name: of_host[name] for name in (*names, "epoch_count") if name in of_host}
         for flag in flags():
             if flag.name in of_host:  # of the host, and found as such when the plugin's are added
                 self.add_argument(f"--{flag.name}")
@@ -81,3 +87,9 @@ class _HostOptions(ArgumentParser):
         opt, unknown = super().parse_known_args(self.words, namespace)
         vars(opt).update(self._typed)
         return opt, unknown
+
+    def note_epoch(self) -> None:
+        """Print a note if a continued run begins with another epoch than the next one."""
+        following, first = self.get_default("epoch_count"), self._typed.get("epoch_count")
+        if following != first:
+            say(f"note: the next epoch is {following}, but this run begins at {first}: add --epoch-count {following}")
