@@ -229,6 +229,21 @@ class TestTaps:
                 network(torch.zeros(1, 3, 64, 64, dtype=torch.float64))
             assert recorder.calls[0].features[name].shape[-1] == 64 // fraction
 
+    def test_an_element_of_an_output_is_found_by_itself_first(self) -> None:
+        class Halves(nn.Module):
+            def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                return x.chunk(2, 1)
+
+        with Recorder(network := Halves()) as recorder:
+            first, second = network(torch.rand(4, 6, 8, 8))
+        for element, output in enumerate((first, second)):
+            call = recorder.find(output)
+            assert call is not None and call.element == element and call.images is output
+        part = second[1:3]
+        call = recorder.find(part)
+        assert call is not None and call.element == 1 and call.images is part and len(call.input) == 2
+        assert recorder.find(torch.rand(4, 3, 8, 8)) is None
+
     def test_calls_are_kept_apart(self, x: torch.Tensor) -> None:
         network = generator()
         with Recorder(network, ["model.3"]) as recorder:

@@ -184,14 +184,21 @@ class TestApart:
         assert "does not fit netG" in site.plain("translate_cli", *words).stderr  # ngf is 64 in all tests
         succeed(site.kd("run", *words))
         assert len(list((site.work / "results").glob("*.png"))) == 4
-        refused = site.kd("run", *words, KD_DISTILL=DISTILL)
+        (site.work / "test.txt").write_text(DISTILL)
+        refused = site.kd("run", "--kd_options", "test.txt", *words)
         assert refused.returncode == 2
-        assert refused.stderr.splitlines()[-1].startswith("translate: error: KD_DISTILL has options of a training")
+        assert refused.stderr.splitlines()[-1].startswith("kd: error: --kd_options test.txt: its options are")
+        noted = succeed(site.kd("run", *words, KD_DISTILL=DISTILL))  # set for the whole session
+        assert noted.stdout.count("[distill] note: KD_DISTILL has no effect in a test\n") == 1
 
     def test_training_goes_on_from_the_record(self, site: Site) -> None:
         succeed(site.train("on", KD_DISTILL=DISTILL))
-        more = ("--continue-train", "--n-epochs", "2")
+        more = ("--continue-train", "--n-epochs", "2", "--epoch-count", "2")
+        again = succeed(site.train("on", *more[:3]))
+        assert "note: the next epoch is 2, but this run begins at 1: add --epoch-count 2" in again.stdout
+        succeed(site.train("on", KD_DISTILL=DISTILL))
         resumed = succeed(site.train("on", *more))
+        assert "note: the next epoch" not in resumed.stdout and "continuing after epoch 1" in resumed.stdout
         assert "resuming with --distill pixel and the teacher checkpoints/big" in resumed.stdout
         assert "\nepoch 2 {" in resumed.stdout
         assert site.record("on")["distillation"] == site.record("small")["distillation"]

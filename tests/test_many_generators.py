@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import random
 import sys
 import warnings
 from argparse import Namespace
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from helpers.models import distil_options, distilling, host_batch, set_up, train_step
@@ -41,6 +43,8 @@ def stain_model(models: ModuleType, lists: bool = False) -> type:
             names = [f"G_{i + 1}" for i in range(4)] if lists else list(NETS)
             self.model_names, self.loss_names, self.visual_names = names, ["G"], ["real_A"]
             built = [network(models, opt) for _ in NETS]
+            self.netE = nn.Sequential(nn.BatchNorm2d(3), nn.utils.spectral_norm(nn.Conv2d(3, 3, 1)))  # no generator
+            self.passes: list[int] = []
             if lists:
                 self.netG = built
             else:
@@ -58,6 +62,11 @@ def stain_model(models: ModuleType, lists: bool = False) -> type:
 
         def forward(self) -> None:
             first, second, whole, part = self.netG if lists else (self.netG1, self.netG2, self.netGS0, self.netGS1)
+            self.passes.append(len(self.passes))
+            self.noise = torch.rand(1) + random.random() + np.random.rand()  # of all sources of random numbers
+            self.code = self.netE(self.real_A)
+            with torch.no_grad():
+                self.shown = first(self.real_B)  # a pass that trains nothing
             one, two = first(self.real_A), second(self.real_A)
             seg, seg_1 = whole(self.real_A), part(one)
             if lists:
@@ -107,7 +116,7 @@ def options(folder: Path, **changes: object) -> Namespace:
 class TestManyGenerators:
     def test_gradients_are_those_of_the_explicit_sum(self, models: ModuleType, folder: Path, lists: bool) -> None:
         model = set_up(distilling(stain_model(models, lists)), options(folder))
-        for net in (*generators(model), *(d.teacher for d in model._run.pairs)):
+        for net in (*generators(model), model.netE, *(d.teacher for d in model._run.pairs)):
             net.double()
         before = [copy.deepcopy(net.state_dict()) for net in generators(model)]
         batch = {key: value.double() if key in "AB" else value for key, value in host_batch(2).items()}
@@ -120,6 +129,7 @@ class TestManyGenerators:
         plain = set_up(stain_model(models, lists), options(folder))
         for net, state in zip(generators(plain), before, strict=True):
             net.double().load_state_dict(state)
+        plain.netE.double()
         plain.set_input(batch)
         plain.forward()
         loss = sum(((image - plain.real_B) ** 2).mean() for image in (*plain.images, plain.fake))
@@ -147,11 +157,14 @@ class TestManyGenerators:
             changes = {"lambda_pixel": weight} if weight is not None else {}
             model = set_up(distilling(cls) if changes else cls, options(folder, **changes))
             torch.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)
             train_step(model)
-            states.append([net.state_dict() for net in generators(model)])
-            numbers.append(torch.rand(3))
+            states.append([net.state_dict() for net in (*generators(model), model.netE)])
+            numbers.append([torch.rand(1).item(), model.noise.item(), random.random(), np.random.rand()])
+            assert model.passes == [0]
         torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
-        assert torch.equal(*numbers)
+        assert numbers[0] == numbers[1]
 
     def test_losses_are_logged_by_generator(
         self, models: ModuleType, folder: Path, lists: bool, capsys: pytest.CaptureFixture[str]
@@ -182,6 +195,76 @@ def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(models: Mod
     train_step(continued, seed=1)
     for ours, theirs in zip(generators(continued), generators(model), strict=True):
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+
+
+class TestPairs:
+    def average(self, models: ModuleType, trained: bool) -> type:
+        """A pix2pix model with an average of the generator's weights, as hosts save for tests."""
+        base = models.find_model_using_name("pix2pix")
+
+        class AverageModel(base):  # type: ignore[misc, valid-type]
+            def __init__(self, opt: Namespace) -> None:
+                super().__init__(opt)
+                self.netG_ema = copy.deepcopy(self.netG).requires_grad_(False)
+                self.model_names = [*self.model_names, "G_ema"]
+                if trained:
+                    self.optimizers.append(torch.optim.SGD(self.netG_ema.parameters(), lr=0.1))
+
+        return distilling(AverageModel)
+
+    def test_an_average_of_weights_is_no_generator_to_distil(self, models: ModuleType, folder: Path) -> None:
+        for name in ("G", "G_ema"):
+            torch.save(build_generator(SPEC).state_dict(), folder / f"latest_net_{name}.pth")
+        model = set_up(self.average(models, trained=False), options(folder))
+        train_step(model)
+        assert [pair.pair.net for pair in model._run.pairs] == ["G"]
+        assert "teacher_fake_B" in model.visual_names
+
+    def test_a_network_that_does_not_run_is_left_out(
+        self, models: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("G", "G_ema"):
+            torch.save(build_generator(SPEC).state_dict(), folder / f"latest_net_{name}.pth")
+        model = set_up(self.average(models, trained=True), options(folder))
+        train_step(model)
+        assert "G_ema returns no images with gradients in forward()" in capsys.readouterr().out
+        assert [pair.pair.net for pair in model._run.pairs] == ["G"]
+        assert {name for name in model.get_current_losses() if name.startswith("pixel")} == {"pixel"}
+
+    def test_a_slice_of_a_batch_may_be_declared(self, models: ModuleType, folder: Path) -> None:
+        base = models.find_model_using_name("pix2pix")
+
+        class SlicedModel(base):  # type: ignore[misc, valid-type]
+            distill_pairs: ClassVar = [("G", "fake_image")]
+
+            def forward(self) -> None:
+                both = self.netG(torch.cat([self.real_A, self.real_B]))
+                self.fake_image = both[: len(self.real_A)]
+                self.fake_B = self.fake_image
+
+        torch.save(build_generator(SPEC).state_dict(), folder / "latest_net_G.pth")
+        model = set_up(distilling(SlicedModel), options(folder))
+        train_step(model)
+        assert model.loss_pixel.item() > 0
+
+    def test_a_pass_without_gradients_before_the_training(self, models: ModuleType, folder: Path) -> None:
+        model = set_up(distilling(stain_model(models)), options(folder))
+        model.set_input(host_batch())
+        with torch.no_grad():
+            model.forward()
+        train_step(model)
+        assert "pixel_S1" in model.get_current_losses()
+
+    def test_images_of_validation_are_refused_where_inputs_are_unknown(
+        self, models: ModuleType, folder: Path
+    ) -> None:
+        with pytest.raises(KDError, match=r"--val_images .*: the inputs of G1 and G2 and .* are known to the host"):
+            set_up(distilling(stain_model(models)), options(folder, val_images=str(folder)))
+
+    def test_one_file_for_several_names_no_option_that_does_not_exist(self, models: ModuleType, folder: Path) -> None:
+        file = folder / "latest_net_G1.pth"
+        with pytest.raises(KDError, match=r"this model has 4 generators: give its folder$"):
+            set_up(distilling(stain_model(models)), options(file, checkpoints_dir=str(folder.parent)))
 
 
 class TestTeachers:

@@ -53,7 +53,8 @@ def test_in_step_with_the_examples() -> None:
 
 
 def test_every_family_has_the_files_of_its_models() -> None:
-    rows = {family.patch: {f"models/distill_{model}_model.py" for model in family.models} for family in families()}
+    patched = [family for family in families() if family.patch]
+    rows = {family.patch: {f"models/distill_{model}_model.py" for model in family.models} for family in patched}
     assert patches().keys() == rows.keys() == FILES.keys()
     for name, files in patches().items():
         assert set(files) == rows[name] == FILES[name]

@@ -87,6 +87,37 @@ def test_an_array_is_translated_on_the_disk(file: Path, tmp_path: Path) -> None:
     assert (np.load(tmp_path / "out.npy") == np.asarray(Image.open(tmp_path / "out.png"))).all()
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"target": "in.png"}, "is the source"),
+        ({"target": "gone/out.png"}, "in a folder that exists"),
+        ({"target": "out.what"}, "give an image or .npy"),
+        ({"source": "text.png"}, "cannot be read"),
+        ({"source": "small.png"}, "smaller than 8 pixels"),
+    ],
+)
+def test_refused(change: dict[str, str], message: str, file: Path, tmp_path: Path) -> None:
+    for name, side in (("in.png", 80), ("small.png", 6)):
+        Image.fromarray(picture(side, side)).save(tmp_path / name)
+    (tmp_path / "text.png").write_text("no image")
+    words = [tmp_path / name for name in ({"source": "in.png", "target": "out.png"} | change).values()]
+    done = subprocess.run([sys.executable, SCRIPT, file, *words], capture_output=True, text=True)
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["in.png", "small.png", "text.png"]
+
+
+@pytest.mark.parametrize("tile", ["0", "40", "75"])
+def test_a_tile_that_is_no_larger_than_its_margins_is_refused(tile: str, file: Path, tmp_path: Path) -> None:
+    checkpoint = save_generator(tmp_path / "small", SPEC)
+    target = tmp_path / "any.onnx"
+    assert main(["export", str(checkpoint), "--tiles", "--dynamic", "--size", str(TILE), "-o", str(target)]) == 0
+    Image.fromarray(picture(80, 80)).save(tmp_path / "in.png")
+    command = [sys.executable, SCRIPT, target, tmp_path / "in.png", tmp_path / "out.png", "--tile", tile]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and f"--tile {tile}: give a multiple of 4" in done.stderr
+
+
 def test_parts_cover_an_image_that_is_not_too_large(script: Any, file: Path) -> None:
     student = script.TiledStudent(file, TILE, 1)
     image = picture(2 * TILE, 3 * TILE)

@@ -92,7 +92,7 @@ def _prepare_script(arguments: Sequence[str]) -> tuple[bytes, str]:
 
 
 def _prepare_console_script(arguments: Sequence[str]) -> tuple[bytes, str]:
-    """Set up the interpreter as the console script's own file does; return a source that does what it does."""
+    """Set up the interpreter as for a console script; return a source that calls it, and a name for tracebacks."""
     name = arguments[0]
     entry = console_script(name) if Path(name).name == name else None
     if entry is None:

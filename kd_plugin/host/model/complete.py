@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KDError, OptionError
-from ..options.command_line import CommandLine, end
+from ...processes import say
+from ..options.command_line import CommandLine
 from ..options.distill import flags
 from ..options.excepthook import report_in_one_line
 from ..options.resume import finish_last_save
-from ..options.separate import separate_options
+from ..options.separate import VARIABLE, name_source, separate_options
 from ..repository.family import is_training
 from .gather import prepare_options
 
@@ -26,31 +27,37 @@ from .gather import prepare_options
 def complete_options_of(cls: Any, opt: Any) -> None:
     """Put the plugin's options and those of a recorded student on the options of a host, in place.
 
-    Nothing changes in a training without options of the plugin. An error ends the program with a one-line message.
+    Nothing changes in a training without options of the plugin.
 
     Args:
         cls: class of the model, with the mixin.
         opt: the host's options, of any class.
+
+    Raises:
+        KDError: an option is not valid, or contradicts another or the record.
     """
     if hasattr(opt, "distill"):
         return
     report_in_one_line()
     is_train = is_training(opt)
     continued = is_train and getattr(opt, "continue_train", False)
-    program = ArgumentParser(prog=Path(sys.argv[0]).name, add_help=False)
+    options = separate_options()
+    if options is not None and not is_train:
+        if options.source != VARIABLE:
+            raise OptionError(f"{options.source}: its options are those of a training: remove it from a test")
+        say(f"note: {VARIABLE} has no effect in a test")  # it may be set for a whole session
+        options = None
+    if options is None and is_train and not continued:
+        return
+    parser = _HostOptions(opt, options.words if options else (), Path(sys.argv[0]).name)
     try:
-        options = separate_options()
-        if options is not None and not is_train:
-            raise OptionError(f"{options.source} has options of a training: remove it from a test")
-        if options is None and is_train and not continued:
-            return
-        parser = _HostOptions(opt, options.words if options else (), program.prog)
         if continued:
             finish_last_save(parser.parse_known_args()[0])
         prepare_options(cls, CommandLine(parser, parser.words), is_train)
-        completed = parser.parse_args()
     except KDError as error:
-        end(program, error)
+        raise type(error)(name_source(str(error))) from error
+    parser.note_epoch()
+    completed = parser.parse_args()
     for name, value in vars(completed).items():
         if not hasattr(opt, name) or getattr(opt, name) != value:
             setattr(opt, name, value)
@@ -68,7 +75,8 @@ class _HostOptions(ArgumentParser):
         of_host = vars(opt)
         typed = (argument.partition("=")[0] for argument in sys.argv[1:] if argument.startswith("--"))
         names = (name.removeprefix("--").replace("-", "_") for name in typed)
-        self._typed = {name: of_host[name] for name in names if name in of_host}
+        # The host may count its epochs from the number on its command line, whatever its options say.
+        self._typed = {name: of_host[name] for name in (*names, "epoch_count") if name in of_host}
         for flag in flags():
             if flag.name in of_host:  # of the host, and found as such when the plugin's are added
                 self.add_argument(f"--{flag.name}")
@@ -81,3 +89,9 @@ class _HostOptions(ArgumentParser):
         opt, unknown = super().parse_known_args(self.words, namespace)
         vars(opt).update(self._typed)
         return opt, unknown
+
+    def note_epoch(self) -> None:
+        """Print a note if a continued run begins with another epoch than the next one."""
+        following, first = self.get_default("epoch_count"), self._typed.get("epoch_count")
+        if following != first:
+            say(f"note: the next epoch is {following}, but this run begins at {first}: add --epoch-count {following}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import HostError
@@ -15,7 +15,7 @@ from .gathering import gathers_options
 from .installed import InstalledHost
 from .model_files import patches, status
 
-_APART = 'KD_DISTILL="--distill ..." or the FILE of kd run --kd_options FILE'
+_APART = 'in KD_DISTILL="--distill ..." or the FILE of kd run --kd_options FILE'
 
 
 @dataclass(frozen=True)
@@ -86,22 +86,14 @@ def survey(host: Path, installed: InstalledHost | None = None) -> Survey:
     added = [status(root, files) for files in patches().values()] if init.tree else []
     there = {path: how for files in added for path, how in files.items() if how != "missing"}
     gathering = gathers_options(root)
-    findings.append(
-        Finding(
-            "options of the plugin",
-            f"on the command line, or in {_APART}" if gathering else f"in {_APART}",
-            gathering,
-        )
-        if init.tree
-        else Finding("options of the plugin", "")
-    )
+    given = [_APART] if init.tree else []
+    if gathering:
+        given.insert(0, "on the command line")
+    findings.append(Finding("options of the plugin", ", or ".join(given), gathering))
     if installed and installed.scripts:
         runs = ", ".join(f"kd run {name}" for name in installed.scripts)
-        findings = [
-            Finding(f.what, runs, f.where, f.needed) if f.what == "training script" else f
-            for f in findings
-            if f.what != "test script"
-        ]
+        findings = [f for f in findings if f.what != "test script"]
+        findings = [replace(f, found=runs) if f.what == "training script" else f for f in findings]
     models = found_models(root / "models")
     scripts = [] if installed else [script.name for script in (train, test) if script.tree]
     return Survey(str(host), _kind(root, years[0].years if years else ""), findings, models, there, scripts)
