@@ -6,6 +6,7 @@ Commands import PyTorch, which takes seconds, only when they run, so help and er
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kind, known = ("option", _OPTIONS) if given[0].startswith("-") else ("command", _COMMANDS)
             raise OptionError(unknown_name(kind, given[0], known))
         options = _parser().parse_args(given)
-        return int(options.action(options))
+        status = int(options.action(options))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has ended: kd inspect ... | head
+        if given[:1] == ["run"]:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        return 1
     except KeyboardInterrupt:
         if given[:1] == ["run"]:
             raise  # of the script

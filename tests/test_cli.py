@@ -115,6 +115,18 @@ class TestInspect:
         assert "there is no 7_net_G*.pth in this folder; it contains 5_net_G_A.pth, latest_net_G_A.pth" in message
 
 
+def test_a_reader_that_ends_early_gets_no_traceback(tmp_path: Path) -> None:
+    torch.save(
+        build_generator(GeneratorSpec("resnet", 3, 3, 4, 1, "none", False, False)).state_dict(), tmp_path / "G.pth"
+    )
+    command = [sys.executable, "-m", "kd_plugin", "inspect", tmp_path / "G.pth"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 1
+    process.stderr.close()
+
+
 class TestPublicNames:
     @pytest.mark.slow
     def test_are_imported_when_used(self) -> None:
