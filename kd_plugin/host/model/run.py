@@ -66,7 +66,7 @@ class DistillationRun:
         self._attached: list[Attachment] = []
         self._in_step = False
         self._steps_in_optimize = False  # whether the host trains in optimize_parameters
-        self._watched = False
+        self._places_found = False  # where generators return images that no attribute of their own holds
         self._passed_early = False
         self._skip_learning_rate = False
         self._interruption = Interruption()
@@ -191,7 +191,7 @@ class DistillationRun:
             self._begin_step()
         for distilled in self.pairs:
             distilled.follow(network_of(self._model, distilled.pair))
-        if training and self.guard is not None and not self._watched:
+        if training and self.guard is not None and not self._places_found:
             self._find_places(host)
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self.pairs]
@@ -228,7 +228,7 @@ class DistillationRun:
         Raises:
             HostError: a generator with a teacher does not run in it, or its output is not where it is declared.
         """
-        self._watched = True
+        self._places_found = True
         watched = [distilled for distilled in self.pairs if is_watched(distilled.pair)]
         if not watched:
             return
