@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import LAUNCH, Forked, environment, kd_inside, run, succeed
-from helpers.hosts import HOST, HOSTS, host_arguments
+from helpers.hosts import HOST, HOSTS, grouped, host_arguments
 from helpers.images import paint
 
 from kd_plugin import load_teacher
@@ -58,7 +58,7 @@ def described(folder: Path) -> dict:
     return json.loads((folder / "compress" / "training.json").read_text())
 
 
-@pytest.fixture(scope="module", params=HOSTS)
+@pytest.fixture(scope="module", params=grouped("compressed", HOSTS))
 def cycle_gan(
     request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str, Path, str]:
@@ -117,6 +117,7 @@ def pix2pix(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("compressed-pix2pix")
 class TestPix2Pix:
     def test_the_training_is_the_same_as_without(self, pix2pix: tuple[Path, str], data: Path, tmp_path: Path) -> None:
         succeed(run(command(data, tmp_path, PIX2PIX), HOST))

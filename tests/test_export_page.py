@@ -81,7 +81,7 @@ def served() -> Iterator[Any]:
 
     def serve(folder: Path) -> str:
         found = server(folder)
-        threading.Thread(target=found.serve_forever, daemon=True).start()
+        threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
         running.append(found)
         return f"http://127.0.0.1:{found.server_address[1]}"
 

@@ -69,7 +69,7 @@ def served() -> Iterator[Callable[..., int]]:
 
     def serve(folder: Path, plan: bool = True) -> int:
         found = server(folder, receive=functools.partial(receive, folder) if plan else None)
-        threading.Thread(target=found.serve_forever, daemon=True).start()
+        threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
         running.append(found)
         return int(found.server_address[1])
 

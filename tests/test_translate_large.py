@@ -107,15 +107,15 @@ def test_refused(change: dict[str, str], message: str, file: Path, tmp_path: Pat
     assert sorted(each.name for each in tmp_path.iterdir()) == ["in.png", "small.png", "text.png"]
 
 
-@pytest.mark.parametrize("tile", ["0", "40", "75"])
-def test_a_tile_that_is_no_larger_than_its_margins_is_refused(tile: str, file: Path, tmp_path: Path) -> None:
+def test_a_tile_that_is_no_larger_than_its_margins_is_refused(tmp_path: Path) -> None:
     checkpoint = save_generator(tmp_path / "small", SPEC)
     target = tmp_path / "any.onnx"
     assert main(["export", str(checkpoint), "--tiles", "--dynamic", "--size", str(TILE), "-o", str(target)]) == 0
     Image.fromarray(picture(80, 80)).save(tmp_path / "in.png")
-    command = [sys.executable, SCRIPT, target, tmp_path / "in.png", tmp_path / "out.png", "--tile", tile]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and f"--tile {tile}: give a multiple of 4" in done.stderr
+    for tile in ("0", "40", "75"):
+        command = [sys.executable, SCRIPT, target, tmp_path / "in.png", tmp_path / "out.png", "--tile", tile]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2 and f"--tile {tile}: give a multiple of 4" in done.stderr
 
 
 def test_parts_cover_an_image_that_is_not_too_large(script: Any, file: Path) -> None:
