@@ -35,7 +35,7 @@ def in_blocks(ngf: int) -> int:
     """Return the width, or the multiple of 8 channels below it if that is at most a tenth narrower.
 
     The last channels of a width that is just above such a multiple cost as much as a block of 8: a ResNet-9 of 25
-    takes a third more time in PyTorch on a CPU than one of 24 (``docs/benchmarks.md``).
+    takes 39 % more time in PyTorch on a CPU than one of 24 (``docs/benchmarks.md``).
 
     >>> in_blocks(25), in_blocks(26), in_blocks(27), in_blocks(23)
     (24, 24, 27, 23)
