@@ -101,11 +101,8 @@ def thumbnail(image: np.ndarray, student: TiledStudent) -> list[np.ndarray]:
     array = np.asarray(small).reshape(small.height, small.width, -1)
     missing = (max(0, 2 * student.stride - side) for side in array.shape[:2])  # of a long strip
     array = np.pad(array, (*((0, more) for more in missing), (0, 0)), "edge")
-    return [
-        array[
-            : array.shape[0] // student.stride * student.stride, : array.shape[1] // student.stride * student.stride
-        ]
-    ]
+    rows, columns = (side // student.stride * student.stride for side in array.shape[:2])
+    return [array[:rows, :columns]]
 
 
 def read(file: Path, grey: bool) -> np.ndarray:

@@ -334,13 +334,16 @@ class TestInputsAndOutputs:
         torch.manual_seed(5)
         return Conditional(6).requires_grad_(False).eval()
 
+    def taught_by(self, big: nn.Module, cls: type, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setattr("kd_plugin.host.model.distilled_pair.load_teacher_of", lambda *given: big)
+        torch.save(big.state_dict(), folder / "latest_net_GT.pth")
+        return set_up(cls, options(folder))
+
     def test_the_teacher_gets_all_arguments(
         self, models: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         big = self.teacher(folder)
-        monkeypatch.setattr("kd_plugin.host.model.distilled_pair.load_teacher_of", lambda *given: big)
-        torch.save(big.state_dict(), folder / "latest_net_GT.pth")
-        model = set_up(self.model(models, folder), options(folder, preprocess="none"))
+        model = self.taught_by(big, self.model(models, folder), folder, monkeypatch)
         train_step(model, 2)
         found = [p.grad.clone() for p in model.netGT.parameters()]
 
@@ -356,9 +359,7 @@ class TestInputsAndOutputs:
         self, models: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         big = build_generator(SPEC).requires_grad_(False).eval()
-        monkeypatch.setattr("kd_plugin.host.model.distilled_pair.load_teacher_of", lambda *given: big)
-        torch.save(big.state_dict(), folder / "latest_net_GT.pth")
-        model = set_up(self.model(models, folder), options(folder))
+        model = self.taught_by(big, self.model(models, folder), folder, monkeypatch)
         with pytest.raises(KDError, match=r"3 arguments, which the teacher .* does not take"):
             train_step(model, 2)
 
@@ -366,8 +367,6 @@ class TestInputsAndOutputs:
         self, models: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         big = self.teacher(folder)
-        monkeypatch.setattr("kd_plugin.host.model.distilled_pair.load_teacher_of", lambda *given: big)
-        torch.save(big.state_dict(), folder / "latest_net_GT.pth")
-        model = set_up(self.model(models, folder, "fake_C"), options(folder))
+        model = self.taught_by(big, self.model(models, folder, "fake_C"), folder, monkeypatch)
         with pytest.raises(KDError, match="no output of netGT in 'fake_C'"):
             train_step(model, 2)

@@ -34,7 +34,6 @@ _IMAGES = 8  # to compare on
 _CALIBRATION = 64  # images, at most
 _STEPS = {"float32": 1.0, "float16": 4.0}  # the largest difference that is allowed, of 255
 _PSNR = 35.0  # the least of 8-bit integers, in dB
-_ROUNDING = 4  # pixels, of a ResNet
 _TILED = 2  # images of several tiles to measure
 _DRAWN = "drawn with the spectrum of photographs"
 
@@ -140,7 +139,7 @@ def _multiple(settings: ExportSettings, spec: GeneratorSpec | None) -> int:
         multiple = STRIDE
     program = settings.dynamic and settings.format == "pt2"
     if program and spec:
-        multiple = max(multiple, _ROUNDING)  # torch.export cannot express sizes that a network rounds up
+        multiple = max(multiple, STRIDE)  # torch.export cannot express sizes that a network rounds up
     for side in (settings.width, settings.height):
         if side % multiple:
             raise ArgumentError(f"{side} pixels: a {name} takes sides that are multiples of {multiple}")
@@ -267,7 +266,7 @@ def _batches(
     middle = (len(pictures) + 1) // 2
     whole, part = pictures[:middle], list(pictures[middle:] or pictures)
     part = part * 2 if len(part) == 1 else part
-    taller = height + max(multiple, _ROUNDING), width + 2 * max(multiple, _ROUNDING)
+    taller = height + max(multiple, STRIDE), width + 2 * max(multiple, STRIDE)
     return [*(make([picture], height, width) for picture in whole), make(part, *taller)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,12 +76,10 @@ class TileFiles:
                 f"tiles must be larger than {2 * self.margin}; {4 * self.margin} or more is efficient"
             )
         about = {**metadata, "tile margin": str(self.margin), "tile stride": str(STRIDE)}
-        sides = Graph(
-            whole, height, width, channels, dynamic=True, multiple=STRIDE, metadata=about, output=STATISTICS
-        )
+        graph = Graph(self._tiles, height, width, channels, dynamic=dynamic, multiple=STRIDE, metadata=about)
+        sides = replace(graph, module=whole, dynamic=True, output=STATISTICS)
         onnx_file.write(sides, statistics_path(file))
-        tiles = Graph(self._tiles, height, width, channels, False, dynamic, STRIDE, False, about, count)
-        onnx_file.write(tiles, file)
+        onnx_file.write(replace(graph, statistics=count), file)
         self._statistics, self._translate = onnx_file.Runner(statistics_path(file)), onnx_file.Runner(file)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

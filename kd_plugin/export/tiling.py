@@ -18,7 +18,8 @@ from torch import nn
 from ..errors import ArgumentError, KDError
 from .network import replace_modules
 
-# Pixels, of a ResNet: tiles start at multiples of it, so that its strided convolutions meet the same pixels.
+# Pixels, of a ResNet, which rounds sides up to multiples of it. Tiles start at multiples of it, so that strided
+# convolutions meet the same pixels.
 STRIDE = 4
 _FIRST, _MOST, _NARROW = 256, 2048, 16  # sides of the image in which to measure what an output pixel depends on
 

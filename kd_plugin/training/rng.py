@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -31,3 +32,13 @@ def set_rng_state(numbers: Mapping[str, Any]) -> None:
     torch.set_rng_state(numbers["torch"])
     if torch.cuda.is_available() and len(numbers["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(numbers["cuda"])
+
+
+@contextmanager
+def kept_rng_state() -> Iterator[None]:
+    """Context manager that restores the RNG states of Python, NumPy and PyTorch on exit."""
+    numbers = get_rng_state()
+    try:
+        yield
+    finally:
+        set_rng_state(numbers)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...networks.taps import Recorder, tensors_of
-from ...training.rng import get_rng_state, set_rng_state
+from ...training.rng import kept_rng_state
 from .pair import held_tensors
 
 
@@ -53,15 +53,10 @@ def watch_forward(
         generators: by name; those that do not run, or return no images, are left out of the result.
         wanted: attributes by generator, where they are declared; "" for any.
     """
-    numbers = get_rng_state()
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(_restored(model))
-            recorders = {name: stack.enter_context(Recorder(network)) for name, network in generators.items()}
-            forward()
-            held = dict(held_tensors(model))
-    finally:
-        set_rng_state(numbers)
+    with kept_rng_state(), _restored(model), ExitStack() as stack:
+        recorders = {name: stack.enter_context(Recorder(network)) for name, network in generators.items()}
+        forward()
+        held = dict(held_tensors(model))
     outputs = {
         id(tensor): name
         for name, recorder in recorders.items()

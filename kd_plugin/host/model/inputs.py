@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ import torch
 
 from ...errors import HostError, KDError, OptionError
 from ...pictures import Preprocessing, as_array, find_images, open_image
+from ...training.rng import kept_rng_state
 
 Side = Literal["A", "B"]
 
@@ -68,7 +67,7 @@ def find_inputs(loader: Any, side: Side, preprocessing: Preprocessing) -> Inputs
     """
     dataset = getattr(loader, "dataset", loader)
     name = type(dataset).__name__
-    with _random_numbers_kept():
+    with kept_rng_state():
         drawn = [dataset[i] for i in sorted({0, len(dataset) // 2, len(dataset) - 1})[:_DRAWN]]
     halves: set[str] = {"", side}
     files: list[str] = []
@@ -111,15 +110,3 @@ def _contains(whole: np.ndarray, crop: np.ndarray) -> bool:
             fits &= np.abs(whole[y : y + rows, x : x + columns] - crop[y, x]).max(axis=2) <= _POINT
     places = np.argwhere(fits)[:_TRIED]
     return any(np.abs(whole[top : top + h, left : left + w] - crop).mean() <= _MEAN for top, left in places)
-
-
-@contextmanager
-def _random_numbers_kept() -> Iterator[None]:
-    """Context manager that leaves the random number generators as they were."""
-    python, numpy, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(torchs)

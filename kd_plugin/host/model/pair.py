@@ -28,7 +28,9 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
     names = list(map(str, getattr(model, "model_names", [])))
     known = next((pairs for pairs in known_pairs() if all(pair.net in names for pair in pairs)), ())
     nets = [pair.net for pair in known]
-    more = (name for name in names if name not in nets and is_generator(name) and _is_trained(model, name))
+    optimizers = getattr(model, "optimizers", [])
+    trained = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    more = (name for name in names if name not in nets and is_generator(name) and _is_trained(model, name, trained))
     found = (*known, *map(Pair, more))
     if not found:
         raise HostError(
@@ -38,11 +40,13 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
     return found
 
 
-def _is_trained(model: Any, name: str) -> bool:
-    """Return whether an optimizer has parameters of a network, unlike those of an average of weights."""
-    network, optimizers = find_network(model, name), getattr(model, "optimizers", [])
-    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    return network is not None and (not held or any(id(parameter) in held for parameter in network.parameters()))
+def _is_trained(model: Any, name: str, trained: set[int]) -> bool:
+    """Return whether parameters of a network are among the trained ones, unlike those of an average of weights.
+
+    If there are none, the host creates its optimizers later, and any network may be trained.
+    """
+    network = find_network(model, name)
+    return network is not None and (not trained or any(id(p) in trained for p in network.parameters()))
 
 
 def is_watched(pair: Pair) -> bool:

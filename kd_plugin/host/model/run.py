@@ -66,7 +66,6 @@ class DistillationRun:
         self._attached: list[Attachment] = []
         self._in_step = False
         self._steps_in_optimize = False  # whether the host trains in optimize_parameters
-        self._places_found = False  # where generators return images that no attribute of their own holds
         self._passed_early = False
         self._skip_learning_rate = False
         self._interruption = Interruption()
@@ -191,7 +190,7 @@ class DistillationRun:
             self._begin_step()
         for distilled in self.pairs:
             distilled.follow(network_of(self._model, distilled.pair))
-        if training and self.guard is not None and not self._places_found:
+        if training and self.guard is not None:
             self._find_places(host)
         with ExitStack() as stack:
             recorders = [stack.enter_context(distilled.distiller.record()) for distilled in self.pairs]
@@ -223,13 +222,12 @@ class DistillationRun:
         return tree_map(lambda value: attached.get(id(value), value), returned)  # hosts may compute losses from it
 
     def _find_places(self, host: Host) -> None:
-        """Watch a forward pass for the outputs of generators that no known family has.
+        """Watch a forward pass for the outputs of generators whose place is not known yet.
 
         Raises:
             HostError: a generator with a teacher does not run in it, or its output is not where it is declared.
         """
-        self._places_found = True
-        watched = [distilled for distilled in self.pairs if is_watched(distilled.pair)]
+        watched = [distilled for distilled in self.pairs if is_watched(distilled.pair) and not distilled.place]
         if not watched:
             return
         pairs = find_pairs(self._model)
