@@ -90,9 +90,41 @@ def frechet_resamples(
     _check_counts(firsts, second, paired)
     found = []
     for features in firsts:
-        value, influence, influence_2 = _linearised(*_checked(features, second))
+        value, influence, influence_2 = frechet_influences(features, second)
         found.append(_resampled(value, influence, influence_2, paired, resamples, seed))
     return found
+
+
+def frechet_influences(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the Frechet distance, and what each image adds to it: the influences of the module's docstring.
+
+    A set drawn from these images has the distance plus the mean of its images' influences, to first order. So
+    intervals, also of functions of several distances, can be computed without the features.
+
+    Args:
+        first, second: features (N, D) and (M, D) of two sets of images, N, M >= 2.
+
+    Returns:
+        The distance, and the influences (N,) and (M,) of the images of the two sets, each of mean 0.
+
+    Raises:
+        ArgumentError: As :func:`frechet_distance`.
+    """
+    first, second = _checked(first, second)
+    (mean, rows), (mean_2, rows_2) = _centred(first), _centred(second)
+    (basis, factor), (basis_2, factor_2) = _reduced(rows), _reduced(rows_2)
+    left, values, right = np.linalg.svd(factor @ factor_2.T, full_matrices=False)
+    influences = []
+    for direction, own, base, vectors in (
+        (mean - mean_2, rows, basis, left),
+        (mean_2 - mean, rows_2, basis_2, right.T),
+    ):
+        projected = vectors if base is None else base @ vectors  # (N, S)
+        # N times, as these are parts of a sum over images, and the influence is that of a mean.
+        quadratic = len(own) * ((own**2).sum(axis=1) - (projected**2 * values).sum(axis=1))
+        linear = 2 * np.sqrt(len(own) - 1) * (own @ direction)
+        influences.append(linear + quadratic - quadratic.mean())
+    return _frechet(mean, mean_2, rows, rows_2, values.sum()), influences[0], influences[1]
 
 
 def frechet_bias(first: np.ndarray, second: np.ndarray, paired: bool = False, seed: int = 0) -> float:
@@ -254,24 +286,6 @@ def _centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _frechet(mean: np.ndarray, mean_2: np.ndarray, rows: np.ndarray, rows_2: np.ndarray, shared: float) -> float:
     distance = ((mean - mean_2) ** 2).sum() + (rows**2).sum() + (rows_2**2).sum() - 2 * shared
     return max(0.0, float(distance))  # equal sets: rounding may leave a negative value
-
-
-def _linearised(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return the distance, and what each image of the two sets adds to it: (N,) and (M,), each of mean 0."""
-    (mean, rows), (mean_2, rows_2) = _centred(first), _centred(second)
-    (basis, factor), (basis_2, factor_2) = _reduced(rows), _reduced(rows_2)
-    left, values, right = np.linalg.svd(factor @ factor_2.T, full_matrices=False)
-    influences = []
-    for direction, own, base, vectors in (
-        (mean - mean_2, rows, basis, left),
-        (mean_2 - mean, rows_2, basis_2, right.T),
-    ):
-        projected = vectors if base is None else base @ vectors  # (N, S)
-        # N times, as these are parts of a sum over images, and the influence is that of a mean.
-        quadratic = len(own) * ((own**2).sum(axis=1) - (projected**2 * values).sum(axis=1))
-        linear = 2 * np.sqrt(len(own) - 1) * (own @ direction)
-        influences.append(linear + quadratic - quadratic.mean())
-    return _frechet(mean, mean_2, rows, rows_2, values.sum()), influences[0], influences[1]
 
 
 def _factor(rows: np.ndarray) -> np.ndarray:

@@ -1,0 +1,211 @@
+"""Train and measure one cell of the study, and write its results: a process of ``study.py``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from commands import CHOSEN, HOST, Training, shown
+from features import NAME as FEATURES
+from measure import Images, cost, frechet, measure
+from plan import PRESETS, TEACHER, Cell
+from recipes import Compress
+from tasks import find_task
+
+import kd_plugin
+from kd_plugin.errors import KDError
+from kd_plugin.files import sha256, write_text_atomically
+
+_TRAINED = "trained.json"
+_LAST_LINES = 8
+_DISTANCES: dict[tuple[str, str], float] = {}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a training.
+
+    Attributes:
+        named: ``last``, ``best`` (on the validation images) and ``average``.
+        snapshots: epoch, Frechet distance on the validation images, and on the test images, of each saved epoch.
+    """
+
+    named: dict[str, Path]
+    snapshots: list[dict[str, float]]
+
+
+def run_cell(training: Training, results: Path) -> None:
+    """Train a cell, measure it and write ``results/KEY.json``; continue what was interrupted.
+
+    Raises:
+        KDError: the training failed.
+    """
+    spent = _train(training)
+    side, device = training.preset.side, training.preset.device
+    images = {phase: Images(training.task, phase, side, device) for phase in ("val", "test")}
+    weights = _weights(training, images)
+    validation = {name: _distance(file, images["val"]) for name, file in weights.named.items()}
+    chosen = min(validation, key=lambda name: validation[name])
+    if training.cell.recipe == TEACHER:
+        _keep_chosen(training, weights.named[chosen])
+    teacher = training.cell.teacher
+    found = {
+        "cell": vars(training.cell),
+        "kind": training.task.kind,
+        "ngf": training.preset.student_ngf(training.cell.size) if teacher else training.preset.ngf,
+        "cost": cost(weights.named[chosen], side),
+        "epochs": training.epochs,
+        "command": shown(training.command(), training.runs.parent).replace(" --continue_train", ""),
+        "teacher": sha256(training.runs / teacher.key / f"{CHOSEN}_net_{_teacher_net(training)}.pth")
+        if teacher
+        else sha256(weights.named[chosen]),
+        "data": {
+            "digest": training.task.digest(),
+            "side": side,
+            "test images": len(images["test"].inputs),
+            "truth": images["test"].paired,
+        },
+        "features": FEATURES,
+        "spent": spent,
+        "versions": _versions(),
+        "hardware": _hardware(device),
+        "snapshots": weights.snapshots,
+        "validation": validation,
+        "chosen": chosen,
+        "weights": {name: measure(file, images["test"]) for name, file in weights.named.items()},
+    }
+    write_text_atomically(results / f"{training.cell.key}.json", json.dumps(found) + "\n")
+    _remove_snapshots(training)
+
+
+def _train(training: Training) -> dict[str, float]:
+    """Run the training's command, unless it has ended before; return the seconds that it took."""
+    marker, begun = training.folder / _TRAINED, training.folder / "begun.json"
+    spent = {"seconds": 0.0, "cpu_seconds": 0.0}
+    for file in (marker, begun):
+        if file.is_file():
+            spent = json.loads(file.read_text())
+    if marker.is_file():
+        return spent
+    log = training.runs / f"{training.cell.key}.log"
+    start, cpu = time.monotonic(), _cpu_seconds()
+    try:
+        with log.open("a") as output:
+            status = subprocess.run(
+                training.command(),
+                cwd=HOST,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            ).returncode
+    finally:
+        spent = {
+            "seconds": round(spent["seconds"] + time.monotonic() - start, 1),
+            "cpu_seconds": round(spent["cpu_seconds"] + _cpu_seconds() - cpu, 1),
+        }
+        if training.folder.is_dir():
+            write_text_atomically(begun, json.dumps(spent))
+    if status in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if status:
+        last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        raise KDError("\n".join([f"exit status {status}; the last lines of {log}:", *last]))
+    write_text_atomically(marker, json.dumps(spent))
+    return spent
+
+
+def _weights(training: Training, images: dict[str, Images]) -> Weights:
+    folder = training.folder
+    if isinstance(training.run, Compress):  # which chooses the best itself, on inputs that it holds out
+        names = {"last": "last", "best": "best", "average": "ema"}
+        return Weights({name: folder / f"{epoch}_net_G.pth" for name, epoch in names.items()}, [])
+    snapshots = []
+    for epoch in range(1, training.epochs + 1):
+        file = folder / f"{epoch}_net_{training.net}.pth"
+        distances = {phase: _distance(file, images[phase]) for phase in images}
+        snapshots.append({"epoch": epoch, "validation": distances["val"], "test": distances["test"]})
+    best = min(snapshots, key=lambda snapshot: snapshot["validation"])["epoch"]
+    epochs = {"last": "latest", "best": str(best), "average": "ema"}
+    return Weights({name: folder / f"{epoch}_net_{training.net}.pth" for name, epoch in epochs.items()}, snapshots)
+
+
+def _distance(file: Path, images: Images) -> float:
+    """Return the Frechet distance of weights, which may be in several files: the last are also those of an epoch."""
+    key = sha256(file), images.phase
+    if key not in _DISTANCES:
+        _DISTANCES[key] = frechet(file, images)
+    return _DISTANCES[key]
+
+
+def _keep_chosen(training: Training, file: Path) -> None:
+    """Copy the chosen weights of a teacher, all of its generators and discriminators, as an epoch of their own."""
+    epoch = file.name.partition("_net_")[0]
+    networks = sorted(training.folder.glob(f"{epoch}_net_G*.pth"))
+    # The average is of generators only: their discriminators are the last ones.
+    networks += sorted(training.folder.glob(f"{'latest' if epoch == 'ema' else epoch}_net_D*.pth"))
+    for network in networks:
+        shutil.copyfile(network, training.folder / f"{CHOSEN}_net_{network.name.partition('_net_')[2]}")
+
+
+def _teacher_net(training: Training) -> str:
+    return "G" if training.task.kind == "paired" else "G_A"
+
+
+def _remove_snapshots(training: Training) -> None:
+    for file in training.folder.glob("*.pth"):
+        if re.match(r"\d+_net_|latest_distill_state|compress_state", file.name):
+            file.unlink()
+
+
+def _environment() -> dict[str, str]:
+    package = str(Path(kd_plugin.__file__).resolve().parent.parent)
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _versions() -> dict[str, str]:
+    return {"kd_plugin": kd_plugin.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _hardware(device: str) -> dict[str, Any]:
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    return {"device": device, "name": name, "threads": torch.get_num_threads()}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the cell that ``study.py`` names: preset, key, folder of the data set, folder of the study."""
+    preset, key, root, output = arguments
+    folder = Path(output)
+    cell = Cell.from_key(key)
+    chosen = PRESETS[preset]
+    try:
+        task = find_task(cell.task, Path(root), folder / "links", chosen.images)
+        run_cell(Training(cell, chosen, task, folder / "runs"), folder / "cells")
+    except KDError as error:
+        print(f"study: error: {key}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

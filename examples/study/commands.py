@@ -1,0 +1,160 @@
+"""The commands that train the cells."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from plan import SIZES, TEACHER, Cell, Preset
+from recipes import RECIPES, Compress, Host
+from tasks import Task
+
+from kd_plugin.pictures import find_images
+
+HOST = Path(__file__).resolve().parent.parent / "host"
+CHOSEN = "chosen"  # the epoch of a teacher's weights that were chosen on the validation images
+_NEVER = 10**9
+
+
+@dataclass(frozen=True)
+class Training:
+    """A cell with all that its command needs.
+
+    Attributes:
+        cell: task, recipe, size and seed.
+        preset: widths and lengths.
+        task: data set.
+        runs: folder of all trainings, the hosts' ``--checkpoints_dir``.
+    """
+
+    cell: Cell
+    preset: Preset
+    task: Task
+    runs: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.runs / self.cell.key
+
+    @property
+    def run(self) -> Host | Compress:
+        """What trains it."""
+        if self.cell.recipe == TEACHER:
+            return Host("--distill none", teacher=False)
+        return RECIPES[self.cell.recipe].run(self.task.kind)
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs."""
+        lengths = self.preset.lengths[self.task.kind]
+        return lengths.teacher if self.cell.recipe == TEACHER else lengths.student
+
+    @property
+    def net(self) -> str:
+        """The generator that is measured: A to B."""
+        return "G_A" if self.task.kind == "unpaired" and isinstance(self.run, Host) else "G"
+
+    def command(self) -> list[str]:
+        """Return the command of the training, to be run in the embedded host; it continues one that was begun."""
+        return self._compress() if isinstance(self.run, Compress) else self._host(self.run)
+
+    def _host(self, run: Host) -> list[str]:
+        lengths, paired = self.preset.lengths[self.task.kind], self.task.kind == "paired"
+        options: dict[str, object] = {
+            "dataroot": self.task.root,
+            "checkpoints_dir": self.runs,
+            "name": self.cell.key,
+            "model": "pix2pix" if paired else "cycle_gan",
+            "norm": "batch" if paired else "instance",
+            "ndf": self.preset.ndf,
+            "lr": lengths.lr,
+            "batch_size": lengths.batch_size,
+            "n_epochs": self.epochs - self.epochs // 2,
+            "n_epochs_decay": self.epochs // 2,
+            "load_size": self._load_size,
+            "crop_size": self.preset.side,
+            "num_threads": 0,
+            "save_epoch_freq": 1,
+            "save_latest_freq": _NEVER,
+            "print_freq": 100 * lengths.batch_size,
+            "seed": self.cell.seed,
+        }
+        if paired:
+            options["direction"] = "AtoB"
+        flags = ["--no_dropout", "--no_html", "--student_ema", *self._student(run), *self._distill(run)]
+        if (self.folder / "latest_distill_state.pth").is_file():
+            flags.append("--continue_train")
+        return [*_kd("run", "train.py"), *_words(options), *flags]
+
+    def _student(self, run: Host) -> list[str]:
+        if self.cell.recipe == TEACHER:
+            return ["--netG", self.preset.netG, "--ngf", str(self.preset.ngf)]
+        words = ["--student_ngf", str(self.preset.student_ngf(self.cell.size))]
+        words += ["--student_conv", SIZES[self.cell.size].conv]
+        return words if run.teacher else [*words, "--netG", self.preset.netG]
+
+    def _distill(self, run: Host) -> list[str]:
+        words = run.options.format(half_ndf=max(1, self.preset.ndf // 2), epochs=self.epochs).split()
+        return [*words, "--teacher", str(self._teacher), "--teacher_epoch", CHOSEN] if run.teacher else words
+
+    def _compress(self) -> list[str]:
+        run, lengths = self.run, self.preset.lengths[self.task.kind]
+        assert isinstance(run, Compress)
+        inputs = self.task.inputs("train")
+        images = len(find_images(inputs))
+        paired = self.task.kind == "paired"
+        net = "G" if paired else "G_A"
+        options: dict[str, object] = {
+            # Without ground truth, only the inputs of the pairs are used.
+            **({"pairs": inputs} if paired else {"images": inputs}),
+            **({"lambda-L1": 0} if paired and not run.real else {}),
+            **({"real": self.task.reals("train")} if run.real and not paired else {}),
+            "direction": "AtoB",
+            "ngf": self.preset.student_ngf(self.cell.size),
+            "conv": SIZES[self.cell.size].conv,
+            "preprocess": "resize_and_crop",
+            "load-size": self._load_size,
+            "size": self.preset.side,
+            "lr": lengths.lr,
+            "batch-size": lengths.batch_size,
+            "steps": self.epochs * -(-images // lengths.batch_size),
+            "num-threads": 0,
+            "print-freq": 100 * lengths.batch_size,
+            "save-freq": _NEVER,
+            "seed": self.cell.seed,
+            "device": self.preset.device,
+            "output": self.folder,
+        }
+        return [
+            *_kd("compress", str(self._teacher / f"{CHOSEN}_net_{net}.pth")),
+            *_words(options),
+            "--eval",
+            *run.options.split(),
+        ]
+
+    @property
+    def _teacher(self) -> Path:
+        teacher = self.cell.teacher
+        assert teacher is not None
+        return self.runs / teacher.key
+
+    @property
+    def _load_size(self) -> int:
+        return self.preset.side * 9 // 8  # 286 to 256, as in the hosts
+
+
+def shown(command: list[str], folder: Path) -> str:
+    """Return a command as typed in the host, with paths relative to the study's folder."""
+    words = [word.replace(f"{folder.resolve()}/", "") for word in command[3:]]
+    return shlex.join(["kd", *words])
+
+
+def _kd(*words: str) -> list[str]:
+    return [sys.executable, "-m", "kd_plugin", *words]
+
+
+def _words(options: dict[str, object]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]

@@ -1,0 +1,146 @@
+"""The recipes that the study compares: what trains a student, and with which options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["paired", "unpaired"]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A training in the host, ``kd run train.py`` with these options: the host's losses and discriminator.
+
+    Attributes:
+        options: of the plugin; ``{half_ndf}`` stands for half of the width of the teacher's discriminator.
+        teacher: whether there is one.
+    """
+
+    options: str
+    teacher: bool = True
+
+
+@dataclass(frozen=True)
+class Compress:
+    """A training by ``kd compress`` with these options: no discriminator, and no ground truth.
+
+    Attributes:
+        options: of ``kd compress``.
+        real: whether it gets what the host gets: the ground truth of pairs, or else real images and a discriminator
+            that starts from the teacher's.
+    """
+
+    options: str = ""
+    real: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to train a student.
+
+    Attributes:
+        title: for tables.
+        note: what it is, and how it differs from what was published.
+        paired, unpaired: the training of a pix2pix and of a CycleGAN.
+    """
+
+    title: str
+    note: str
+    paired: Host | Compress
+    unpaired: Host | Compress
+
+    def run(self, kind: Kind) -> Host | Compress:
+        """Return the training for a kind of task."""
+        return self.paired if kind == "paired" else self.unpaired
+
+
+def _both(title: str, note: str, run: Host | Compress) -> Recipe:
+    return Recipe(title, note, run, run)
+
+
+_INHERITED = "--student_init teacher"
+_INHERITED_BOTH = "--student_init teacher --discriminator_init teacher"
+
+RECIPES: Mapping[str, Recipe] = {
+    "alone": _both("student alone", "the host's losses, no teacher", Host("--distill none", teacher=False)),
+    "wkd": _both(
+        "WKD (CVPR 2022)",
+        "wavelet details of the outputs, of both generators; a discriminator of half the width",
+        Host("--distill wavelet --student_ndf {half_ndf}"),
+    ),
+    "srp": _both(
+        "SRP (ECCV 2020)",
+        "the outputs, and the relations of the encoder's pixels",
+        Host("--distill pixel,srp"),
+    ),
+    "gan_compression": Recipe(
+        "GAN Compression (CVPR 2020), no search",
+        "inherited channels and discriminator, features; of a CycleGAN one direction, L1 to the teacher",
+        Host(f"--distill feature {_INHERITED_BOTH}"),
+        Compress("--distill pixel,feature --init teacher", real=True),
+    ),
+    "cat": Recipe(
+        "CAT (CVPR 2021), no search",
+        "as GAN Compression, with kernel alignment of the features",
+        Host(f"--distill kernel_alignment {_INHERITED_BOTH}"),
+        Compress("--distill pixel,kernel_alignment --init teacher", real=True),
+    ),
+    "omgd": _both(
+        "OMGD (ICCV 2021), finished teacher",
+        "SSIM, features, Gram matrices and total variation, no discriminator; features of the generators, not of VGG",
+        Compress("--distill ssim,feature,gram,tv --init scratch"),
+    ),
+    "compress": _both(
+        "kd compress",
+        "its defaults: wavelet, srp and pixel, inherited channels; inputs only",
+        Compress(),
+    ),
+    "compress_real": _both(
+        "kd compress, real images",
+        "the same with the ground truth, or with real images of the target domain and a discriminator",
+        Compress(real=True),
+    ),
+    "ours": _both(
+        "kd_plugin",
+        "the best combination on the validation images",
+        Host(f"--distill wavelet,srp {_INHERITED}"),
+    ),
+    # Ablations: one change each.
+    "wavelet": _both("wavelet", "the host's discriminator", Host("--distill wavelet")),
+    "wavelet_low": _both("wavelet, low band", "the coarsest band", Host("--distill wavelet --wavelet_bands low")),
+    "wavelet_all": _both("wavelet, all bands", "", Host("--distill wavelet --wavelet_bands all")),
+    "wavelet_db4": _both("wavelet, db4", "another basis", Host("--distill wavelet --wavelet_basis db4")),
+    "wavelet_2": _both("wavelet, two levels", "", Host("--distill wavelet --wavelet_levels 2")),
+    "pixel": _both("pixel", "the outputs alone", Host("--distill pixel")),
+    "inherit": _both(
+        "inherited channels",
+        "no term: the teacher's channels only",
+        Host(f"--distill wavelet {_INHERITED} --lambda_wavelet 0"),
+    ),
+    "alone_half_d": _both(
+        "alone, small discriminator",
+        "the host's losses, a discriminator of half the width",
+        Host("--distill none --student_ndf {half_ndf}", teacher=False),
+    ),
+    "scratch": _both("wavelet, srp", "as ours without inherited channels", Host("--distill wavelet,srp")),
+    "ours_d": _both("ours, inherited discriminator", "", Host(f"--distill wavelet,srp {_INHERITED_BOTH}")),
+    "ours_pixel": _both("ours, with pixel", "", Host(f"--distill wavelet,srp,pixel {_INHERITED}")),
+    "ours_feature": _both("ours, with feature", "", Host(f"--distill wavelet,feature {_INHERITED}")),
+    "ours_falling": _both(
+        "ours, falling weights",
+        "weights that fall to a fifth in the last epoch",
+        Host(
+            f"--distill wavelet,srp {_INHERITED} "
+            "--lambda_wavelet 100@1,20@{epochs} --lambda_srp 1000@1,200@{epochs}"
+        ),
+    ),
+    "compress_scratch": _both(
+        "kd compress, random weights", "without inherited channels", Compress("--init scratch")
+    ),
+}
+
+PUBLISHED = ("wkd", "srp", "gan_compression", "cat", "omgd")
+MAIN = ("alone", *PUBLISHED, "compress", "compress_real", "ours")
+ABLATIONS = tuple(name for name in RECIPES if name not in MAIN)

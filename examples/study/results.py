@@ -1,0 +1,137 @@
+"""The results of cells: reading their files, and the share of the gap that a recipe closes, with its interval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from plan import TEACHER, Cell
+
+from kd_plugin.errors import KDError
+from kd_plugin.metrics.intervals import RESAMPLES, Interval, draw_counts
+
+CHOSEN = "chosen"
+_TAILS = (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The results of a cell.
+
+    Attributes:
+        cell: task, recipe, size and seed.
+        found: the content of its file (``run_cell`` in ``cell.py``).
+    """
+
+    cell: Cell
+    found: dict[str, Any]
+
+    def measures(self, weights: str = CHOSEN) -> dict[str, Any]:
+        """Return the measures of ``"last"``, ``"best"``, ``"average"``, or those chosen on the validation images."""
+        measures: dict[str, Any] = self.found["weights"][self.found["chosen"] if weights == CHOSEN else weights]
+        return measures
+
+    def draws(self, measure: str, counts: np.ndarray) -> np.ndarray:
+        """Return a measure of draws of the test images, (R,), from how often each image is in each, (R, N)."""
+        measures = self.measures()
+        values = np.array(measures["per_image"][measure])
+        means: np.ndarray = counts @ values / len(values)
+        return measures["frechet"] + means if measure == "frechet" else means
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a study, of which all students of a task have one teacher and one data set."""
+
+    results: tuple[Result, ...]
+
+    def of(self, task: str, recipe: str, size: str = "") -> list[Result]:
+        """Return the results of a recipe, in order of their seeds."""
+        return [
+            result
+            for result in self.results
+            if (result.cell.task, result.cell.recipe, result.cell.size) == (task, recipe, size)
+        ]
+
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks."""
+        return list(dict.fromkeys(result.cell.task for result in self.results))
+
+
+def read_results(folder: Path) -> Results:
+    """Read the files of a folder.
+
+    Raises:
+        KDError: there are none, one cannot be read, or the cells of a task do not belong together.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise KDError(f"{folder}: no results (*.json): run the study first")
+    results = []
+    for file in files:
+        try:
+            found = json.loads(file.read_text())
+            results.append(Result(Cell(**found["cell"]), found))
+        except (ValueError, KeyError, TypeError) as error:
+            raise KDError(
+                f"{file}: not the results of a cell ({error}): delete it, and run the study again"
+            ) from None
+    results.sort(key=lambda result: result.cell)
+    _check_together(results)
+    return Results(tuple(results))
+
+
+def gap_closed(
+    teacher: Result, alone: Sequence[Result], students: Sequence[Result], seed: int = 0
+) -> Interval | None:
+    r"""Return the share of the gap between the student alone and the teacher that a recipe closes.
+
+    .. math:: \frac{F_\text{alone} - F_\text{recipe}}{F_\text{alone} - F_\text{teacher}}
+
+    of Frechet distances that are means over the seeds: 1 is as good as the teacher, 0 as the student alone. The 95 %
+    interval is that of a bootstrap over the test images, which are the same for all, and over the seeds of both
+    students. Of a single seed, it does not contain the variation between seeds.
+
+    Returns:
+        None without a gap: the interval of the difference of the student alone and the teacher contains 0.
+    """
+    images = len(teacher.measures()["per_image"]["frechet"])
+    counts = np.concatenate(list(draw_counts(images, RESAMPLES, seed, RESAMPLES)))
+    generator = np.random.default_rng([seed, 1])
+
+    def drawn(results: Sequence[Result]) -> np.ndarray:
+        distances = np.stack([result.draws("frechet", counts) for result in results])  # (seeds, R)
+        chosen = generator.integers(len(results), size=(len(results), RESAMPLES))
+        return np.asarray(np.take_along_axis(distances, chosen, axis=0).mean(axis=0))
+
+    def value(results: Sequence[Result]) -> float:
+        return float(np.mean([result.measures()["frechet"] for result in results]))
+
+    best, worst, own = drawn([teacher]), drawn(alone), drawn(students)
+    if np.quantile(worst - best, _TAILS[0]) <= 0:
+        return None
+    low, high = np.quantile((worst - own) / (worst - best), _TAILS)
+    closed = (value(alone) - value(students)) / (value(alone) - value([teacher]))
+    return Interval(closed, float(low), float(high))
+
+
+def _check_together(results: Iterable[Result]) -> None:
+    first: dict[str, Result] = {}
+    for result in results:
+        other = first.setdefault(result.cell.task, result)
+        for name in ("teacher", "data", "features"):
+            if result.found[name] != other.found[name]:
+                raise KDError(
+                    f"{result.cell.key} and {other.cell.key} have another {name}: keep the results of studies with "
+                    "different teachers or images in different folders"
+                )
+
+
+def teacher_of(results: Results, task: str) -> Result | None:
+    """Return the teacher of a task, if it is among the results."""
+    found = results.of(task, TEACHER)
+    return found[0] if found else None

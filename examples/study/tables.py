@@ -1,0 +1,183 @@
+"""Write the tables of a study's results: ``python examples/study/tables.py FOLDER [--docs docs/results.md]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from figure import draw_gaps
+from plan import SIZES, TEACHER
+from recipes import ABLATIONS, MAIN, RECIPES
+from results import CHOSEN, Result, Results, gap_closed, read_results, teacher_of
+
+from kd_plugin.errors import KDError
+from kd_plugin.files import write_text_atomically
+
+_BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
+_MEASURES: Sequence[tuple[str, str, int]] = (
+    ("frechet", "Frechet distance", 0),
+    ("kid", "kernel distance", 3),
+    ("psnr", "PSNR", 2),
+    ("ssim", "SSIM", 3),
+    ("perceptual", "perceptual", 3),
+    ("HH1", "error of HH1", 3),
+    ("shift", "shift", 2),
+)
+
+
+def tables(results: Results) -> str:
+    """Return all tables in Markdown."""
+    parts = []
+    for task in results.tasks():
+        teacher = teacher_of(results, task)
+        if teacher is None:
+            continue
+        parts.append(f"### {task}\n")
+        parts.append(_about(teacher))
+        for size in SIZES:
+            for names, title in ((MAIN, f"Students of {size}"), (ABLATIONS, f"Ablations at {size}")):
+                rows = [(name, found) for name in names if (found := results.of(task, name, size))]
+                if not rows or (names is ABLATIONS and not results.of(task, "alone", size)):
+                    continue
+                parts.append(f"{title}: {_cost(teacher, rows[0][1][0])}.\n")
+                parts.append(_table(results, task, size, teacher, rows))
+        parts.append(_selection(results, task))
+    return "\n".join(parts)
+
+
+def _about(teacher: Result) -> str:
+    found = teacher.found
+    cost = found["cost"]
+    snapshots = [snapshot["validation"] for snapshot in found["snapshots"]]
+    quarter = snapshots[-max(1, len(snapshots) // 4) :]
+    before = min(snapshots[: -len(quarter)] or snapshots)
+    return (
+        f"Teacher of width {found['ngf']}: {cost['params'] / 1e6:.3f} M parameters, {cost['macs'] / 1e9:.3f} GMACs "
+        f"at {found['data']['side']} pixels, {found['epochs']} epochs; its distance on the validation images was "
+        f"{before:.0f} in the first three quarters and {min(quarter):.0f} in the last one. "
+        f"{found['data']['test images']} test images.\n"
+    )
+
+
+def _cost(teacher: Result, student: Result) -> str:
+    big, small = teacher.found["cost"], student.found["cost"]
+    return (
+        f"{small['params'] / 1e6:.3f} M parameters, {big['params'] / small['params']:.1f} times fewer, and "
+        f"{big['macs'] / small['macs']:.1f} times fewer MACs, {student.found['epochs']} epochs"
+    )
+
+
+def _table(
+    results: Results, task: str, size: str, teacher: Result, rows: Sequence[tuple[str, Sequence[Result]]]
+) -> str:
+    measures = [measure for measure in _MEASURES if _value(teacher, measure[0]) is not None]
+    head = ["", "seeds", "gap closed", *(title for _, title, _ in measures), "minutes"]
+    lines = [head, ["---"] * len(head)]
+    lines.append(
+        ["teacher", "1", "", *(_cell([teacher], name, digits) for name, _, digits in measures), _time([teacher])]
+    )
+    alone = results.of(task, "alone", size)
+    for name, found in rows:
+        closed = gap_closed(teacher, alone, found) if alone and name != "alone" else None
+        gap = "" if name == "alone" or not alone else "no gap" if closed is None else _percent(closed)
+        lines.append(
+            [
+                RECIPES[name].title,
+                str(len(found)),
+                gap,
+                *(_cell(found, measure, digits) for measure, _, digits in measures),
+                _time(found),
+            ]
+        )
+    return _markdown(lines)
+
+
+def _selection(results: Results, task: str) -> str:
+    """Return a table of what the choice of weights does to the Frechet distance."""
+    head = ["", "last", "best on validation", "average", "chosen on validation", "best on test"]
+    lines = [head, ["---"] * len(head)]
+    for name in (TEACHER, *RECIPES):
+        for size in ("", *SIZES):
+            if not (found := results.of(task, name, size)):
+                continue
+            title = "teacher" if name == TEACHER else f"{RECIPES[name].title}, {size}"
+            values = [
+                [float(result.measures(weights)["frechet"]) for result in found]
+                for weights in ("last", "best", "average", CHOSEN)
+            ]
+            tested = [
+                min(s["test"] for s in result.found["snapshots"]) for result in found if result.found["snapshots"]
+            ]
+            lines.append([title, *(_spread(numbers, 0) for numbers in (*values, tested))])
+    return f"Which weights ({task}, Frechet distance on the test images):\n\n{_markdown(lines)}"
+
+
+def _value(result: Result, measure: str) -> float | None:
+    measures = result.measures()
+    return measures.get("bands", {}).get(measure) if measure == "HH1" else measures.get(measure)
+
+
+def _cell(found: Sequence[Result], measure: str, digits: int) -> str:
+    return _spread([value for result in found if (value := _value(result, measure)) is not None], digits)
+
+
+def _time(found: Sequence[Result]) -> str:
+    return f"{np.mean([result.found['spent']['cpu_seconds'] for result in found]) / 60:.1f}"
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Return mean and standard deviation over seeds."""
+    if not values:
+        return ""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def _percent(interval: object) -> str:
+    value, low, high = (getattr(interval, name) for name in ("value", "low", "high"))
+    return f"{value:.0%} ({low:.0%} to {high:.0%})"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def insert(page: str, text: str) -> str:
+    """Return a page with the text between its marks.
+
+    Raises:
+        KDError: it has no marks.
+    """
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise KDError(f"the page has no {_BEGIN} and {_END}")
+    return f"{before}{_BEGIN}\n\n{text}\n{_END}{after}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables, or write them into a page, with its figure beside it; return the exit status."""
+    parser = argparse.ArgumentParser(prog="tables.py", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the cells of a study")
+    parser.add_argument("--docs", type=Path, metavar="PAGE", help="write into this page")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the shares of the gap (.svg, .png)")
+    options = parser.parse_args(arguments)
+    try:
+        results = read_results(options.folder)
+        if options.figure:
+            draw_gaps(results, options.figure)
+        if options.docs:
+            write_text_atomically(options.docs, insert(options.docs.read_text(), tables(results)))
+        else:
+            print(tables(results))
+    except KDError as error:
+        print(f"tables: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

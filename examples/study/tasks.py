@@ -1,0 +1,89 @@
+"""The data sets of the study: where they are, what kind they are, and their split."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes import Kind
+
+from kd_plugin.errors import KDError
+from kd_plugin.pictures import digest_of_files, find_images
+
+PHASES = ("train", "val", "test")
+_HELD_OUT = 10  # one of so many training images, where a data set has no validation images
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set in the hosts' layout.
+
+    Attributes:
+        name: of the task.
+        root: folder with ``train/``, ``val/`` and ``test/`` of pairs A|B, or with ``trainA/``, ``trainB/`` and so on.
+        kind: ``"paired"`` or ``"unpaired"``.
+    """
+
+    name: str
+    root: Path
+    kind: Kind
+
+    def inputs(self, phase: str) -> Path:
+        """Return the folder of the inputs, which for pairs is that of the pairs."""
+        return self.root / (phase if self.kind == "paired" else f"{phase}A")
+
+    def reals(self, phase: str) -> Path:
+        """Return the folder of real images of the target domain, which for pairs is that of the pairs."""
+        return self.root / (phase if self.kind == "paired" else f"{phase}B")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the names and sizes of all images."""
+        folders = [self.inputs(phase) for phase in PHASES] + [self.reals(phase) for phase in PHASES]
+        return digest_of_files([file for folder in dict.fromkeys(folders) for file in find_images(folder)], self.root)
+
+
+def find_task(name: str, root: Path, work: Path, images: int | None = None) -> Task:
+    """Return the task of a data set; where it has no validation images, a tenth of its training images.
+
+    Args:
+        name: of the task.
+        root: its folder.
+        work: folder for links to the images, if not all are used as they are.
+        images: number of images of each phase at most.
+
+    Raises:
+        KDError: it is no data set of the hosts.
+    """
+    if (root / "train").is_dir():
+        kind: Kind = "paired"
+    elif (root / "trainA").is_dir() and (root / "trainB").is_dir():
+        kind = "unpaired"
+    else:
+        raise KDError(f"{root}: expected train/ with pairs A|B, or trainA/ and trainB/, as in the hosts' data sets")
+    sides = ("",) if kind == "paired" else ("A", "B")
+    if missing := [f"test{side}" for side in sides if not (root / f"test{side}").is_dir()]:
+        raise KDError(f"{root}: there is no {missing[0]}/: the results are measured on it")
+    if images or not all((root / f"val{side}").is_dir() for side in sides):
+        root = _link(root, work / name, sides, images)
+    return Task(name, root.resolve(), kind)
+
+
+def _link(root: Path, linked: Path, sides: Sequence[str], images: int | None) -> Path:
+    """Create a data set of links to the images of another, with validation images."""
+    for side in sides:
+        found = {phase: root / f"{phase}{side}" for phase in PHASES}
+        files = {phase: find_images(folder) for phase, folder in found.items() if folder.is_dir()}
+        if "val" not in files:  # chosen by name, so that an image that is added moves no other
+            held_out = [file for file in files["train"] if zlib.crc32(file.stem.encode()) % _HELD_OUT == 0]
+            files |= {"val": held_out, "train": [file for file in files["train"] if file not in held_out]}
+        for phase in PHASES:
+            folder = linked / f"{phase}{side}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in files[phase][:images]:
+                link = folder / file.name
+                if not link.is_symlink():
+                    os.symlink(file.resolve(), link)
+    return linked
