@@ -250,8 +250,11 @@ def test_drawings_that_are_a_pixel_apart_are_near_duplicates(module: Module) -> 
 
     square = np.full((64, 64), 255, np.uint8)
     square[[10, 50], 10:50] = square[10:50, [10, 50]] = 0
+    near_duplicates = module("near_duplicates").near_duplicates
     drawings = {(1,): disc(30), (2,): square, (3,): disc(31), (4,): disc(42)}
-    assert module("near_duplicates").near_duplicates(drawings) == [[(1,), (3,)]]
+    assert near_duplicates(drawings) == [[(1,), (3,)]]
+    drawings[2, 0x1F3FB] = disc(43)  # a variant, which is of the kind of the square
+    assert near_duplicates(drawings) == [[(1,), (3,)], [(2,), (4,)]]
 
 
 # Drawings
