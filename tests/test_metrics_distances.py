@@ -94,7 +94,7 @@ def test_equal_sets_have_no_frechet_distance_and_a_moved_set_has_that_of_the_mea
 def test_the_linear_draws_have_the_exact_derivative(count: int, other: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compared with finite differences in the weight of one image; an error of the order of the step."""
     first, second = gaussian(1, count, 10), gaussian(2, other, np.linspace(0.5, 2, 10), 0.3)
-    _, influence, influence_2 = distances._linearised(first, second)
+    _, influence, influence_2 = distances.frechet_influences(first, second)
     for sets, found, image in ((first, influence, 3), (second, influence_2, 5)):
         step = 1e-6
         weights = np.full(len(sets), 1 / len(sets)) * (1 - step)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 try:
     import numpy as np
-    from emoji_groups import file_name, parse, read_groups, split
+    from emoji_groups import file_name, group, parse, read_groups, split
     from emoji_pictures import decode, on_white
-    from folders import command
+    from folders import Drawn, command
     from line_drawing import line_drawing
     from packages import FLUENT, pictures
     from PIL import Image
@@ -27,18 +27,20 @@ _SIGMA = 1 / 128  # of the smoothing, as a share of the picture's side
 _LEAST_SIGMA = 0.8  # in pixels: with less, the derivatives of small pictures are noise
 
 
-def make(archives: list[Path], size: int) -> Iterator[tuple[str, Image.Image, float]]:
-    """Yield path, picture (2 ``size`` wide) and completed fraction of each pair."""
+def make(archives: list[Path], size: int) -> Iterator[Drawn]:
+    """Yield the pairs, 2 ``size`` wide."""
     (archive,) = archives
     contents = {parse(name): content for name, content in pictures(archive, FLUENT)}
-    sides = split(contents, read_groups())
+    groups = read_groups()
+    sides = split(contents, groups)
     for number, emoji in enumerate(sorted(contents), 1):
         picture = decode(contents[emoji], size)
         drawing = line_drawing(np.asarray(picture), max(size * _SIGMA, _LEAST_SIGMA))
         pair = Image.new("RGB", (2 * size, size))
         pair.paste(Image.fromarray(drawing).convert("RGB"), (0, 0))
         pair.paste(on_white(picture), (size, 0))
-        yield f"{sides[emoji]}/{file_name(emoji)}.png", pair, number / len(contents)
+        path = f"{sides[emoji]}/{file_name(emoji)}.png"
+        yield Drawn(path, pair, file_name(group(emoji, groups)), number / len(contents))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,16 +15,15 @@ from pathlib import Path
 try:
     from emoji_groups import draw, file_name, group, parse, read_groups, split
     from emoji_pictures import decode, on_white, rasterise
-    from folders import command
+    from folders import Drawn, command
     from packages import FLUENT, TWEMOJI, pictures
-    from PIL import Image
 except ModuleNotFoundError as error:
     print(f"flat2fluent: error: no module '{error.name}': pip install -e '.[datasets]'", file=sys.stderr)
     raise SystemExit(2) from None
 
 
-def make(archives: list[Path], size: int) -> Iterator[tuple[str, Image.Image, float]]:
-    """Yield path, picture and completed fraction of each file."""
+def make(archives: list[Path], size: int) -> Iterator[Drawn]:
+    """Yield the pictures of both domains."""
     flat, fluent = (
         {parse(name): content for name, content in pictures(archive, package)}
         for archive, package in zip(archives, (TWEMOJI, FLUENT), strict=True)
@@ -33,13 +32,13 @@ def make(archives: list[Path], size: int) -> Iterator[tuple[str, Image.Image, fl
     both = sorted(set(flat) & set(fluent))
     sides = split(both, groups)
     for number, emoji in enumerate(both, 1):
-        domains = "AB"
+        own, domains = group(emoji, groups), "AB"
         if sides[emoji] == "train":
-            domains = "A" if draw(group(emoji, groups), "domain") < 0.5 else "B"
+            domains = "A" if draw(own, "domain") < 0.5 else "B"
         for domain in domains:
             content = rasterise(flat[emoji]) if domain == "A" else fluent[emoji]
             path = f"{sides[emoji]}{domain}/{file_name(emoji)}.png"
-            yield path, on_white(decode(content, size)), number / len(both)
+            yield Drawn(path, on_white(decode(content, size)), file_name(own), number / len(both))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

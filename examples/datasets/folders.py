@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from emoji_pictures import LARGEST_SIZE
 from packages import MIT, Package, default_cache, fetch
@@ -24,11 +24,28 @@ from kd_plugin.progress import Phase, Progress
 SUMS = "SHA256SUMS"
 RECIPE = "dataset.json"
 LICENCES = "LICENSES.txt"
+GROUPS = "groups.txt"
 _SMALLEST_SIZE = 16
 
-# Receives the archives of the packages and the size; yields the path in the folder and the picture of each file, and
-# the completed fraction.
-Maker = Callable[[list[Path], int], Iterator[tuple[str, Image.Image, float]]]
+
+class Drawn(NamedTuple):
+    """A picture of a data set.
+
+    Attributes:
+        path: in the folder.
+        picture: its pixels.
+        group: name of what it shares with nearly equal pictures.
+        done: completed fraction of the data set.
+    """
+
+    path: str
+    picture: Image.Image
+    group: str
+    done: float
+
+
+# Receives the archives of the packages and the size of the pictures.
+Maker = Callable[[list[Path], int], Iterator[Drawn]]
 
 
 def command(name: str, about: str, packages: Sequence[Package], make: Maker, arguments: Sequence[str] | None) -> int:
@@ -70,10 +87,15 @@ def build(name: str, packages: Sequence[Package], make: Maker, output: Path, siz
         archives = [fetch(package, cache) for package in packages]
         progress.begin("drawing the pictures")
         with _staged(output) as folder:
-            for path, picture, done in make(archives, size):
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                picture.save(folder / path)
-                progress.update(done)
+            groups = {}
+            for drawn in make(archives, size):
+                file = folder / drawn.path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                drawn.picture.save(file)
+                groups[file.stem] = drawn.group
+                progress.update(drawn.done)
+            lines = [f"{name} {group}\n" for name, group in sorted(groups.items())]
+            (folder / GROUPS).write_text("".join(lines), encoding="utf-8")
             (folder / LICENCES).write_text(_licences(packages), encoding="utf-8")
             (folder / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
             sums = {path: _sha256(folder / path) for path in _files(folder)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import resource
 import shutil
 import signal
@@ -67,7 +66,7 @@ def run_cell(training: Training, results: Path) -> None:
         "ngf": training.preset.student_ngf(training.cell.size) if teacher else training.preset.ngf,
         "cost": cost(weights.named[chosen], side),
         "epochs": training.epochs,
-        "command": shown(training.command(), training.runs.parent).replace(" --continue_train", ""),
+        "command": shown(training),
         "teacher": sha256(training.runs / teacher.key / f"{CHOSEN}_net_{_teacher_net(training)}.pth")
         if teacher
         else sha256(weights.named[chosen]),
@@ -75,6 +74,7 @@ def run_cell(training: Training, results: Path) -> None:
             "digest": training.task.digest(),
             "side": side,
             "test images": len(images["test"].inputs),
+            "groups": training.task.groups("test"),
             "truth": images["test"].paired,
         },
         "features": FEATURES,
@@ -87,7 +87,7 @@ def run_cell(training: Training, results: Path) -> None:
         "weights": {name: measure(file, images["test"]) for name, file in weights.named.items()},
     }
     write_text_atomically(results / f"{training.cell.key}.json", json.dumps(found) + "\n")
-    _remove_snapshots(training)
+    _clear(training, weights.named[chosen])
 
 
 def _train(training: Training) -> dict[str, float]:
@@ -164,10 +164,14 @@ def _teacher_net(training: Training) -> str:
     return "G" if training.task.kind == "paired" else "G_A"
 
 
-def _remove_snapshots(training: Training) -> None:
-    for file in training.folder.glob("*.pth"):
-        if re.match(r"\d+_net_|latest_distill_state|compress_state", file.name):
-            file.unlink()
+def _clear(training: Training, file: Path) -> None:
+    """Keep the chosen weights of a student, and nothing else of its training; keep all of a teacher's."""
+    if training.cell.teacher is None:
+        return
+    kept = training.runs.parent / "weights" / f"{training.cell.key}.pth"
+    kept.parent.mkdir(exist_ok=True)
+    shutil.copyfile(file, kept)
+    shutil.rmtree(training.folder)
 
 
 def _environment() -> dict[str, str]:

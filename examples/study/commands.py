@@ -146,9 +146,12 @@ class Training:
         return self.preset.side * 9 // 8  # 286 to 256, as in the hosts
 
 
-def shown(command: list[str], folder: Path) -> str:
-    """Return a command as typed in the host, with paths relative to the study's folder."""
-    words = [word.replace(f"{folder.resolve()}/", "") for word in command[3:]]
+def shown(training: Training) -> str:
+    """Return the command of a training as typed in the host, with paths relative to the study's folder."""
+    folders = {str(training.task.root): f"data/{training.task.name}", str(training.runs): "runs"}
+    words = training.command()[3:]
+    for folder, name in folders.items():
+        words = [word.replace(folder, name) for word in words if word != "--continue_train"]
     return shlex.join(["kd", *words])
 
 

