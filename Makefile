@@ -4,6 +4,7 @@ PYTHON ?= python3
 # Installed only if torch is missing: an unpinned `torch` may install gigabytes of CUDA libraries.
 TORCH ?= torch==2.13.0
 DEMO_MINUTES ?= 8
+STUDY ?= cpu
 GPU_MINUTES ?= 8
 GPU_OUT ?= gpu_results
 VENV ?= $(or $(VIRTUAL_ENV),.venv)
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo bench gpu test lint types unit suite hosts docs lists patches format clean
+.PHONY: help demo study bench gpu test lint types unit suite hosts docs lists patches format clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -21,6 +22,9 @@ help: ## show this list
 
 demo: $(BIN)/.kd_demo ## train a teacher and three students on real photographs, and compare them
 	$(BIN)/python examples/demo/demo.py --minutes $(DEMO_MINUTES)
+
+study: $(BIN)/.kd_study ## compare recipes with seeds, for hours; STUDY=smoke is the shortest preset
+	$(BIN)/python examples/study/study.py --preset $(STUDY)
 
 bench: $(BIN)/.kd_dev ## benchmark the losses against other implementations
 	$(BIN)/python benchmarks/bench.py
@@ -76,6 +80,10 @@ $(BIN)/.kd_torch: | $(BIN)/python
 
 $(BIN)/.kd_demo: pyproject.toml setup.py | $(BIN)/.kd_torch
 	$(PIP) install --quiet --editable '.[demo]'
+	@touch $@
+
+$(BIN)/.kd_study: pyproject.toml setup.py | $(BIN)/.kd_torch
+	$(PIP) install --quiet --editable '.[study]'
 	@touch $@
 
 $(BIN)/.kd_docs: pyproject.toml setup.py | $(BIN)/.kd_torch

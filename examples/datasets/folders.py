@@ -48,8 +48,24 @@ class Drawn(NamedTuple):
 Maker = Callable[[list[Path], int], Iterator[Drawn]]
 
 
-def command(name: str, about: str, packages: Sequence[Package], make: Maker, arguments: Sequence[str] | None) -> int:
-    """Run the command of a data set; return the exit status, 2 for an error that the user can fix."""
+def command(
+    name: str,
+    about: str,
+    packages: Sequence[Package],
+    make: Maker,
+    arguments: Sequence[str] | None,
+    licences: str = "",
+) -> int:
+    """Run the command of a data set; return the exit status, 2 for an error that the user can fix.
+
+    Args:
+        name: of the data set.
+        about: what it is, for ``--help``.
+        packages: npm packages that its pictures are from.
+        make: draws them.
+        arguments: of the command line; None for those of the process.
+        licences: of the pictures, if they are from no npm package.
+    """
     signal.signal(signal.SIGTERM, _on_terminate)
     parser = argparse.ArgumentParser(prog=f"{name}.py", description=about)
     parser.add_argument("output", type=Path, help="folder of the data set, --dataroot of a host")
@@ -59,7 +75,7 @@ def command(name: str, about: str, packages: Sequence[Package], make: Maker, arg
     )
     options = parser.parse_args(arguments)
     try:
-        print(build(name, packages, make, options.output, options.size, options.cache))
+        print(build(name, packages, make, options.output, options.size, options.cache, licences))
     except KDError as error:
         print(f"{name}: error: {error}", file=sys.stderr)
         return 2
@@ -69,7 +85,9 @@ def command(name: str, about: str, packages: Sequence[Package], make: Maker, arg
     return 0
 
 
-def build(name: str, packages: Sequence[Package], make: Maker, output: Path, size: int, cache: Path) -> str:
+def build(
+    name: str, packages: Sequence[Package], make: Maker, output: Path, size: int, cache: Path, licences: str = ""
+) -> str:
     """Write a data set to ``output``, or verify the one that is there; return what was done, in one line.
 
     Raises:
@@ -96,7 +114,7 @@ def build(name: str, packages: Sequence[Package], make: Maker, output: Path, siz
                 progress.update(drawn.done)
             lines = [f"{name} {group}\n" for name, group in sorted(groups.items())]
             (folder / GROUPS).write_text("".join(lines), encoding="utf-8")
-            (folder / LICENCES).write_text(_licences(packages), encoding="utf-8")
+            (folder / LICENCES).write_text(licences or _licences(packages), encoding="utf-8")
             (folder / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
             sums = {path: _sha256(folder / path) for path in _files(folder)}
             (folder / SUMS).write_text(

@@ -93,7 +93,7 @@ def make_pairs(source: Path, folder: Path, task: Task, seed: int) -> dict[str, l
             generator = np.random.default_rng([seed, phase == "test", number])
             with Image.open(source / name) as opened:
                 photograph = np.asarray(opened.convert("RGB"))
-            tiles = _random_tiles(photograph, task, generator) if phase == "train" else _even_crops(photograph, task)
+            tiles = random_tiles(photograph, task, generator) if phase == "train" else even_crops(photograph, task)
             for index, tile in enumerate(tiles):
                 pair = np.concatenate((degrade(tile, task, generator), tile), axis=1)  # (H, 2W, 3)
                 file = f"{Path(name).stem}_{index:03d}.png"
@@ -102,7 +102,7 @@ def make_pairs(source: Path, folder: Path, task: Task, seed: int) -> dict[str, l
     return made
 
 
-def _random_tiles(photograph: np.ndarray, task: Task, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def random_tiles(photograph: np.ndarray, task: Task, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield ``task.tiles`` tiles at random positions, without those of low contrast."""
     size, found = task.tile_size, 0
     height, width = photograph.shape[:2]
@@ -114,7 +114,7 @@ def _random_tiles(photograph: np.ndarray, task: Task, generator: np.random.Gener
             yield np.rot90(tile, int(generator.integers(4))).copy()
 
 
-def _even_crops(photograph: np.ndarray, task: Task) -> Iterator[np.ndarray]:
+def even_crops(photograph: np.ndarray, task: Task) -> Iterator[np.ndarray]:
     """Yield ``task.test_crops`` crops, evenly spaced over the cells of a grid, without selection."""
     size = task.crop_size
     rows, columns = (side // size for side in photograph.shape[:2])

@@ -101,17 +101,21 @@ def _train(training: Training) -> dict[str, float]:
         return spent
     log = training.runs / f"{training.cell.key}.log"
     start, cpu = time.monotonic(), _cpu_seconds()
+    # A Ctrl-C reaches the training as well, which saves its state and ends: it is waited for.
+    handler = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         with log.open("a") as output:
-            status = subprocess.run(
+            process = subprocess.Popen(
                 training.command(),
                 cwd=HOST,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-            ).returncode
+            )
+            status = process.wait()
     finally:
+        signal.signal(signal.SIGINT, handler)
         spent = {
             "seconds": round(spent["seconds"] + time.monotonic() - start, 1),
             "cpu_seconds": round(spent["cpu_seconds"] + _cpu_seconds() - cpu, 1),
