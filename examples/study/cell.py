@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -26,6 +27,7 @@ from tasks import find_task
 import kd_plugin
 from kd_plugin.errors import KDError
 from kd_plugin.files import sha256, write_text_atomically
+from kd_plugin.networks.checkpoint import read_state_dict
 
 _TRAINED = "trained.json"
 _LAST_LINES = 8
@@ -84,7 +86,7 @@ def run_cell(training: Training, results: Path) -> None:
         "snapshots": weights.snapshots,
         "validation": validation,
         "chosen": chosen,
-        "weights": {name: measure(file, images["test"]) for name, file in weights.named.items()},
+        "weights": _measures(weights.named, images["test"]),
     }
     write_text_atomically(results / f"{training.cell.key}.json", json.dumps(found) + "\n")
     _clear(training, weights.named[chosen])
@@ -148,10 +150,26 @@ def _weights(training: Training, images: dict[str, Images]) -> Weights:
 
 def _distance(file: Path, images: Images) -> float:
     """Return the Frechet distance of weights, which may be in several files: the last are also those of an epoch."""
-    key = sha256(file), images.phase
+    key = _digest(file), images.phase
     if key not in _DISTANCES:
         _DISTANCES[key] = frechet(file, images)
     return _DISTANCES[key]
+
+
+def _digest(file: Path) -> str:
+    """Return the SHA-256 of the weights, which unlike that of the file does not depend on its name."""
+    digest = hashlib.sha256()
+    for tensor in read_state_dict(file).values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _measures(files: dict[str, Path], images: Images) -> dict[str, Any]:
+    """Return the measures of each file, computed once for files that are the same."""
+    digests = {name: _digest(file) for name, file in files.items()}
+    names = {digest: name for name, digest in digests.items()}
+    found = {digest: measure(files[name], images) for digest, name in names.items()}
+    return {name: found[digest] for name, digest in digests.items()}
 
 
 def _keep_chosen(training: Training, file: Path) -> None:
