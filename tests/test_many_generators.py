@@ -21,6 +21,7 @@ from torch import nn
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.losses import pixel_loss
 from kd_plugin.networks.generator import build_generator
+from kd_plugin.training.rng import kept_rng_state
 
 NETS = ("G1", "G2", "GS0", "GS1")
 SPEC = GeneratorSpec("resnet", 3, 3, 6, 2, "batch", False, False)
@@ -76,11 +77,15 @@ def stain_model(models: ModuleType, lists: bool = False) -> type:
             self.fake = 0.25 * seg + 0.75 * seg_1
             self.images = one, two
 
-        def optimize_parameters(self) -> None:
+        def calculate_losses(self) -> None:
+            """As in DeepLIIF's validation, outside a step."""
             self.forward()
             self.optimizer_G.zero_grad()
             self.loss_G = sum(((image - self.real_B) ** 2).mean() for image in (*self.images, self.fake))
             self.loss_G.backward()
+
+        def optimize_parameters(self) -> None:
+            self.calculate_losses()
             self.optimizer_G.step()
 
     return StainModel
@@ -178,6 +183,70 @@ class TestManyGenerators:
         said = capsys.readouterr().out
         reader, source, held = ("G_4", "G_1", "fake_S[1]") if lists else ("GS1", "G1", "fake_S_1")
         assert f"{reader}: translates the output of {source} to '{held}'" in said
+
+
+def validate(model: Any, seed: int = 9) -> None:
+    """Compute the losses of other images in eval mode, with gradients, between two steps."""
+    for net in generators(model):
+        net.eval()
+    model.set_input(host_batch(1, seed))
+    model.calculate_losses()
+    for net in generators(model):
+        net.train()
+
+
+class TestValidationWithGradients:
+    """DeepLIIF's ``--with-val`` runs forward and backward passes between two epochs, with gradients."""
+
+    @pytest.mark.parametrize("lists", [False, True], ids=["attributes", "lists"])
+    def test_the_training_is_as_without_it(self, models: ModuleType, folder: Path, lists: bool) -> None:
+        ends, shares = [], []
+        for validates in (False, True):
+            model = set_up(distilling(stain_model(models, lists)), options(folder, distill="pixel,srp", kd_watch=1))
+            train_step(model)
+            if validates:
+                with kept_rng_state():  # the host's own draws
+                    validate(model)
+            shares.append({k: v for k, v in model.get_current_losses().items() if k.startswith("share_")})
+            train_step(model, seed=1)
+            steps = model._run.checkpointer.steps
+            assert (steps.epoch, steps.iteration) == (1, 2)
+            ends.append([net.state_dict() for net in generators(model)])
+        torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
+        assert shares[0] == shares[1] and len(shares[0]) == 12
+
+    def test_the_terms_are_those_of_its_images(self, models: ModuleType, folder: Path) -> None:
+        model = set_up(distilling(stain_model(models)), options(folder, teacher_mode="train"))
+        train_step(model)
+        torch.manual_seed(4)
+        random.seed(4)
+        validate(model)
+        drawn = torch.rand(1)
+        found = model.get_current_losses()
+        for pair, suffix, images in zip(
+            model._run.pairs, ("1", "2", "S0", "S1"), ("real_A", "real_A", "real_A", "fake_B_1"), strict=True
+        ):
+            net = getattr(model, f"net{pair.pair.net}").eval()
+            given = getattr(model, images)
+            with torch.no_grad():
+                expected = 5 * pixel_loss(net(given), pair.teacher(given))
+            assert found[f"pixel_{suffix}"] == pytest.approx(expected.item(), rel=1e-5)
+        torch.manual_seed(4)
+        torch.rand(1)  # that of the host's forward pass
+        assert torch.equal(drawn, torch.rand(1))
+
+    def test_before_the_first_step_of_a_continued_run(self, models: ModuleType, folder: Path) -> None:
+        """The batches that it skips are no steps either, nor is the validation after them."""
+        model = set_up(distilling(stain_model(models)), options(folder))
+        train_step(model)
+        model.save_networks("latest")
+        again = set_up(distilling(stain_model(models)), options(folder, continue_train=True), seed=7)
+        train_step(again)  # skipped
+        before = copy.deepcopy([net.state_dict() for net in generators(again)])
+        validate(again)
+        steps = again._run.checkpointer.steps
+        assert (steps.epoch, steps.iteration) == (1, 1)
+        torch.testing.assert_close([net.state_dict() for net in generators(again)], before, rtol=0, atol=0)
 
 
 def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(models: ModuleType, folder: Path) -> None:
