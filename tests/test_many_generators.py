@@ -249,15 +249,19 @@ class TestValidationWithGradients:
         torch.testing.assert_close([net.state_dict() for net in generators(again)], before, rtol=0, atol=0)
 
 
-def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(models: ModuleType, folder: Path) -> None:
-    """DeepLIIF has two, for generators and discriminators."""
-    opt = options(folder)
+@pytest.mark.parametrize("net_gs", [None, []], ids=["segments", "does not segment"])
+def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(
+    models: ModuleType, folder: Path, net_gs: list[str] | None
+) -> None:
+    """DeepLIIF has two, for generators and discriminators; its CycleGAN has no architecture of segmentations."""
+    more = {} if net_gs is None else {"net_gs": net_gs}
+    opt = options(folder, **more)
     del opt.lr
     model = set_up(distilling(stain_model(models)), opt)
     train_step(model)
     model.save_networks("latest")
     train_step(model, seed=1)
-    again = options(folder, continue_train=True, epoch_count=1)
+    again = options(folder, continue_train=True, epoch_count=1, **more)
     del again.lr
     continued = set_up(distilling(stain_model(models)), again, seed=7)
     train_step(continued)  # of before the save: loaded again, not trained on
