@@ -270,6 +270,36 @@ def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 
+class Pool:
+    """A host's image pool, of one batch."""
+
+    pool_size = 1
+
+    def __init__(self) -> None:
+        self.images: list[torch.Tensor] = []
+
+
+def test_image_pools_in_a_list_are_continued(models: ModuleType, folder: Path) -> None:
+    """As DeepLIIF's CycleGAN has them, one per generator."""
+
+    class PooledModel(stain_model(models)):  # type: ignore[misc]
+        def __init__(self, opt: Namespace) -> None:
+            super().__init__(opt)
+            self.fake_B_pools = [Pool(), Pool()]
+
+        def forward(self) -> None:
+            super().forward()
+            for pool, image in zip(self.fake_B_pools, self.images, strict=True):
+                pool.images = [image.detach()]
+
+    model = set_up(distilling(PooledModel), options(folder))
+    train_step(model)
+    model.save_networks("latest")
+    found = set_up(distilling(PooledModel), options(folder, continue_train=True))
+    for pool, before in zip(found.fake_B_pools, model.fake_B_pools, strict=True):
+        torch.testing.assert_close(pool.images, before.images, rtol=0, atol=0)
+
+
 class TestPairs:
     def average(self, models: ModuleType, trained: bool) -> type:
         """A pix2pix model with an average of the generator's weights, as hosts save for tests."""
