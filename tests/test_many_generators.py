@@ -270,6 +270,19 @@ def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 
+def test_an_architecture_that_the_model_does_not_read_is_refused(models: ModuleType, folder: Path) -> None:
+    """DeepLIIFExt reads the host's --net-g from an option of another name."""
+
+    class OtherModel(stain_model(models)):  # type: ignore[misc]
+        def __init__(self, opt: Namespace) -> None:
+            super().__init__(Namespace(**{**vars(opt), "netG": opt.net_g}))
+
+    given = {"netG": ["resnet_1blocks"], "net_g": "resnet_1blocks", "student_ngf": 3}
+    with pytest.raises(KDError, match="--student_netG resnet_2blocks has no effect on --model pix2pix"):
+        set_up(distilling(OtherModel), options(folder, student_netG="resnet_2blocks", **given))
+    set_up(distilling(OtherModel), options(folder, **given))
+
+
 class Pool:
     """A host's image pool, of one batch."""
 

@@ -26,6 +26,16 @@ class Built:
     netG: str  # of the host, before --student_netG is applied
 
 
+def _check_architecture(opt: Any, wanted: str | None, calls: list[BuildCall]) -> None:
+    """Raise an :class:`OptionError` if no generator has the wanted architecture: the model reads another option."""
+    built = dict.fromkeys(str(call.arguments.get("netG")) for call in calls)
+    if wanted and built and wanted not in built:
+        raise OptionError(
+            f"--student_netG {wanted} has no effect on --model {opt.model}, which builds {' and '.join(built)}: give "
+            f"the architecture in the host's own option"
+        )
+
+
 @contextmanager
 def building_student(host_class: type, opt: Any, config: DistillConfig | None) -> Iterator[Built]:
     """Context manager in which a model builds the student described by the options or its record.
@@ -54,5 +64,7 @@ def building_student(host_class: type, opt: Any, config: DistillConfig | None) -
     try:
         with building_students(host_class, student) as calls:
             yield Built(student, calls, netG)
+        if isinstance(getattr(opt, "netG", ""), list):
+            _check_architecture(opt, config.student.student_netG, calls)
     except NotImplementedError as error:  # raised by hosts of the family for an unknown name
         raise OptionError(f"the host cannot build its networks: {error}") from error
