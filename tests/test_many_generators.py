@@ -283,6 +283,28 @@ def test_an_architecture_that_the_model_does_not_read_is_refused(models: ModuleT
     set_up(distilling(OtherModel), options(folder, **given))
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"student_conv": "separable"}, r"--student_conv separable: separable convolutions are for residual blocks"),
+        ({"student_widths": "3,4,5"}, r"--student_widths 3,4,5: widths 3,4,5: a unet_32 takes 5"),
+        ({"student_budget": "7x"}, r"--student_budget 7x: this host has several generators"),
+    ],
+)
+def test_what_a_host_of_several_architectures_does_not_take_is_refused(
+    models: ModuleType, folder: Path, asked: dict[str, str], told: str
+) -> None:
+    class MixedModel(stain_model(models)):  # type: ignore[misc]
+        def __init__(self, opt: Namespace) -> None:
+            super().__init__(Namespace(**{**vars(opt), "netG": opt.netG[0]}))
+            self.netGS1 = network(models, Namespace(**{**vars(opt), "netG": "unet_32"}))
+
+    given = options(folder, netG=["resnet_1blocks"], **asked)
+    with pytest.raises(KDError, match=rf"{told}.*: use --student_ngf") as refused:
+        set_up(distilling(MixedModel), given)
+    assert "\n" not in str(refused.value)
+
+
 class Pool:
     """A host's image pool, of one batch."""
 

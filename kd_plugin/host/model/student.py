@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import OptionError
+from ...errors import ArgumentError, OptionError
 from ...students import StudentRequest
 from ..options.distill import DistillConfig
 from ..options.record import check_networks, check_student, current_record, recorded_student, student_of
@@ -66,5 +66,13 @@ def building_student(host_class: type, opt: Any, config: DistillConfig | None) -
             yield Built(student, calls, netG)
         if isinstance(getattr(opt, "netG", ""), list):
             _check_architecture(opt, config.student.student_netG, calls)
+    except ArgumentError as error:
+        asked = getattr(config.student, f"student_{error.argument}", None)
+        if asked and isinstance(getattr(opt, "netG", ""), list):
+            raise OptionError(
+                f"--student_{error.argument} {asked}: {error}; this host has generators of several architectures: "
+                f"use --student_ngf"
+            ) from error
+        raise
     except NotImplementedError as error:  # raised by hosts of the family for an unknown name
         raise OptionError(f"the host cannot build its networks: {error}") from error
