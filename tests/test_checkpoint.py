@@ -15,6 +15,8 @@ from torch import nn
 
 from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint, load_teacher
 from kd_plugin.metrics.cost import generator_cost
+from kd_plugin.networks.generator import build_generator
+from kd_plugin.students import inherit_weights
 
 
 def host_generator(
@@ -79,6 +81,77 @@ class TestRead:
         torch.save(state, tmp_path / "G.pth", _use_new_zipfile_serialization=False)
         x = torch.rand(1, 3, 256, 256)
         torch.testing.assert_close(load_teacher(tmp_path / "G.pth")(x), network(x), rtol=0, atol=0)
+
+
+class ZeroPadded(nn.Module):
+    """A ResNet of two blocks that pads with zeros: those of 3x3 convolutions are in the convolutions themselves."""
+
+    def __init__(self, ngf: int, norm: type[nn.Module], dropout: bool) -> None:
+        super().__init__()
+        bias = norm is nn.InstanceNorm2d
+
+        class Block(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                first, second = (
+                    (nn.Conv2d(4 * ngf, 4 * ngf, 3, padding=1, bias=bias), norm(4 * ngf)) for _ in range(2)
+                )
+                middle = [nn.ReLU(), nn.Dropout(0.5)] if dropout else [nn.ReLU()]
+                self.conv_block = nn.Sequential(*first, *middle, *second)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x + self.conv_block(x)
+
+        def halved(width: int) -> list[nn.Module]:
+            return [nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias), norm(2 * width), nn.ReLU()]
+
+        def doubled(width: int) -> list[nn.Module]:
+            up = nn.ConvTranspose2d(width, width // 2, 3, 2, 1, output_padding=1, bias=bias)
+            return [up, norm(width // 2), nn.ReLU()]
+
+        self.model = nn.Sequential(
+            *(nn.ZeroPad2d(3), nn.Conv2d(3, ngf, 7, bias=bias), norm(ngf), nn.ReLU()),
+            *(*halved(ngf), *halved(2 * ngf), Block(), Block(), *doubled(4 * ngf), *doubled(2 * ngf)),
+            *(nn.ZeroPad2d(3), nn.Conv2d(ngf, 1, 7), nn.Tanh()),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x)
+
+
+class TestZeroPadding:
+    """DeepLIIF's ``--padding zero``, its default."""
+
+    @pytest.mark.parametrize("dropout", [False, True])
+    @pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
+    def test_is_read_and_rebuilt(self, norm: type[nn.Module], dropout: bool, tmp_path: Path) -> None:
+        torch.manual_seed(0)
+        network = ZeroPadded(4, norm, dropout).eval()
+        torch.save(network.state_dict(), tmp_path / "latest_net_G1.pth")
+        teacher = load_teacher(tmp_path / "latest_net_G1.pth")
+        assert (teacher.spec.netG, teacher.spec.padding, teacher.spec.dropout) == ("resnet_2blocks", "zero", dropout)
+        x = torch.rand(1, 3, 20, 24) * 2 - 1
+        torch.testing.assert_close(teacher(x), network(x), rtol=0, atol=0)
+
+    def test_weights_are_inherited(self) -> None:
+        """As wide as the teacher, the student is equal to it; with the other padding it has the same weights."""
+        torch.manual_seed(0)
+        teacher = ZeroPadded(4, nn.BatchNorm2d, True).eval()
+        student = ZeroPadded(4, nn.BatchNorm2d, False).eval()
+        inherit_weights(student, teacher)
+        x = torch.rand(1, 3, 20, 24) * 2 - 1
+        torch.testing.assert_close(student(x), teacher(x), rtol=0, atol=0)
+        reflecting = build_generator(GeneratorSpec("resnet", 3, 1, 4, 2, "batch", False, False))
+        inherit_weights(reflecting, teacher)
+        for mine, given in zip(reflecting.state_dict().values(), teacher.state_dict().values(), strict=True):
+            assert torch.equal(mine, given)
+
+    def test_a_description_of_an_earlier_version_has_no_padding(self) -> None:
+        spec = GeneratorSpec("resnet", 3, 3, 4, 2, "batch", False, False)
+        content = spec.to_dict()
+        assert GeneratorSpec.from_dict(content) == spec
+        del content["padding"]
+        assert GeneratorSpec.from_dict(content) == spec
 
 
 class TestTeacher:

@@ -15,6 +15,7 @@ from kd_plugin import GeneratorSpec
 from kd_plugin.compression.students import Wish, build, check_student, parse_wish, parse_wishes
 from kd_plugin.compression.teachers import Teacher
 from kd_plugin.errors import ArgumentError
+from kd_plugin.networks.architecture import Padding
 from kd_plugin.networks.generator import build_generator
 from kd_plugin.report.experiments import Experiment
 
@@ -119,8 +120,9 @@ class TestNetworks:
     def test_without_a_wish_it_has_three_eighths_of_the_width(self) -> None:
         assert build(Wish(), teacher(), 3, SIZE, 0).request.ngf == 6
 
-    def test_one_as_wide_as_its_teacher_is_equal_to_it(self) -> None:
-        large = teacher()
+    @pytest.mark.parametrize("padding", ["reflect", "zero"])
+    def test_one_as_wide_as_its_teacher_is_equal_to_it(self, padding: Padding) -> None:
+        large = teacher(replace(SPEC, padding=padding))
         student = build(parse_wish("ngf=16"), large, 3, SIZE, 0)
         images = torch.rand(1, 3, SIZE, SIZE) * 2 - 1
         assert student.inherited

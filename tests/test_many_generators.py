@@ -21,6 +21,7 @@ from torch import nn
 from kd_plugin import GeneratorSpec, KDError
 from kd_plugin.losses import pixel_loss
 from kd_plugin.networks.generator import build_generator
+from kd_plugin.training.rng import kept_rng_state
 
 NETS = ("G1", "G2", "GS0", "GS1")
 SPEC = GeneratorSpec("resnet", 3, 3, 6, 2, "batch", False, False)
@@ -76,11 +77,15 @@ def stain_model(models: ModuleType, lists: bool = False) -> type:
             self.fake = 0.25 * seg + 0.75 * seg_1
             self.images = one, two
 
-        def optimize_parameters(self) -> None:
+        def calculate_losses(self) -> None:
+            """As in DeepLIIF's validation, outside a step."""
             self.forward()
             self.optimizer_G.zero_grad()
             self.loss_G = sum(((image - self.real_B) ** 2).mean() for image in (*self.images, self.fake))
             self.loss_G.backward()
+
+        def optimize_parameters(self) -> None:
+            self.calculate_losses()
             self.optimizer_G.step()
 
     return StainModel
@@ -180,21 +185,154 @@ class TestManyGenerators:
         assert f"{reader}: translates the output of {source} to '{held}'" in said
 
 
-def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(models: ModuleType, folder: Path) -> None:
-    """DeepLIIF has two, for generators and discriminators."""
-    opt = options(folder)
+def validate(model: Any, seed: int = 9) -> None:
+    """Compute the losses of other images in eval mode, with gradients, between two steps."""
+    for net in generators(model):
+        net.eval()
+    model.set_input(host_batch(1, seed))
+    model.calculate_losses()
+    for net in generators(model):
+        net.train()
+
+
+class TestValidationWithGradients:
+    """DeepLIIF's ``--with-val`` runs forward and backward passes between two epochs, with gradients."""
+
+    @pytest.mark.parametrize("lists", [False, True], ids=["attributes", "lists"])
+    def test_the_training_is_as_without_it(self, models: ModuleType, folder: Path, lists: bool) -> None:
+        ends, shares = [], []
+        for validates in (False, True):
+            model = set_up(distilling(stain_model(models, lists)), options(folder, distill="pixel,srp", kd_watch=1))
+            train_step(model)
+            if validates:
+                with kept_rng_state():  # the host's own draws
+                    validate(model)
+            shares.append({k: v for k, v in model.get_current_losses().items() if k.startswith("share_")})
+            train_step(model, seed=1)
+            steps = model._run.checkpointer.steps
+            assert (steps.epoch, steps.iteration) == (1, 2)
+            ends.append([net.state_dict() for net in generators(model)])
+        torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
+        assert shares[0] == shares[1] and len(shares[0]) == 12
+
+    def test_the_terms_are_those_of_its_images(self, models: ModuleType, folder: Path) -> None:
+        model = set_up(distilling(stain_model(models)), options(folder, teacher_mode="train"))
+        train_step(model)
+        torch.manual_seed(4)
+        random.seed(4)
+        validate(model)
+        drawn = torch.rand(1)
+        found = model.get_current_losses()
+        for pair, suffix, images in zip(
+            model._run.pairs, ("1", "2", "S0", "S1"), ("real_A", "real_A", "real_A", "fake_B_1"), strict=True
+        ):
+            net = getattr(model, f"net{pair.pair.net}").eval()
+            given = getattr(model, images)
+            with torch.no_grad():
+                expected = 5 * pixel_loss(net(given), pair.teacher(given))
+            assert found[f"pixel_{suffix}"] == pytest.approx(expected.item(), rel=1e-5)
+        torch.manual_seed(4)
+        torch.rand(1)  # that of the host's forward pass
+        assert torch.equal(drawn, torch.rand(1))
+
+    def test_before_the_first_step_of_a_continued_run(self, models: ModuleType, folder: Path) -> None:
+        """The batches that it skips are no steps either, nor is the validation after them."""
+        model = set_up(distilling(stain_model(models)), options(folder))
+        train_step(model)
+        model.save_networks("latest")
+        again = set_up(distilling(stain_model(models)), options(folder, continue_train=True), seed=7)
+        train_step(again)  # skipped
+        before = copy.deepcopy([net.state_dict() for net in generators(again)])
+        validate(again)
+        steps = again._run.checkpointer.steps
+        assert (steps.epoch, steps.iteration) == (1, 1)
+        torch.testing.assert_close([net.state_dict() for net in generators(again)], before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("net_gs", [None, []], ids=["segments", "does not segment"])
+def test_a_run_is_continued_as_it_was_without_a_learning_rate_option(
+    models: ModuleType, folder: Path, net_gs: list[str] | None
+) -> None:
+    """DeepLIIF has two, for generators and discriminators; its CycleGAN has no architecture of segmentations."""
+    more = {} if net_gs is None else {"net_gs": net_gs}
+    opt = options(folder, **more)
     del opt.lr
     model = set_up(distilling(stain_model(models)), opt)
     train_step(model)
     model.save_networks("latest")
     train_step(model, seed=1)
-    again = options(folder, continue_train=True, epoch_count=1)
+    again = options(folder, continue_train=True, epoch_count=1, **more)
     del again.lr
     continued = set_up(distilling(stain_model(models)), again, seed=7)
     train_step(continued)  # of before the save: loaded again, not trained on
     train_step(continued, seed=1)
     for ours, theirs in zip(generators(continued), generators(model), strict=True):
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+
+
+def test_an_architecture_that_the_model_does_not_read_is_refused(models: ModuleType, folder: Path) -> None:
+    """DeepLIIFExt reads the host's --net-g from an option of another name."""
+
+    class OtherModel(stain_model(models)):  # type: ignore[misc]
+        def __init__(self, opt: Namespace) -> None:
+            super().__init__(Namespace(**{**vars(opt), "netG": opt.net_g}))
+
+    given = {"netG": ["resnet_1blocks"], "net_g": "resnet_1blocks", "student_ngf": 3}
+    with pytest.raises(KDError, match="--student_netG resnet_2blocks has no effect on --model pix2pix"):
+        set_up(distilling(OtherModel), options(folder, student_netG="resnet_2blocks", **given))
+    set_up(distilling(OtherModel), options(folder, **given))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"student_conv": "separable"}, r"--student_conv separable: separable convolutions are for residual blocks"),
+        ({"student_widths": "3,4,5"}, r"--student_widths 3,4,5: widths 3,4,5: a unet_32 takes 5"),
+        ({"student_budget": "7x"}, r"--student_budget 7x: this host has several generators"),
+    ],
+)
+def test_what_a_host_of_several_architectures_does_not_take_is_refused(
+    models: ModuleType, folder: Path, asked: dict[str, str], told: str
+) -> None:
+    class MixedModel(stain_model(models)):  # type: ignore[misc]
+        def __init__(self, opt: Namespace) -> None:
+            super().__init__(Namespace(**{**vars(opt), "netG": opt.netG[0]}))
+            self.netGS1 = network(models, Namespace(**{**vars(opt), "netG": "unet_32"}))
+
+    given = options(folder, netG=["resnet_1blocks"], **asked)
+    with pytest.raises(KDError, match=rf"{told}.*: use --student_ngf") as refused:
+        set_up(distilling(MixedModel), given)
+    assert "\n" not in str(refused.value)
+
+
+class Pool:
+    """A host's image pool, of one batch."""
+
+    pool_size = 1
+
+    def __init__(self) -> None:
+        self.images: list[torch.Tensor] = []
+
+
+def test_image_pools_in_a_list_are_continued(models: ModuleType, folder: Path) -> None:
+    """As DeepLIIF's CycleGAN has them, one per generator."""
+
+    class PooledModel(stain_model(models)):  # type: ignore[misc]
+        def __init__(self, opt: Namespace) -> None:
+            super().__init__(opt)
+            self.fake_B_pools = [Pool(), Pool()]
+
+        def forward(self) -> None:
+            super().forward()
+            for pool, image in zip(self.fake_B_pools, self.images, strict=True):
+                pool.images = [image.detach()]
+
+    model = set_up(distilling(PooledModel), options(folder))
+    train_step(model)
+    model.save_networks("latest")
+    found = set_up(distilling(PooledModel), options(folder, continue_train=True))
+    for pool, before in zip(found.fake_B_pools, model.fake_B_pools, strict=True):
+        torch.testing.assert_close(pool.images, before.images, rtol=0, atol=0)
 
 
 class TestPairs:

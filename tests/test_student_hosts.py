@@ -255,6 +255,23 @@ class TestHostsThatBuildOtherwise:
             found = inspect_state_dict(own.define_G(**arguments).state_dict())
         assert (found.depth, found.conv) == (2, "separable") and own.define_G is models.networks.define_G
 
+    @pytest.mark.parametrize("netG", ["resnet_2blocks", "unet_32"])
+    def test_padding_of_the_host(self, netG: str, models: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        """DeepLIIF passes --padding to define_G, for U-Nets as well, which always pad with zeros."""
+        host_class = models.find_model_using_name("pix2pix")
+
+        def define_G(input_nc, output_nc, ngf, netG, norm, use_dropout, padding_type="reflect"):  # type: ignore[no-untyped-def]
+            raise AssertionError("the plugin builds these")
+
+        monkeypatch.setattr(sys.modules[host_class.__module__], "define_G", define_G, raising=False)
+        widths = (4, 5, 6) if netG == "resnet_2blocks" else (4, 5, 6, 7, 8)
+        with building_students(host_class, StudentRequest(widths=widths)):
+            build = sys.modules[host_class.__module__].define_G
+            found = inspect_state_dict(build(3, 3, 4, netG, "batch", False, "zero").state_dict())
+            assert (found.stages, found.padding) == (widths, "zero" if netG == "resnet_2blocks" else "reflect")
+            with pytest.raises(KDError, match="padding 'replicate' is only known to the host: use reflect or zero"):
+                build(3, 3, 4, netG, "batch", False, "replicate")
+
 
 class TestRecords:
     @pytest.fixture

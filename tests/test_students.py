@@ -25,6 +25,7 @@ from kd_plugin.networks.architecture import Layer
 from kd_plugin.networks.checkpoint import inspect_state_dict
 from kd_plugin.networks.generator import build_generator, get_architecture, parse_netG
 from kd_plugin.students import (
+    StudentRecord,
     StudentRequest,
     build_student,
     builders,
@@ -46,6 +47,8 @@ SPECS = {
     "resnet-separable": replace(RESNET, conv="separable"),
     "resnet-separable-dropout": replace(RESNET, conv="separable", norm="instance", bias=True, dropout=True),
     "resnet-bare": replace(RESNET, norm="none"),
+    "resnet-zeros": replace(RESNET, padding="zero"),
+    "resnet-zeros-separable-dropout": replace(RESNET, padding="zero", conv="separable", dropout=True),
     "unet": UNET,
     "unet-widths": replace(UNET, norm="instance", bias=True, depth=5, widths=(8, 3, 7, 9, 4)),
 }
@@ -68,6 +71,13 @@ def picture(spec: GeneratorSpec) -> torch.Tensor:
     return random(2, spec.input_nc, 64, 64)
 
 
+def test_the_record_keeps_the_padding() -> None:
+    record = StudentRecord("1", "test", "AtoB", {}, {}, build={"padding": "zero"})
+    assert record.request.padding == "zero" and not record.request.is_plain  # hosts of the family reflect
+    with pytest.raises(KDError, match="'build' is not valid"):
+        _ = replace(record, build={"padding": "mirror"}).request
+
+
 class TestDescription:
     @every_spec
     def test_is_read_off_the_file(self, spec: GeneratorSpec) -> None:
@@ -87,6 +97,7 @@ class TestDescription:
             (RESNET, {"widths": (8, 0, 32)}, "of 1 or more"),
             (UNET, {"widths": (8, 16, 32)}, "a unet_64 takes 6, of 1 or more, for each halving"),
             (UNET, {"conv": "separable"}, "residual blocks, which a unet_64 does not have"),
+            (UNET, {"padding": "zero"}, "padding 'zero' is for ResNets, not for a unet_64"),
         ],
     )
     def test_refuses(self, spec: GeneratorSpec, changes: dict, message: str) -> None:

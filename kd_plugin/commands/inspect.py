@@ -71,6 +71,7 @@ def _page(spec: GeneratorSpec, cost: Cost, size: int) -> str:
         "ngf": spec.ngf,
         "widths": ",".join(map(str, spec.widths or ())),
         "convolutions": spec.conv if spec.conv == "separable" else "",
+        "padding": spec.padding if spec.padding == "zero" else "",
         "channels": f"{spec.input_nc} -> {spec.output_nc}",
         "norm": spec.norm,
         "dropout": {True: "yes", False: "no", None: "not in the file"}[spec.dropout],

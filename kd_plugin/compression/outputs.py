@@ -138,6 +138,7 @@ def write_record(
         build={
             "widths": list(request.widths) if request.widths else None,
             "conv": request.conv,
+            "padding": request.padding,
             "factory": request.factory or factory_of(request.netG),
         },
         selection=dict(selection),

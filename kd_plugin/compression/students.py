@@ -231,6 +231,7 @@ def _request(wish: Wish, teacher: Teacher, out_channels: int, size: int) -> Stud
         dropout=wish.dropout,
         conv=wish.conv,
         factory=wish.factory,
+        padding="reflect" if spec is None else spec.padding,
     )
     if wish.widths:
         return replace(request, widths=wish.widths, ngf=wish.widths[0])

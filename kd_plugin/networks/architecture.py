@@ -20,6 +20,7 @@ from ..imports import place_of
 
 Norm = Literal["batch", "instance", "none"]
 Conv = Literal["standard", "separable"]
+Padding = Literal["reflect", "zero"]
 Place = Literal["encoder", "middle", "decoder"]
 
 INPUT, OUTPUT = "input", "output"  # the channel groups of the images
@@ -40,10 +41,11 @@ class GeneratorSpec:
         bias: whether convolutions followed by a norm have a bias.
         widths: channels of each stage, the first being ``ngf``; None for those of the architecture.
         conv: ``"separable"`` for residual blocks of depthwise and pointwise convolutions.
+        padding: of a ResNet: ``"reflect"``, or ``"zero"`` as DeepLIIF's.
 
     Raises:
         ArgumentError: If the architecture is unknown, the widths do not match its stages, or it does not support the
-            convolutions.
+            convolutions or the padding.
     """
 
     architecture: str
@@ -56,6 +58,7 @@ class GeneratorSpec:
     bias: bool
     widths: tuple[int, ...] | None = None
     conv: Conv = "standard"
+    padding: Padding = "reflect"
 
     def __post_init__(self) -> None:
         architecture = get_architecture(self.architecture)
@@ -65,6 +68,8 @@ class GeneratorSpec:
                 f"ones, or a ResNet such as resnet_9blocks",
                 argument="conv",
             )
+        if self.padding not in architecture.paddings:
+            raise ArgumentError(f"padding '{self.padding}' is for ResNets, not for a {self.netG}: leave it out")
         if self.widths is None:
             return
         usual = architecture.stages(self.ngf, self.depth)
@@ -104,6 +109,8 @@ class GeneratorSpec:
             ArgumentError: If a field is missing, unknown or not valid.
         """
         names = {field.name for field in fields(cls)}
+        if isinstance(content, dict):
+            content = {"padding": "reflect", **content}  # not in files of earlier versions
         if not isinstance(content, dict) or content.keys() != {"netG", *names}:
             raise ArgumentError("not the description of a generator")
         values = {name: content[name] for name in names}
@@ -115,6 +122,7 @@ class GeneratorSpec:
             "depth": type(values["depth"]) is int and 1 <= values["depth"] <= _MOST_DEPTH,
             "norm": values["norm"] in get_args(Norm),
             "conv": values["conv"] in get_args(Conv),
+            "padding": values["padding"] in get_args(Padding),
             "dropout": values["dropout"] is None or type(values["dropout"]) is bool,
             "bias": type(values["bias"]) is bool,
             "widths": widths is None or isinstance(widths, list),
@@ -186,6 +194,7 @@ class Architecture(ABC):
         example: one of these names.
         stage_names: the stages that have a width each, described.
         convs: the convolutions it supports, the default first.
+        paddings: the paddings it supports.
     """
 
     name: ClassVar[str]
@@ -194,6 +203,7 @@ class Architecture(ABC):
     example: ClassVar[str]
     stage_names: ClassVar[str]
     convs: ClassVar[tuple[Conv, ...]] = ("standard",)
+    paddings: ClassVar[tuple[Padding, ...]] = ("reflect",)
 
     @abstractmethod
     def parse(self, netG: str) -> int | None:

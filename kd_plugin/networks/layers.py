@@ -23,15 +23,15 @@ def norm_layer(norm: Norm) -> NormLayer:
 
 
 class SeparableConv(nn.Sequential):
-    """A 3x3 convolution in each channel, a norm, and a 1x1 convolution across channels; (B, C, H, W), unpadded.
+    """A 3x3 convolution in each channel, a norm, and a 1x1 convolution across channels; (B, C, H, W).
 
     Replaces a 3x3 convolution in the MobileNet-style generators of GAN Compression and OMGD: C^2 + 9 C products per
-    pixel instead of 9 C^2.
+    pixel instead of 9 C^2. ``padding`` is the width of a border of zeros.
     """
 
-    def __init__(self, channels: int, norm: NormLayer, bias: bool) -> None:
+    def __init__(self, channels: int, norm: NormLayer, bias: bool, padding: int = 0) -> None:
         super().__init__(
-            nn.Conv2d(channels, channels, 3, groups=channels, bias=bias),
+            nn.Conv2d(channels, channels, 3, padding=padding, groups=channels, bias=bias),
             norm(channels),
             nn.Conv2d(channels, channels, 1, bias=bias),
         )

@@ -19,6 +19,7 @@ from .architecture import (
     Generator,
     GeneratorSpec,
     Layer,
+    Padding,
     Places,
     TapPoint,
     register_architecture,
@@ -33,18 +34,21 @@ _LISTED_DEPTHS = (9, 6, 4)  # for students: the family's two, and two thirds of 
 class ResnetBlock(nn.Module):
     """Two 3x3 convolutions with a residual connection; (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, channels: int, norm: NormLayer, dropout: bool, bias: bool, conv: Conv) -> None:
+    def __init__(
+        self, channels: int, norm: NormLayer, dropout: bool, bias: bool, conv: Conv, padding: Padding
+    ) -> None:
         super().__init__()
 
-        def convolution() -> nn.Module:
+        def convolution() -> list[nn.Module]:
+            before, zeros = ([], 1) if padding == "zero" else ([nn.ReflectionPad2d(1)], 0)
             if conv == "separable":
-                return SeparableConv(channels, norm, bias)
-            return nn.Conv2d(channels, channels, 3, bias=bias)
+                return [*before, SeparableConv(channels, norm, bias, zeros), norm(channels)]
+            return [*before, nn.Conv2d(channels, channels, 3, padding=zeros, bias=bias), norm(channels)]
 
-        layers = [nn.ReflectionPad2d(1), convolution(), norm(channels), nn.ReLU(True)]
+        layers = [*convolution(), nn.ReLU(True)]
         if dropout:
             layers.append(nn.Dropout(0.5))
-        layers += [nn.ReflectionPad2d(1), convolution(), norm(channels)]
+        layers += convolution()
         self.conv_block = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -88,6 +92,7 @@ class Resnet(Architecture):
     example = "resnet_6blocks"
     stage_names = "full, half and quarter resolution"
     convs = ("standard", "separable")
+    paddings = ("reflect", "zero")
 
     def parse(self, netG: str) -> int | None:
         found = re.fullmatch(r"resnet_([1-9]\d{0,2})blocks", netG)
@@ -102,16 +107,18 @@ class Resnet(Architecture):
     def build(self, spec: GeneratorSpec) -> ResnetGenerator:
         norm, bias = norm_layer(spec.norm), spec.bias
         full, half, quarter = spec.stages
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(spec.input_nc, full, 7, bias=bias)]
+        pad: type[nn.Module] = nn.ZeroPad2d if spec.padding == "zero" else nn.ReflectionPad2d
+        layers: list[nn.Module] = [pad(3), nn.Conv2d(spec.input_nc, full, 7, bias=bias)]
         layers += [norm(full), nn.ReLU(True)]
         for before, width in ((full, half), (half, quarter)):
             down = nn.Conv2d(before, width, 3, stride=2, padding=1, bias=bias)
             layers += [down, norm(width), nn.ReLU(True)]
-        layers += [ResnetBlock(quarter, norm, bool(spec.dropout), bias, spec.conv) for _ in range(spec.depth)]
+        block = quarter, norm, bool(spec.dropout), bias, spec.conv, spec.padding
+        layers += [ResnetBlock(*block) for _ in range(spec.depth)]
         for before, width in ((quarter, half), (half, full)):
             up = nn.ConvTranspose2d(before, width, 3, 2, padding=1, output_padding=1, bias=bias)
             layers += [up, norm(width), nn.ReLU(True)]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(full, spec.output_nc, 7), nn.Tanh()]
+        layers += [pad(3), nn.Conv2d(full, spec.output_nc, 7), nn.Tanh()]
         return ResnetGenerator(spec, nn.Sequential(*layers))
 
     def read(self, state: Mapping[str, torch.Tensor]) -> GeneratorSpec | None:
@@ -129,11 +136,14 @@ class Resnet(Architecture):
         output_nc = read_shape(state, f"model.{max(blocks) + 8}.weight")[0]
         norm, bias = read_norm(state, "model.2", "model.1"), "model.1.bias" in state
         block = f"model.{min(blocks)}.conv_block"
-        conv: Conv = "separable" if f"{block}.1.0.weight" in state else "standard"
-        # A dropout layer moves the second convolution to 6.
-        dropout = f"{block}.5.weight" not in state and f"{block}.5.0.weight" not in state
+        begins = f"{block}.0.weight" in state or f"{block}.0.0.weight" in state  # with a convolution, not a padding
+        padding: Padding = "zero" if begins else "reflect"
+        first, second = _convolutions(padding, dropout=False)
+        conv: Conv = "separable" if f"{block}.{first}.0.weight" in state else "standard"
+        # A dropout layer moves the second convolution by one.
+        dropout = f"{block}.{second}.weight" not in state and f"{block}.{second}.0.weight" not in state
         return GeneratorSpec(
-            self.name, input_nc, output_nc, widths[0], len(blocks), norm, dropout, bias, widths, conv
+            self.name, input_nc, output_nc, widths[0], len(blocks), norm, dropout, bias, widths, conv, padding
         )
 
     def places(self, network: nn.Module) -> Places | None:
@@ -156,10 +166,10 @@ class Resnet(Architecture):
             Layer("down1", "model.4", "model.5", ("down0",), "down1"),
             Layer("down2", "model.7", "model.8", ("down1",), _STREAM),
         ]
-        second = 6 if spec.dropout else 5
+        first, second = _convolutions(spec.padding, bool(spec.dropout))
         for i in range(spec.depth):
             block, inner, separable = f"model.{_FIRST + i}.conv_block", f"block{i}.inner", spec.conv == "separable"
-            for place, index, reads, writes in (("first", 1, _STREAM, inner), ("second", second, inner, _STREAM)):
+            for place, index, reads, writes in (("first", first, _STREAM, inner), ("second", second, inner, _STREAM)):
                 names = f"{block}.{index}", f"{block}.{index + 1}"
                 layers.append(Layer(f"block{i}.{place}", *names, (reads,), writes, separable=separable))
         end = _FIRST + spec.depth
@@ -177,3 +187,8 @@ class Resnet(Architecture):
         depths = [teacher.depth, *(depth for depth in _LISTED_DEPTHS if depth < teacher.depth)]
         convs = self.convs[self.convs.index(teacher.conv) :]
         return [replace(like, depth=depth, conv=conv) for depth in depths for conv in convs]
+
+
+def _convolutions(padding: Padding, dropout: bool) -> tuple[int, int]:
+    """Return the indices of the convolutions of a residual block; padding by reflection is a layer before each."""
+    return (0, 4 if dropout else 3) if padding == "zero" else (1, 6 if dropout else 5)

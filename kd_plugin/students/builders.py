@@ -23,8 +23,8 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..imports import build_network, is_function, place_of
-from ..networks.architecture import Conv, Norm
-from ..networks.generator import GeneratorSpec, build_generator, parse_netG
+from ..networks.architecture import Conv, Norm, Padding
+from ..networks.generator import GeneratorSpec, build_generator, get_architecture, parse_netG
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class StudentRequest:
         dropout: whether it has dropout layers.
         widths: channels of each stage, or None for the family's, which follow from ``ngf``.
         conv: ``"standard"``, or ``"separable"`` for depthwise and pointwise ones in residual blocks.
+        padding: of a ResNet: ``"reflect"``, ``"zero"``, or another name of the host.
         factory: ``package.module:function`` that builds it, or "".
     """
 
@@ -51,11 +52,12 @@ class StudentRequest:
     widths: tuple[int, ...] | None = None
     conv: Conv = "standard"
     factory: str = ""
+    padding: str = "reflect"
 
     @property
     def is_plain(self) -> bool:
-        """Whether a host can build it; not so with widths, separable convolutions or a factory."""
-        return self.widths is None and self.conv == "standard" and not self.factory
+        """Whether a host can build it; not so with widths, separable convolutions, a factory or zero padding."""
+        return self.widths is None and self.conv == "standard" and not self.factory and self.padding == "reflect"
 
 
 Builder = Callable[[StudentRequest], nn.Module]
@@ -143,4 +145,13 @@ def student_spec(request: StudentRequest) -> GeneratorSpec:
         bias=norm == "instance",  # as in the family
         widths=request.widths,
         conv=request.conv,
+        padding=_padding(request.padding, architecture),
     )
+
+
+def _padding(name: str, architecture: str) -> Padding:
+    """Return the padding of a generator; U-Nets and others have one of their own."""
+    if name not in get_args(Padding):
+        raise ArgumentError(f"padding '{name}' is only known to the host: use reflect or zero")
+    padding = cast(Padding, name)
+    return padding if padding in get_architecture(architecture).paddings else "reflect"

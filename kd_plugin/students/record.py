@@ -21,7 +21,7 @@ from ..errors import CheckpointError, UnknownNetworkError
 from ..files import write_text_atomically
 from ..imports import is_function
 from ..metrics.cost import count_parameters
-from ..networks.architecture import Conv
+from ..networks.architecture import Conv, Padding
 from ..networks.checkpoint import inspect_checkpoint, inspect_state_dict, read_state_dict
 from ..networks.taps import unwrap
 from .builders import StudentRequest
@@ -29,7 +29,7 @@ from .builders import StudentRequest
 RECORD_NAME = "student.json"
 _FORMAT = 1
 _CHANNELS = ("input_nc", "output_nc")
-_READABLE = ("netG", "ngf", "widths", "conv", *_CHANNELS, "norm")  # from a checkpoint
+_READABLE = ("netG", "ngf", "widths", "conv", "padding", *_CHANNELS, "norm")  # from a checkpoint
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class StudentRecord:
         selection: of which weights ``latest_net_G.pth`` is, and their measures; empty for students of a host.
         host_options: the host's options that define the networks, by name.
         distillation: terms, weights and settings.
-        build: properties of the generators beyond the host's options: stage widths, convolutions, factory.
+        build: properties of the generators beyond the host's options: stage widths, convolutions, factory, padding.
         students: description of each generator by name (``G``, ``G_A``, ``G_B``), distilled or not.
         teachers: description of each teacher, with its file.
     """
@@ -130,14 +130,15 @@ class StudentRecord:
             CheckpointError: If ``build`` is not valid.
         """
         widths, conv = self.build.get("widths"), self.build.get("conv", "standard")
-        factory = self.build.get("factory", "")
+        factory, padding = self.build.get("factory", ""), self.build.get("padding", "reflect")
         if not (
             (widths is None or (isinstance(widths, list) and all(type(width) is int for width in widths)))
             and conv in get_args(Conv)
+            and padding in get_args(Padding)
             and (factory == "" or (isinstance(factory, str) and is_function(factory)))
         ):
             raise CheckpointError(f"{RECORD_NAME}: 'build' is not valid: {self.build}")
-        return StudentRequest(widths=tuple(widths) if widths else None, conv=conv, factory=factory)
+        return StudentRequest(widths=tuple(widths) if widths else None, conv=conv, factory=factory, padding=padding)
 
     def options_for(self, opt: Namespace) -> dict[str, Any]:
         """Return the host's options that rebuild the networks of a run, by name.

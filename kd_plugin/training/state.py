@@ -226,9 +226,14 @@ def _shifted(function: Callable[[int], float], shift: int) -> Callable[[int], fl
 
 
 def _pools(model: Any) -> dict[str, Any]:
+    """Return the image pools of a model, in attributes or in lists there, by name."""
+    held = dict(vars(model))
+    for name, value in vars(model).items():
+        if isinstance(value, list):
+            held.update({f"{name}[{number}]": element for number, element in enumerate(value)})
     return {
         name: value
-        for name, value in vars(model).items()
+        for name, value in held.items()
         if isinstance(getattr(value, "images", None), list) and hasattr(value, "pool_size")
     }
 

@@ -44,4 +44,5 @@ def generator_specs(draw: st.DrawFn) -> GeneratorSpec:
         bias,
         (ngf, *widths) if widths else None,
         draw(st.sampled_from(["standard", "separable"])) if resnet else "standard",
+        draw(st.sampled_from(["reflect", "zero"])) if resnet else "reflect",
     )

@@ -95,7 +95,8 @@ def _replacement(
 def _request(asked: dict[str, Any], student: StudentRequest) -> StudentRequest:
     try:
         given = {name: asked[name] for name in ("input_nc", "output_nc", "ngf", "netG", "norm")}
-        return replace(student, **given, dropout=asked["use_dropout"])
+        padding = asked.get("padding_type", student.padding)
+        return replace(student, **given, dropout=asked["use_dropout"], padding=padding)
     except KeyError as error:
         raise HostError(f"define_G of this host has no argument {error}, which building a student requires") from None
 

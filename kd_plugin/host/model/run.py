@@ -29,6 +29,7 @@ from ...training.guard import Guard
 from ...training.interrupt import Interruption
 from ...training.networks import find_network
 from ...training.resume import Checkpointer
+from ...training.rng import kept_rng_state
 from ...training.scaler import find_loss_scale
 from ...training.steps import Moment
 from ..options.distill import DistillConfig, loaded_epoch
@@ -157,6 +158,7 @@ class DistillationRun:
         if checkpointer.steps.moment is Moment.NOT_STARTED:  # nothing to save
             self._stop_if_asked()
         if checkpointer.replaying:
+            self._steps_in_optimize = True  # else the run would not have counted its batches
             if checkpointer.skip_batch():
                 self.summary.resume(checkpointer.steps.epoch)
             return None
@@ -164,6 +166,8 @@ class DistillationRun:
         with naming_options():
             returned = host()
         self._in_step = False
+        self._watch.finish()
+        self.summary.end_step()  # backward passes of a validation are none of the step
         for average in checkpointer.averages.values():
             average.update()
         checkpointer.trained()
@@ -178,11 +182,14 @@ class DistillationRun:
     def forward(self, host: Host) -> Any:
         """Run the host's forward pass; in training, compute the terms and attach them to the outputs.
 
+        In a validation with gradients, in which the host computes its losses, the terms are computed as well.
+
         Raises:
             HostError: the output of a generator is not in the declared attribute.
         """
         # Some hosts validate between epochs, with or without gradients.
         training = torch.is_grad_enabled() and (self._in_step or not self._steps_in_optimize)
+        validating = torch.is_grad_enabled() and not training
         self._steps_in_optimize = self._steps_in_optimize or self._in_step
         if training and self.guard is None:
             self._passed_early = True
@@ -203,6 +210,9 @@ class DistillationRun:
         for distilled, recorder in zip(self.pairs, recorders, strict=True):
             pair = distilled.pair
             if distilled.place or is_watched(pair):  # found by watching a training step
+                place = distilled.place
+                if validating and place and place.call < len(recorder.calls):
+                    self._teach(distilled, replace(recorder.calls[place.call], element=place.element), terms=True)
                 continue
             output = getattr(self._model, pair.output, None)
             call = recorder.find(output) if isinstance(output, torch.Tensor) else None
@@ -216,7 +226,7 @@ class DistillationRun:
                 if training:
                     attached[id(output)] = self._distill(distilled, call)
                 else:
-                    setattr(self._model, f"teacher_{pair.output}", distilled.distiller.teach(call))
+                    self._teach(distilled, call, terms=validating)
         if not attached:
             return returned
         return tree_map(lambda value: attached.get(id(value), value), returned)  # hosts may compute losses from it
@@ -310,6 +320,18 @@ class DistillationRun:
                 shares.begin(student, result.losses, scale)
             self._watch.look(pair.suffix, shares, result.output, result.teacher_output)
         return images
+
+    def _teach(self, distilled: DistilledPair, call: Call, terms: bool) -> None:
+        """Run the teacher outside a training step, and compute the terms if asked for; nothing else changes."""
+        pair, distiller = distilled.pair, distilled.distiller
+        with torch.no_grad(), kept_rng_state():
+            if terms:
+                result = distiller.distill(call)
+                for name, value in result.losses.items():
+                    setattr(self._model, f"loss_{name}{pair.suffix}", value)
+            images = result.teacher_output if terms else distiller.teach(call)
+        if pair.output.isidentifier():
+            setattr(self._model, f"teacher_{pair.output}", images)
 
     def _begin_step(self) -> None:
         assert self.guard is not None

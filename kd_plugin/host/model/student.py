@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import OptionError
+from ...errors import ArgumentError, OptionError
 from ...students import StudentRequest
 from ..options.distill import DistillConfig
 from ..options.record import check_networks, check_student, current_record, recorded_student, student_of
@@ -24,6 +24,16 @@ class Built:
     student: StudentRequest  # settings beyond the arguments of define_G
     calls: list[BuildCall]
     netG: str  # of the host, before --student_netG is applied
+
+
+def _check_architecture(opt: Any, wanted: str | None, calls: list[BuildCall]) -> None:
+    """Raise an :class:`OptionError` if no generator has the wanted architecture: the model reads another option."""
+    built = dict.fromkeys(str(call.arguments.get("netG")) for call in calls)
+    if wanted and built and wanted not in built:
+        raise OptionError(
+            f"--student_netG {wanted} has no effect on --model {opt.model}, which builds {' and '.join(built)}: give "
+            f"the architecture in the host's own option"
+        )
 
 
 @contextmanager
@@ -54,5 +64,15 @@ def building_student(host_class: type, opt: Any, config: DistillConfig | None) -
     try:
         with building_students(host_class, student) as calls:
             yield Built(student, calls, netG)
+        if isinstance(getattr(opt, "netG", ""), list):
+            _check_architecture(opt, config.student.student_netG, calls)
+    except ArgumentError as error:
+        asked = getattr(config.student, f"student_{error.argument}", None)
+        if asked and isinstance(getattr(opt, "netG", ""), list):
+            raise OptionError(
+                f"--student_{error.argument} {asked}: {error}; this host has generators of several architectures: "
+                f"use --student_ngf"
+            ) from error
+        raise
     except NotImplementedError as error:  # raised by hosts of the family for an unknown name
         raise OptionError(f"the host cannot build its networks: {error}") from error

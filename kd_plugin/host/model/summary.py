@@ -60,12 +60,16 @@ class Summary:
 
     def step(self, epoch: int, iteration: int) -> None:
         """Register a training step before its forward pass; ``iteration`` counts from 1 in each epoch."""
-        for shares in self._shares.values():
-            shares.end()
+        self.end_step()
         self._epoch = epoch
         self._unsaved += 1
         early = iteration < _EVERY and not iteration & (iteration - 1)  # a power of two
         self._looks = self._prints and epoch >= self._last_epoch and (early or not iteration % _EVERY)
+
+    def end_step(self) -> None:
+        """End the measurement of a step, if any, after its backward passes."""
+        for shares in self._shares.values():
+            shares.end()
 
     def resume(self, epoch: int) -> None:
         """Register that a continued run has reached the point of its last save."""

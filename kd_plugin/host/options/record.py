@@ -206,8 +206,8 @@ def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str],
 
 
 def values_of(opt: Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Return the values of those options that the host has, by name; a list of names as text with commas."""
-    return {name: _without_list(getattr(opt, name)) for name in names if hasattr(opt, name)}
+    """Return those options that the host has, by name; a list of names as text with commas, no empty list."""
+    return {name: _without_list(getattr(opt, name)) for name in names if getattr(opt, name, []) != []}
 
 
 def _without_list(value: Any) -> Any:
