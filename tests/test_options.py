@@ -158,7 +158,7 @@ class TestMistakes:
             ("--distill wavelet --student_nfg=5", "--student_nfg=5: did you mean --student_ngf?"),
             ("--distill wavelet --n_epoch_decays 5", "--n_epoch_decays 5: did you mean --n_epochs_decay?"),
             ("--distill wavelet --xyzzy 5", "unrecognized arguments: --xyzzy 5"),
-            ("--distil wavelet", "ambiguous option: --distil could match --distill, --distill_taps"),
+            ("--distil wavelet", "ambiguous option: --distil could match --distill, --distill_taps, --distill_share"),
             ("--distill", "argument --distill: expected one argument"),
         ],
     )

@@ -55,7 +55,7 @@ def test_stopped_and_continued_equals_uninterrupted(
         f"kd run train.py --dataroot {images}/unpaired --model cycle_gan --checkpoints_dir {tmp_path} {SMALL} "
         f"--ndf 4 --n_epochs 2 --n_epochs_decay 2 --save_epoch_freq 1 --print_freq 1 --no_html --pool_size 3 "
         f"--distill wavelet,feature --lambda_wavelet 1@1,100@4 --teacher {tmp_path}/big "
-        f"--student_ngf 4 --student_ema --val_images {tmp_path}/val"
+        f"--student_ngf 4 --student_ema --val_images {tmp_path}/val --distill_share feature=20% --share_every 2"
     ).split(), *host_arguments(folder, form)["train"]]  # fmt: skip
     succeed(run([*command, "--name", "whole"], folder, form))
     monkeypatch.setenv("KD_STOP_AFTER", "2")
@@ -72,6 +72,7 @@ def test_stopped_and_continued_equals_uninterrupted(
     for part in ("networks", "averages", "bests", "adapters", "optimizers", "schedulers", "pools", "random_numbers"):
         ours, theirs = flat(parts[part]), flat(whole[part])
         assert len(ours) == len(theirs) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), part
+    assert whole["terms"] == parts["terms"] and whole["terms"].keys() == {"G_A.balance", "G_B.balance"}
     assert [s["last_epoch"] for s in whole["schedulers"]] == [s["last_epoch"] for s in parts["schedulers"]]
     rates = [[g["lr"] for o in state["optimizers"] for g in o["param_groups"]] for state in (whole, parts)]
     assert rates[0] == rates[1]

@@ -25,6 +25,7 @@ from ..losses import Schedule, WeightedTerm, build_terms
 from ..losses.layout import keep_layout
 from ..networks.taps import Call, Recorder, Tap, default_taps, element_of, read_taps, resolve_taps, unwrap
 from .adapters import make_adapters
+from .balance import Balance
 from .precision import HalfPrecision
 from .teacher_cache import TeacherCache
 from .teacher_pass import TeacherPass
@@ -73,6 +74,8 @@ class Distiller(nn.Module):
             term. With several taps, a term is the mean over them.
         cache: a disk cache of the teacher's images and features; requires a teacher in eval mode.
         half: the mixed precision of the student, if any.
+        balance: adjusts the weights of terms to their shares of the gradient; the training measures these and calls
+            its ``update``.
 
     Attributes:
         epoch: the epoch for the weight schedules, counted from 1; set it in the loop if a weight changes.
@@ -94,6 +97,7 @@ class Distiller(nn.Module):
         taps: Taps | Mapping[str, Taps] | None = None,
         cache: TeacherCache | None = None,
         half: HalfPrecision | None = None,
+        balance: Balance | None = None,
     ) -> None:
         if any(parameter.requires_grad for parameter in teacher.parameters()):
             raise ArgumentError("the teacher requires grad: freeze it with teacher.requires_grad_(False)")
@@ -102,6 +106,7 @@ class Distiller(nn.Module):
         self._networks = {"student": student, "teacher": teacher}
         self.terms = _built(terms, options)
         self.epoch = 1.0
+        self.balance = balance
         reading = [name for name, weighted in self.terms.items() if weighted.term.reads == "features"]
         if isinstance(taps, Mapping):
             unknown = [name for name in taps if name not in reading]
@@ -190,7 +195,7 @@ class Distiller(nn.Module):
         call = Call(call.input, kept, features)
         losses = {}
         for name, weighted in self.terms.items():
-            weight = weighted.weight(self.epoch)
+            weight = weighted.weight(self.epoch) * (self.balance.factor(name) if self.balance else 1)
             # A term of weight 0 is not computed: that saves its time, and 0 times a non-finite value is NaN.
             value = self._value(name, call, teacher_output, teacher_features) if weight else kept.new_zeros(())
             losses[name] = weight * value

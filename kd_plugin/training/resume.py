@@ -113,7 +113,7 @@ class Checkpointer:
             say("note: the saved state has other weights than latest_net_*.pth: optimizers are reset")
             return None
         exact = opt.epoch_count == state.next_epoch
-        restore(self._model, state, self.adapters, self._drawn_networks, exact)
+        restore(self._model, state, self.adapters, self._stateful, exact)
         for net, average in self.averages.items():
             if net in state.averages:
                 average.load_state_dict(state.averages[net])
@@ -266,12 +266,14 @@ class Checkpointer:
         return {net: distiller.adapters for net, distiller in self._distillers.items() if len(distiller.adapters)}
 
     @property
-    def _drawn_networks(self) -> dict[str, nn.Module]:
-        return {
-            f"{net}.{name}": network
-            for net, distiller in self._distillers.items()
-            for name, network in distiller.drawn_networks().items()
-        }
+    def _stateful(self) -> dict[str, nn.Module]:
+        """What else the terms of generators have a state in: networks that they have drawn, balances of weights."""
+        found: dict[str, nn.Module] = {}
+        for net, distiller in self._distillers.items():
+            found |= {f"{net}.{name}": network for name, network in distiller.drawn_networks().items()}
+            if distiller.balance:
+                found[f"{net}.balance"] = distiller.balance
+        return found
 
     def _rewrite(self) -> None:
         """Write the state again as that of a complete epoch, once the last save proves to be its end."""
@@ -302,7 +304,7 @@ class Checkpointer:
             return state
         state.averages = {net: average.state_dict() for net, average in self.averages.items()}
         state.bests = {net: best.state_dict() for net, best in self.bests.items()}
-        return capture(state, self._model, self.adapters, self._drawn_networks)
+        return capture(state, self._model, self.adapters, self._stateful)
 
 
 def _first_numbers(state: RunState) -> Mapping[str, Any]:

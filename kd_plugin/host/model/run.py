@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from ...distillation.attach import Attachment, attach
+from ...distillation.balance import Balance
 from ...distillation.distiller import Distiller
 from ...distillation.shares import GradientShares
 from ...errors import HostError, OptionError
@@ -65,6 +66,7 @@ class DistillationRun:
         self.guard: Guard | None = None  # skips steps that are not finite; None before setup
         self._distillers: dict[str, Distiller] = {}
         self._attached: list[Attachment] = []
+        self._balancing: list[tuple[Balance, GradientShares]] = []  # of the current step
         self._in_step = False
         self._steps_in_optimize = False  # whether the host trains in optimize_parameters
         self._passed_early = False
@@ -166,8 +168,7 @@ class DistillationRun:
         with naming_options():
             returned = host()
         self._in_step = False
-        self._watch.finish()
-        self.summary.end_step()  # backward passes of a validation are none of the step
+        self._end_step()  # backward passes of a validation are none of the step
         for average in checkpointer.averages.values():
             average.update()
         checkpointer.trained()
@@ -312,14 +313,27 @@ class DistillationRun:
         for name, value in result.losses.items():
             setattr(model, f"loss_{name}{pair.suffix}", value.detach())
         self.guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
-        student = distilled.distiller.student
+        student, balance = distilled.distiller.student, distilled.distiller.balance
         begun = self.summary.look(pair.net, student, result.losses, scale)
-        if self._watch.measures:
+        balances = balance is not None and balance.is_due(self.checkpointer.steps.iteration)
+        if self._watch.measures or balances:
             shares = begun or GradientShares()
             if begun is None:
                 shares.begin(student, result.losses, scale)
-            self._watch.look(pair.suffix, shares, result.output, result.teacher_output)
+            if self._watch.measures:
+                self._watch.look(pair.suffix, shares, result.output, result.teacher_output)
+            if balance is not None and balances:
+                self._balancing.append((balance, shares))
         return images
+
+    def _end_step(self) -> None:
+        """End the measurements of a step, after its backward passes, and adjust the weights to the shares."""
+        self._watch.finish()
+        self.summary.end_step()
+        for balance, shares in self._balancing:
+            shares.end()
+            balance.update(shares.last)
+        self._balancing.clear()
 
     def _teach(self, distilled: DistilledPair, call: Call, terms: bool) -> None:
         """Run the teacher outside a training step, and compute the terms if asked for; nothing else changes."""
@@ -345,6 +359,7 @@ class DistillationRun:
                 stacklevel=3,
             )
         self._attached.clear()
+        self._end_step()  # of a host that does not train in optimize_parameters
         steps = self.checkpointer.steps
         steps.step(getattr(self._model.opt, "epoch_count", 1))
         self.guard.begin(steps.epoch, steps.iteration)
@@ -364,6 +379,7 @@ class DistillationRun:
     def save(self, epoch: int | str, host: Host) -> Any:
         """Let the host save its networks, and save the record, the adapters and the state of the run."""
         replaying = self.checkpointer.replaying
+        self._end_step()
         if str(epoch).isdecimal():  # hosts save under its number when an epoch has ended
             self._validate()
         returned = self.checkpointer.save(epoch, host, functools.partial(self._save_extras, epoch))

@@ -40,6 +40,7 @@ class Summary:
             d.pair.net: (count_parameters(d.distiller.student), count_parameters(d.teacher)) for d in distilled
         }
         self._shares = {net: GradientShares() for net in self._sizes}
+        self._balances = {d.pair.net: d.distiller.balance for d in distilled if d.distiller.balance}
         self._epoch = 0
         self._saved_epoch = 0
         self._unsaved = 0  # steps
@@ -108,6 +109,8 @@ class Summary:
                 parts = [_part(name, share, shares.values.get(name)) for name, share in shares.shares.items()]
                 where = f"{_steps(shares.steps)} of epoch {self._epoch}"
                 lines.append(f"{net}: shares of its gradient, mean over {where}: {', '.join(parts)}")
+            if net in self._balances:
+                lines.append(f"{net}: adjusted weights: {self._balances[net]}")
         if not self._saved_epoch:
             return [*lines, "note: nothing was saved as latest: use --save_epoch_freq 1 to save every epoch"]
         if self._unsaved:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from ...distillation.balance import Balance, parse_shares
 from ...errors import ArgumentError, OptionError
 from ...flags import Flag, add_flags, check_value, flags_of, is_ours, option
 from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names, term_names
@@ -51,6 +52,16 @@ class DistillConfig:
         "",
         "modules that srp reads, as for --distill_taps; by default the middle, the end of the encoder in its paper",
         term="srp",
+    )
+    distill_share: str = option(
+        "",
+        "shares of the generator's gradient that terms keep, such as wavelet=20%,srp=10%: their weights are adjusted "
+        "to them, starting from --lambda_TERM",
+    )
+    share_every: int = option(
+        50,
+        "measure the shares of --distill_share in the first step of an epoch and every N steps",
+        type=int,
     )
     max_bad_steps: int = option(
         10,
@@ -151,6 +162,37 @@ class DistillConfig:
             terms[name] = self._build([name], missing)[name] if missing else self.terms[name]
         return terms
 
+    @functools.cached_property
+    def shares(self) -> dict[str, float]:
+        """The shares of ``--distill_share`` as fractions, by term.
+
+        Raises:
+            OptionError: they are not valid, or not of constant weights of ``--distill``.
+        """
+        try:
+            shares = parse_shares(self.distill_share)
+            if shares:
+                Balance(shares, self.share_every)
+        except ArgumentError as error:
+            raise OptionError(f"--distill_share {self.distill_share}: {error}") from error
+        for name in shares:
+            if name not in self.names:
+                raise OptionError(
+                    f"--distill_share {self.distill_share}: {name} is not in --distill {self.distill}: add it there, "
+                    f"or remove its share"
+                )
+            weight = self.terms[name].weight
+            if len(weight.points) > 1 or not weight(1):
+                raise OptionError(
+                    f"--lambda_{name} {weight} beside --distill_share, which sets the weight: remove one of the two"
+                )
+        return shares
+
+    def balance(self, net: str) -> Balance | None:
+        """Return what keeps the shares of the terms of a generator, if they have any."""
+        shares = {name: share for name, share in self.shares.items() if name in self.names_for(net)}
+        return Balance(shares, self.share_every) if shares else None
+
     def taps(self, net: str | None = None) -> dict[str, list[Tap]]:
         """Return the specified taps by term, for the terms of a generator or, if ``net`` is None, all terms."""
         given = dict.fromkeys(self._readers(net), self.distill_taps)
@@ -166,6 +208,8 @@ class DistillConfig:
             idle.append("distill_taps")
         reason = f"its term is not in --distill {self.distill}"
         notes = [f"--{f} has no effect: {reason}" for f in idle]
+        if self.share_every != 50 and not self.distill_share:
+            notes.append("--share_every has no effect without --distill_share")
         if self.kd_watch and not self.names:
             notes.append("--kd_watch has no effect without a teacher")
         if self.val_images and not self.names:
@@ -181,6 +225,8 @@ class DistillConfig:
             "distill_taps": self.distill_taps or None,
             "srp_layers": self.srp_layers or None,
             "teacher_mode": self.teacher_mode,
+            "distill_share": self.distill_share or None,
+            "share_every": self.share_every,
             "max_bad_steps": self.max_bad_steps,
             "kd_watch": self.kd_watch,
             "student_ema": self.student_ema,
@@ -231,7 +277,7 @@ class DistillConfig:
             raise OptionError(f"--distill {self.distill}: {error}") from error
 
     def _check(self) -> None:
-        _ = self.terms
+        _ = self.terms, self.shares
         self.taps()
         teacher = self.teacher or self.teacher_G_A or self.teacher_G_B
         if not self.names and teacher:

@@ -54,6 +54,8 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
         for flag in flags()
         if flag.name in found and is_ours(flag, opt) and (flag.term is None or flag.term in terms)
     }
+    if not terms.issuperset(_shared(recorded)):
+        del recorded["distill_share"]  # --distill names other terms now
     for name, value in recorded.items():
         if name in given and given[name] != value:
             say(f"note: --{name} {given[name]} instead of {value or 'none'} in {file}")
@@ -71,6 +73,11 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
     if "distill" not in given:
         kept = ", ".join(path for name, path in teachers.items() if name not in named)
         say(f"resuming with --distill {distill}{f' and the teacher {kept}' if kept else ''}, from {file}")
+
+
+def _shared(recorded: dict[str, Any]) -> list[str]:
+    """Return the names of the terms with a recorded share."""
+    return [entry.partition("=")[0].strip() for entry in recorded.get("distill_share", "").split(",") if entry]
 
 
 def _recorded(record: StudentRecord, file: Path) -> dict[str, Any]:
