@@ -123,7 +123,7 @@ def main() -> int:
     """Train, and print the table; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=2, help="trainings of each student")
     parser.add_argument("--epochs", type=int, default=3, help=f"of each student, of {TRAINED_ON} steps each")
     parser.add_argument("--teacher-epochs", type=int, default=5)
     parser.add_argument("--ngf", type=int, default=8, help="width of the students; that of DeepLIIF's teachers is 64")
