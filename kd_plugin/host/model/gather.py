@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KDError, OptionError
-from ..options.command_line import CommandLine, check_commas, end, explain_errors, misspelt
+from ...processes import use_wording
+from ..options.command_line import CommandLine, check_commas, end, explain_errors, misspelt, reads_command_line
 from ..options.default_student import complete_student, keep_from_teacher
 from ..options.distill import DistillConfig, add_options, are_in, experiment_folder
 from ..options.excepthook import report_in_one_line
@@ -16,6 +17,7 @@ from ..options.forgotten_model import check_model
 from ..options.record import recorded_model, use_record
 from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
 from ..options.separate import append_to_command_line
+from ..repository.usual_options import names_in, reworded
 from .compress_later import add_compression
 from .how_to_test import defaults_of
 from .report_of_test import add_report_option
@@ -31,6 +33,10 @@ def gather_options(
     the model.
     """
     report_in_one_line()
+    names = names_in(parser)
+    use_wording(lambda text: reworded(text, names))
+    if not reads_command_line(parser):  # the host's options come from a file: completed when it builds the model
+        return host(parser, is_train)
     try:
         append_to_command_line()
         line = CommandLine(parser)
@@ -68,7 +74,7 @@ def prepare_options(cls: Any, line: CommandLine, is_train: bool) -> None:
     check_commas(line)
     if continued:
         check_saved(line.opt)
-        continue_epochs(line)
+        cls._next_epoch = continue_epochs(line)
     if record is not None:
         resume_distillation(line, record)
     add_compression(cls, line)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from ...errors import HostError
 from ..options.distill import DistillConfig
 from ..repository.family import is_training
+from ..repository.usual_options import usual_options
 from .complete import complete_options_of
 from .gather import gather_options
 from .report_of_test import report_at_exit
@@ -30,6 +31,7 @@ class DistillMixin:
 
     distill_optional: ClassVar[bool] = False  # true for the runner, which also runs without --distill
     _host_defaults: ClassVar[dict[str, Any]] = {}  # empty until the host gathers the options of this model
+    _next_epoch: ClassVar[int | None] = None  # of a continued run, unless the command line gives another
     _run: DistillationRun | None = None  # set in a distillation once the host has built its networks
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -51,6 +53,8 @@ class DistillMixin:
         if not self._host_defaults:
             complete_options_of(type(self), opt)
         config = DistillConfig.from_namespace(opt) if is_training(opt) else None
+        if config and self._next_epoch:  # some hosts count epochs by their plots, which may be off
+            usual_options(opt).epoch_count = self._next_epoch
         with building_student(type(self), opt, config) as built:
             super().__init__(opt, *arguments, **named)  # type: ignore[call-arg]
         if config is None:

@@ -33,6 +33,7 @@ from ...training.scaler import find_loss_scale
 from ...training.steps import Moment
 from ..options.distill import DistillConfig, loaded_epoch
 from ..options.names import naming_options
+from ..repository.usual_options import usual_options
 from .distilled_pair import DistilledPair, prepare_pair, record_of
 from .forward_watch import Place, watch_forward
 from .how_to_test import HowToTest, model_name, training_script
@@ -57,7 +58,7 @@ class DistillationRun:
 
     def __init__(self, model: Any, host_class: type, config: DistillConfig, built: Built) -> None:
         self._model, self._host_class, self._config, self._built = model, host_class, config, built
-        opt = model.opt
+        opt = self._opt = usual_options(model.opt)
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._continues = bool(getattr(opt, "continue_train", False))
         self.pairs: list[DistilledPair] = []  # with a teacher; empty before setup
@@ -70,7 +71,7 @@ class DistillationRun:
         self._skip_learning_rate = False
         self._interruption = Interruption()
         loads = loaded_epoch(opt) if self._continues else ""
-        self.checkpointer = Checkpointer(model, self._folder, loads, RECORD_NAME, self._distillers)
+        self.checkpointer = Checkpointer(model, opt, self._folder, loads, RECORD_NAME, self._distillers)
         check_not_overwritten(config, self._folder)
         pairs = find_pairs(model)
         config.check_nets([pair.net for pair in pairs])
@@ -125,20 +126,20 @@ class DistillationRun:
             checkpointer.averages = {pair.net: WeightAverage(network) for pair, network in students.items()}
         if config.val_images and self.pairs and is_main_process():
             images = Path(config.val_images).expanduser()
-            self._validation = Validation(images, model.opt, self.pairs, self._several, self._folder)
+            self._validation = Validation(images, self._opt, self.pairs, self._several, self._folder)
             checkpointer.bests = self._validation.bests
         if self._continues:
-            load_adapters(checkpointer.adapters, self._folder, loaded_epoch(model.opt))
+            load_adapters(checkpointer.adapters, self._folder, loaded_epoch(self._opt))
         self._record = record_of(model, config, self._built.student, self.pairs) if is_main_process() else None
         self._skip_learning_rate = checkpointer.after_setup(update_learning_rate, self._passed_early)
         self._interruption.watch(model)
-        self.summary = Summary(model.opt, self._folder, self.pairs, [p.net for p in students], self._how_to_test())
+        self.summary = Summary(self._opt, self._folder, self.pairs, [p.net for p in students], self._how_to_test())
         if is_script():
             self.summary.print_at_exit()
         return returned
 
     def _how_to_test(self) -> HowToTest:
-        opt, by_host = self._model.opt, all(call.by_host for call in self._built.calls)
+        opt, by_host = self._opt, all(call.by_host for call in self._built.calls)
         plain = model_name(self._host_class, opt.model) if by_host else ""
         return HowToTest(training_script(), opt, self._model._host_defaults, plain)
 
@@ -324,7 +325,7 @@ class DistillationRun:
             )
         self._attached.clear()
         steps = self.checkpointer.steps
-        steps.step(getattr(self._model.opt, "epoch_count", 1))
+        steps.step(getattr(self._opt, "epoch_count", 1))
         self.guard.begin(steps.epoch, steps.iteration)
         self.summary.step(steps.epoch, steps.iteration)
         self._watch.step()

@@ -18,6 +18,7 @@ from ...students import inherit_weights
 from ...training.networks import find_network
 from ..options.student import StudentOptions
 from ..repository.family import Pair
+from ..repository.usual_options import usual_options
 
 _FULL_NDF = 64  # the family's default: 2.77 M parameters
 
@@ -46,7 +47,7 @@ def start_from_teacher(
 def note_large_discriminator(model: Any, pair: Pair, student: nn.Module) -> None:
     """Print a note if a discriminator of full width is larger than the student."""
     discriminator = find_network(model, pair.discriminator)
-    if not isinstance(discriminator, nn.Module) or getattr(model.opt, "ndf", 0) < _FULL_NDF:
+    if not isinstance(discriminator, nn.Module) or getattr(usual_options(model.opt), "ndf", 0) < _FULL_NDF:
         return
     small, large = (count_parameters(network) / 1e6 for network in (student, discriminator))
     if large > small:

@@ -12,6 +12,7 @@ from ...metrics.cost import count_parameters
 from ...networks.generator import GeneratorSpec
 from ...processes import say
 from ...students import is_registered
+from ..repository.usual_options import host_options
 from .command_line import CommandLine, complete_options
 from .distill import DistillConfig
 from .student import StudentOptions
@@ -26,7 +27,7 @@ def keep_from_teacher(line: CommandLine, teacher: GeneratorSpec) -> None:
     if teacher.dropout is not None:
         kept["no_dropout"] = not teacher.dropout
     lists = [name for name in kept if isinstance(getattr(opt, name, None), list)]  # for several teachers
-    line.parser.set_defaults(**{n: value for n, value in kept.items() if hasattr(opt, n) and n not in lists})
+    line.set_defaults(**{n: value for n, value in kept.items() if hasattr(opt, n) and n not in lists})
 
 
 def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued: bool, recorded: bool) -> None:
@@ -38,16 +39,16 @@ def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued
         continued: whether the run continues the training of a student.
         recorded: whether that student has a record.
     """
-    width = line.parser.get_default("ngf")
+    width = line.get_default("ngf")
 
     def complete(opt: Namespace) -> None:
         config = DistillConfig.from_namespace(opt)  # read again: a subclass may have set defaults
         if config is None:
             return
         if getattr(opt, "suffix", ""):  # a test must resolve the same name of the folder
-            opt.suffix = opt.suffix.format(**vars(opt))
+            opt.suffix = opt.suffix.format(**vars(host_options(opt)))
         config.student.apply(opt, teacher, recorded)
-        named = "ngf" in line.given or line.parser.get_default("ngf") != width  # or set by a subclass
+        named = "ngf" in line.given or line.get_default("ngf") != width  # or set by a subclass
         if not continued and not named:
             _choose_width(opt, config.student, teacher)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +18,7 @@ from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names
 from ...losses.flags import term_flags
 from ...networks.taps import Tap, parse_taps
 from ...networks.teacher import TeacherMode
+from ..repository.usual_options import host_options, names_in, reworded
 from .compress import CompressOptions
 from .cost import CostOptions
 from .student import StudentOptions
@@ -277,13 +278,19 @@ def add_options(parser: ArgumentParser) -> None:
         "train a small student generator from a large teacher; a weight is a number, or "
         "points WEIGHT@EPOCH that are interpolated linearly, such as 0@1,100@10"
     )
-    add_flags(parser, "distillation (kd_plugin)", description, flags())
+    names = names_in(parser)
+    add_flags(
+        parser,
+        "distillation (kd_plugin)",
+        description,
+        [replace(flag, help=reworded(flag.help, names)) for flag in flags()],
+    )
 
 
 def experiment_folder(opt: Namespace) -> Path:
     """Return the checkpoint folder of the run, including ``--suffix``, before the host resolves it."""
     suffix: str = getattr(opt, "suffix", "")
-    name: str = opt.name + (f"_{suffix.format(**vars(opt))}" if suffix else "")
+    name: str = opt.name + (f"_{suffix.format(**vars(host_options(opt)))}" if suffix else "")
     return Path(opt.checkpoints_dir, name)
 
 

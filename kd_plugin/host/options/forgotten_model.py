@@ -21,7 +21,7 @@ def check_model(opt: Namespace, nets: Sequence[str] | None, named: bool) -> None
     """
     prefix = "distill_" if opt.model.startswith("distill_") else ""
     model = opt.model.removeprefix(prefix)
-    known = next((family.models for family in families() if model in family.models), {})
+    known = next((family.models for family in families() if model in family.models and family.has_options(opt)), {})
     for name, other in known.items():
         if name == model:
             continue

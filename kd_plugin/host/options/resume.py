@@ -43,7 +43,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
     distill = str(given.get("distill", record.distillation["distill"]))
     if distill == NO_TERMS:
         say(f"continuing without a teacher, as given by {f'--distill {NO_TERMS}' if 'distill' in given else file}")
-        line.parser.set_defaults(distill=NO_TERMS, student_ema=bool(record.distillation.get("student_ema")))
+        line.set_defaults(distill=NO_TERMS, student_ema=bool(record.distillation.get("student_ema")))
         return
     terms = {name.partition(":")[0] for name in split_names(distill)}
     found = _recorded(record, file)
@@ -60,7 +60,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
         if name not in given and is_function(str(value)):
             refuse_among_checkpoints(str(value), opt.checkpoints_dir, file)
     _check_teachers(record, {name: path for name, path in teachers.items() if name not in given}, file)
-    line.parser.set_defaults(**recorded, **teachers)
+    line.set_defaults(**recorded, **teachers)
     named = {name: given[name] for name in _TEACHERS if name in given}
     replaced = ", ".join(
         path for name, path in recorded_teachers.items() if named and (name in named or not teachers)
@@ -166,13 +166,17 @@ def check_saved(opt: Namespace) -> None:
         )
 
 
-def continue_epochs(line: CommandLine) -> None:
-    """Make the next epoch of a continued run the default of the host's ``--epoch_count``.
+def continue_epochs(line: CommandLine) -> int | None:
+    """Make the next epoch of a continued run the default of the host's ``--epoch_count``, and return it.
+
+    None if it is unknown, or the command line has another.
 
     Raises:
         CheckpointError: the state of the run cannot be read.
     """
     opt = line.opt
     state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
-    if state is not None and hasattr(opt, "epoch_count"):
-        line.parser.set_defaults(epoch_count=state.next_epoch)
+    if state is None or not hasattr(opt, "epoch_count"):
+        return None
+    line.set_defaults(epoch_count=state.next_epoch)
+    return None if "epoch_count" in line.given else state.next_epoch
