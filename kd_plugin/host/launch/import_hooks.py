@@ -17,7 +17,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,7 +34,8 @@ from ..model.report_of_test import report_at_exit
 from ..options.command_line import finish_options
 from ..options.distill import add_options
 from ..options.record import recorded_student
-from ..repository.family import is_training
+from ..repository.family import find_family, is_training
+from ..repository.option_names import OptionName
 from ..repository.usual_options import usual_options
 
 Patch = Callable[[ModuleType], None]
@@ -179,19 +180,23 @@ def _patch_data(module: ModuleType) -> None:
 
 
 def _patch_options(module: ModuleType) -> None:
+    family = find_family(Path(module.__file__ or "").parents[1] / "models")
+    names = family.other_names if family else {}
     for cls in vars(module).values():
         if isinstance(cls, type) and cls.__module__ == module.__name__ and "initialize" in vars(cls):
-            cls.initialize = _with_options(cls.initialize)  # type: ignore[attr-defined]
+            cls.initialize = _with_options(cls.initialize, names)  # type: ignore[attr-defined]
             if hasattr(cls, "gather_options"):
                 cls.gather_options = _completed(cls.gather_options)
 
 
-def _with_options(original: Callable[..., ArgumentParser]) -> Callable[..., ArgumentParser]:
+def _with_options(
+    original: Callable[..., ArgumentParser], names: Mapping[str, OptionName]
+) -> Callable[..., ArgumentParser]:
     @functools.wraps(original)
     def initialize(self: Any, parser: ArgumentParser) -> ArgumentParser:
         parser = original(self, parser)
         if {"-h", "--help"} & set(sys.argv[1:]):
-            add_options(parser)
+            add_options(parser, names)
         return parser
 
     return initialize

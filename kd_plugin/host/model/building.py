@@ -18,9 +18,10 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import HostError, OptionError
+from ...errors import HostError
 from ...networks.generator import parse_netG
 from ...students import StudentRequest, build_student, is_registered
+from ..options.student import not_in_options
 from ..repository.usual_options import UsualOptions, usual_options
 
 
@@ -91,22 +92,12 @@ def _replacement(
         by_host = network is not None
         if network is None:
             if isinstance(usual, UsualOptions):
-                raise _not_in_its_options(student, netG)
+                raise not_in_options(student, netG)
             network = _initialised(build_student(_request(asked, student)), original, asked)
         calls.append(BuildCall(original, asked, network, by_host))
         return network
 
     return define_G
-
-
-def _not_in_its_options(student: StudentRequest, netG: object) -> OptionError:
-    """Return the error for a student of a host whose ``define_G`` is called with its options, also after training."""
-    separable = "separable convolutions" if student.conv == "separable" else ""
-    what = student.factory or ("stage widths" if student.widths else separable) or f"the generator {netG}"
-    return OptionError(
-        f"this host builds its generators again from its options when it saves and tests, and has no options for "
-        f"{what}: use --student_ngf, or --student_netG with a generator of the host"
-    )
 
 
 def _request(asked: dict[str, Any], student: StudentRequest) -> StudentRequest:

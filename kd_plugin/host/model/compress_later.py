@@ -231,6 +231,11 @@ def add_compression(cls: Any, line: CommandLine) -> None:
             f"--compress {config.compress}: compresses the generators that are trained here, and --distill trains "
             "small ones: remove one of the two"
         )
+    if "netG" in line.names:
+        raise OptionError(
+            f"--compress {config.compress}: kd compress does not know the options of this host: compress a generator "
+            f"after the training, kd compress latest_net_G_A.pth"
+        )
     if not cls.distill_optional:
         raise OptionError(
             f"--compress {config.compress}: needs kd run {line.parser.prog} with a model of the host, such as "

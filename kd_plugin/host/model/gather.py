@@ -87,6 +87,6 @@ def prepare_options(cls: Any, line: CommandLine, is_train: bool) -> None:
         teacher = peek_teacher(config)
         if teacher and record is None:
             keep_from_teacher(line, teacher)
-        complete_student(line, teacher, continued, record is not None)
+        complete_student(line, teacher, continued, record)
     elif not cls.distill_optional:
         raise OptionError("this model requires a teacher: add --distill wavelet,srp and --teacher checkpoints/NAME")

@@ -293,7 +293,7 @@ class DistillationRun:
         assert self.guard is not None
         model, pair = self._model, distilled.pair
         result = distilled.distiller.distill(call)
-        scale = find_loss_scale(model, pair.net, result.output)
+        scale = self._scale(find_loss_scale(model, pair.net, result.output))
         images, attachment = attach(result.output, result.total, scale)
         self._attached.append(attachment)
         if distilled.place is None:
@@ -311,6 +311,11 @@ class DistillationRun:
                 shares.begin(student, result.losses, scale)
             self._watch.look(pair.suffix, shares, result.output, result.teacher_output)
         return images
+
+    def _scale(self, scale: Callable[[], float] | None) -> Callable[[], float] | None:
+        """Return the factor of the host's loss: of its scaler, and of the batches that it sums gradients of."""
+        batches = getattr(self._opt, "iter_size", 1)
+        return scale if batches == 1 else lambda: (scale() if scale else 1.0) / batches
 
     def _begin_step(self) -> None:
         assert self.guard is not None

@@ -178,6 +178,7 @@ _FAMILIES = [  # most specific last, as forks keep the models of their origin
             "n_epochs": "train_n_epochs",
             "n_epochs_decay": "train_n_epochs_decay",
             "save_epoch_freq": "train_save_epoch_freq",
+            "iter_size": "train_iter_size",  # batches whose mean gradient is one step
         },
         identified_by=("palette", "b2b"),
         test_words="--test_model_dir {folder} --gpu_ids {gpu_ids}",
@@ -215,17 +216,25 @@ def is_generator(name: str) -> bool:
 
 
 def known_pairs() -> list[tuple[Pair, ...]]:
-    """Return the distinct pairs of the models of all families, those with more generators first."""
-    models = (model for family in families() for model in family.models.values())
+    """Return the distinct pairs of the models of all families, those with more generators first.
+
+    A family that is identified by other models gives the names of its models another meaning, which only holds there.
+    """
+    models = (model for family in families() if not family.identified_by for model in family.models.values())
     found = dict.fromkeys(model.pairs for model in models if model.pairs)
     return sorted(found, key=len, reverse=True)
 
 
+def pairs_of(opt: Any) -> tuple[Pair, ...]:
+    """Return the pairs of the model that a host's options name, if they have the names of a family; else empty."""
+    family = next((each for each in families() if each.option_names and each.has_options(opt)), None)
+    model = family.models.get(str(host_option(opt, "model"))) if family else None
+    return model.pairs if model else ()
+
+
 def generator_names() -> str:
     """Return the names of the known generators: "G, or G_A and G_B"."""
-    nets = dict.fromkeys(tuple(pair.net for pair in pairs) for pairs in known_pairs()[::-1])
-    whole = (each for each in nets if not any(set(each) < set(other) for other in nets))
-    return ", or ".join(map(" and ".join, whole))
+    return ", or ".join(dict.fromkeys(" and ".join(p.net for p in pairs) for pairs in known_pairs()[::-1]))
 
 
 def generator_options() -> dict[str, type]:
