@@ -37,6 +37,7 @@ from ..options.record import recorded_student
 from ..repository.family import find_family, is_training
 from ..repository.option_names import OptionName
 from ..repository.usual_options import usual_options
+from .child_processes import install_in_children
 
 Patch = Callable[[ModuleType], None]
 
@@ -44,7 +45,8 @@ _loaders: list[Any] = []  # the last one that a host has made, for --compress
 
 
 def install() -> None:
-    """Install the import hook that patches the host's modules."""
+    """Install the import hook that patches the host's modules, here and in processes that the host spawns."""
+    install_in_children()
     patches: dict[str, Patch] = {
         "models": _patch_models,
         "options.train_options": _patch_options,

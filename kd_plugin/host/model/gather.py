@@ -74,7 +74,7 @@ def prepare_options(cls: Any, line: CommandLine, is_train: bool) -> None:
     check_commas(line)
     if continued:
         check_saved(line.opt)
-        cls._next_epoch = continue_epochs(line)
+        continue_epochs(line)
     if record is not None:
         resume_distillation(line, record)
     add_compression(cls, line)

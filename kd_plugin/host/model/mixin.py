@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from ...errors import HostError
 from ..options.distill import DistillConfig
+from ..options.resume import NEXT_EPOCH
 from ..repository.family import is_training
 from ..repository.usual_options import usual_options
 from .complete import complete_options_of
@@ -31,7 +32,6 @@ class DistillMixin:
 
     distill_optional: ClassVar[bool] = False  # true for the runner, which also runs without --distill
     _host_defaults: ClassVar[dict[str, Any]] = {}  # empty until the host gathers the options of this model
-    _next_epoch: ClassVar[int | None] = None  # of a continued run, unless the command line gives another
     _run: DistillationRun | None = None  # set in a distillation once the host has built its networks
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -53,8 +53,8 @@ class DistillMixin:
         if not self._host_defaults:
             complete_options_of(type(self), opt)
         config = DistillConfig.from_namespace(opt) if is_training(opt) else None
-        if config and self._next_epoch:  # some hosts count epochs by their plots, which may be off
-            usual_options(opt).epoch_count = self._next_epoch
+        if config and getattr(opt, NEXT_EPOCH, None):
+            usual_options(opt).epoch_count = opt.next_epoch
         with building_student(type(self), opt, config) as built:
             super().__init__(opt, *arguments, **named)  # type: ignore[call-arg]
         if config is None:
@@ -70,7 +70,10 @@ class DistillMixin:
 
     def data_dependent_initialize(self, *arguments: Any, **named: Any) -> Any:
         """Let a host with this method (CUT) create networks from a first batch, which is not a training step."""
-        host = partial(super().data_dependent_initialize, *arguments, **named)  # type: ignore[misc]
+        method = getattr(super(), "data_dependent_initialize", None)
+        if method is None:  # the host looks for it, and finds this one
+            return None
+        host = partial(method, *arguments, **named)
         return self._run.initialize(host) if self._run else host()
 
     def set_input(self, *arguments: Any, **named: Any) -> Any:

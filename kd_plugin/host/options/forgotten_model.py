@@ -21,6 +21,12 @@ def check_model(opt: Namespace, nets: Sequence[str] | None, named: bool) -> None
     """
     prefix = "distill_" if opt.model.startswith("distill_") else ""
     model = opt.model.removeprefix(prefix)
+    own = next((family for family in families() if family.identified_by and family.has_options(opt)), None)
+    if own and model not in own.models and not nets:
+        raise OptionError(
+            f"--model {opt.model}: of {own.name}, only {' and '.join(own.models)} are distilled, unless the model's "
+            f"class names its generators and their images in distill_pairs"
+        )
     known = next((family.models for family in families() if model in family.models and family.has_options(opt)), {})
     for name, other in known.items():
         if name == model:

@@ -21,6 +21,7 @@ from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, flags, loaded_epoch
 from .record import refuse_among_checkpoints
 
+NEXT_EPOCH = "next_epoch"  # option for hosts that replace their --epoch_count, joliGEN by the last of its plots
 _TIMEOUT = 600  # seconds that a process waits for rank 0 to complete a save
 
 _TEACHERS = ("teacher", "teacher_epoch", "teacher_G_A", "teacher_G_B")
@@ -166,10 +167,8 @@ def check_saved(opt: Namespace) -> None:
         )
 
 
-def continue_epochs(line: CommandLine) -> int | None:
-    """Make the next epoch of a continued run the default of the host's ``--epoch_count``, and return it.
-
-    None if it is unknown, or the command line has another.
+def continue_epochs(line: CommandLine) -> None:
+    """Make the next epoch of a continued run the default of the host's ``--epoch_count``.
 
     Raises:
         CheckpointError: the state of the run cannot be read.
@@ -177,6 +176,7 @@ def continue_epochs(line: CommandLine) -> int | None:
     opt = line.opt
     state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
     if state is None or not hasattr(opt, "epoch_count"):
-        return None
+        return
     line.set_defaults(epoch_count=state.next_epoch)
-    return None if "epoch_count" in line.given else state.next_epoch
+    if "epoch_count" in line.names and "epoch_count" not in line.given:
+        line.set_defaults(**{NEXT_EPOCH: state.next_epoch})
