@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..options.excepthook import report_in_one_line
 from ..options.forgotten_model import check_model
 from ..options.record import recorded_model, use_record
 from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
-from ..options.separate import append_to_command_line
+from ..options.separate import append_to_command_line, as_assignment, options_in
 from ..repository.usual_options import names_in, reworded
 from .compress_later import add_compression
 from .how_to_test import defaults_of
@@ -36,6 +37,8 @@ def gather_options(
     names = names_in(parser)
     use_wording(lambda text: reworded(text, names))
     if not reads_command_line(parser):  # the host's options come from a file: completed when it builds the model
+        if typed := options_in(sys.argv[1:]):
+            end(parser, f"the options of this run come from a file: set {as_assignment(typed)} instead")
         return host(parser, is_train)
     try:
         append_to_command_line()

@@ -33,6 +33,7 @@ from ...training.scaler import find_loss_scale
 from ...training.steps import Moment
 from ..options.distill import DistillConfig, loaded_epoch
 from ..options.names import naming_options
+from ..repository.family import family_of
 from ..repository.usual_options import usual_options
 from .distilled_pair import DistilledPair, prepare_pair, record_of
 from .forward_watch import Place, watch_forward
@@ -94,7 +95,9 @@ class DistillationRun:
             self._watch.declare(pair.suffix, config.names_for(pair.net))
             if pair.output in model.visual_names:  # colorization displays a converted output
                 model.visual_names = [*model.visual_names, f"teacher_{pair.output}"]
-        if hasattr(host_class, "data_dependent_initialize"):  # it draws a batch before setup
+        family = family_of(opt)
+        self._apart = family is not None and family.initialises_apart
+        if hasattr(host_class, "data_dependent_initialize") and not self._apart:  # it draws a batch before setup
             self.checkpointer.before_data()
 
     def setup(self, host: Host, update_learning_rate: Host) -> Any:
@@ -186,7 +189,7 @@ class DistillationRun:
         training = torch.is_grad_enabled() and (self._in_step or not self._steps_in_optimize)
         self._steps_in_optimize = self._steps_in_optimize or self._in_step
         if training and self.guard is None:
-            self._passed_early = True
+            self._passed_early = not self._apart
         elif training:
             self._begin_step()
         for distilled in self.pairs:

@@ -67,6 +67,7 @@ class HostFamily:
         test_options: further options that a test takes from the training.
         option_names: names of this family for options that the plugin reads or sets, by their usual name.
         identified_by: models that identify it; any of ``models`` if empty.
+        initialises_apart: whether a batch from which networks are created is drawn apart from those of the epochs.
         test_words: arguments of its ``test.py``, with ``{folder}`` and ``{gpu_ids}``; "" for the usual ones.
 
     An option may hold a list of names, one per network; its type is ``str``, the names separated by commas.
@@ -80,6 +81,7 @@ class HostFamily:
     test_options: tuple[str, ...] = ()
     option_names: Mapping[str, str | OptionName] = field(default_factory=dict)
     identified_by: tuple[str, ...] = ()
+    initialises_apart: bool = False
     test_words: str = ""
 
     def is_in(self, models: Path) -> bool:
@@ -181,6 +183,7 @@ _FAMILIES = [  # most specific last, as forks keep the models of their origin
             "iter_size": "train_iter_size",  # batches whose mean gradient is one step
         },
         identified_by=("palette", "b2b"),
+        initialises_apart=True,
         test_words="--test_model_dir {folder} --gpu_ids {gpu_ids}",
     ),
 ]
@@ -225,9 +228,14 @@ def known_pairs() -> list[tuple[Pair, ...]]:
     return sorted(found, key=len, reverse=True)
 
 
+def family_of(opt: Any) -> HostFamily | None:
+    """Return the family whose names a host's options have; None if they have the usual names."""
+    return next((each for each in families() if each.option_names and each.has_options(opt)), None)
+
+
 def pairs_of(opt: Any) -> tuple[Pair, ...]:
     """Return the pairs of the model that a host's options name, if they have the names of a family; else empty."""
-    family = next((each for each in families() if each.option_names and each.has_options(opt)), None)
+    family = family_of(opt)
     model = family.models.get(str(host_option(opt, "model"))) if family else None
     return model.pairs if model else ()
 
