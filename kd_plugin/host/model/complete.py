@@ -37,11 +37,11 @@ def complete_options_of(cls: Any, opt: Any) -> None:
     Raises:
         KDError: an option is not valid, or contradicts another or the record.
     """
+    names = other_names(lambda name: hasattr(opt, name))
+    use_wording(lambda text: reworded(text, names))
     if hasattr(opt, "distill"):
         return
     report_in_one_line()
-    names = other_names(lambda name: hasattr(opt, name))
-    use_wording(lambda text: reworded(text, names))
     is_train = is_training(opt)
     continued = is_train and getattr(usual_options(opt), "continue_train", False)
     options = separate_options()

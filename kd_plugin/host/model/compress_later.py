@@ -38,6 +38,7 @@ from ..options.compress import (
     training_request,
 )
 from ..options.distill import experiment_folder
+from ..repository.usual_options import host_options
 from .how_to_test import HowToTest, training_script
 from .inputs import Inputs, find_inputs
 from .pair import find_pairs, network_of
@@ -135,7 +136,7 @@ class Later:
                     f"--compress {self._config.compress}: the generators would differ in ngf ({widths}), and hosts "
                     "build them alike: name a width, such as ngf=24"
                 )
-        tested = Namespace(**{**vars(opt), "name": student_folder(self._folder, "SIZE").name})
+        tested = Namespace(**{**vars(host_options(opt)), "name": student_folder(self._folder, "SIZE").name})
         lines = HowToTest(training_script(), tested, self._defaults, "").lines()
         self._trained = Trained(
             model=opt.model,

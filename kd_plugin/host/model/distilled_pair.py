@@ -129,7 +129,7 @@ def record_of(
             d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)} for d in distilled
         },
         dataset_mode=getattr(opt, "dataset_mode", None),
-        pictures=values_of(opt, PICTURE_OPTIONS),
+        pictures={name: getattr(opt, name) for name in PICTURE_OPTIONS if hasattr(opt, name)},
         build={
             "widths": list(student.widths) if student.widths else None,
             "conv": student.conv,

@@ -81,8 +81,9 @@ def reads_command_line(parser: ArgumentParser) -> bool:
 
     A host may parse a command line only to override the options of a file.
     """
-    given = {_name(argument) for argument in sys.argv[1:]}
-    return all(given & set(a.option_strings) for a in parser._actions if a.required and a.option_strings)
+    given = [name for argument in sys.argv[1:] if (name := _name(argument)).startswith("-") and name != "--"]
+    required = (action.option_strings for action in parser._actions if action.required and action.option_strings)
+    return all(any(each.startswith(name) for each in strings for name in given) for strings in required)
 
 
 def end(parser: ArgumentParser, message: object) -> NoReturn:

@@ -53,7 +53,7 @@ def complete_student(
         config.student.apply(opt, teacher, record is not None)
         if record is not None:
             check_networks(record, opt, experiment_folder(opt))
-        _check_buildable(line, config.student, opt.netG)
+        _check_buildable(line, config.student, getattr(opt, "netG", ""))
         named = "ngf" in line.given or line.get_default("ngf") != width  # or set by a subclass
         if not continued and not named:
             _choose_width(opt, config.student, teacher)
