@@ -52,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = str(error)
         if given[:1] == ["run"] and given[1:]:
             from .host.options.separate import name_source
+            from .processes import worded
 
-            message = name_source(message)
+            message = name_source(worded(message))
         print(f"kd: error: {message}", file=sys.stderr)
         sys.last_value = error  # as for an uncaught exception, for atexit handlers
         return 2

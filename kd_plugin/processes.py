@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import torch
+
+_wording: Callable[[str], str] = str
 
 
 def process_rank() -> int:
@@ -29,9 +32,20 @@ def is_distributed() -> bool:
     return process_count() > 1
 
 
+def use_wording(wording: Callable[[str], str]) -> None:
+    """Let a function rewrite all messages: a host may call options by names of its own."""
+    global _wording
+    _wording = wording
+
+
+def worded(message: object) -> str:
+    """Return a message in the words of the host."""
+    return _wording(str(message))
+
+
 def say(message: str) -> None:
     """Print a line of the plugin in the main process only."""
     # Outside an initialised process group, torchrun's variables give the rank.
     other_rank = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
     if is_main_process() and not other_rank:
-        print(f"[distill] {message}")
+        print(f"[distill] {worded(message)}")

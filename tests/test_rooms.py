@@ -33,13 +33,15 @@ ROWS = [
     ["errors", "files", "flags", "imports", "pictures", "processes", "progress", "version"],
 ]
 MODULES = {".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for file in sorted(PACKAGE.rglob("*.py"))}
-# Replaced outside the two files for it: methods of the run's parser and of optimizers, and hooks of Python.
+# Replaced outside the two files for it: methods of the run's parser and of optimizers, and hooks of Python, also that
+# which starts processes.
 REPLACED_ELSEWHERE = {
     "host.options.command_line": {"error", "parse_args"},
     "host.options.excepthook": {"excepthook"},
     "host.options.record": {"type"},
     "host.model.unreadable": {"excepthook"},
     "host.launch.runner": {"excepthook"},
+    "host.launch.child_processes": {"get_command_line"},
     "training.guard": {"step"},
 }
 REPLACING = {"host.launch.import_hooks", "host.model.building"}

@@ -94,7 +94,8 @@ def _host_sections(found: Survey) -> dict[str, dict[str, str]]:
     unknown = f"its file names no networks; declare distill_pairs in its class unless they are {generator_names()}"
     of_features = [name for name in term_names() if get_term(name).reads == "features"]
     of_images = [name for name in term_names() if name not in of_features]
-    builds = any(f.what == "generators built by" and f.found for f in found.findings)
+    built = next((f.found for f in found.findings if f.what == "generators built by"), "")
+    builds = built == "define_G" or " ngf," in built  # by arguments of the usual names
     students = "any width, depth, stage widths, separable, factories" if builds else "those of the host's options"
     return {
         f"{found.folder}: {found.kind}": {

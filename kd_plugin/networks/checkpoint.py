@@ -18,6 +18,7 @@ from torch import nn
 from ..errors import ArgumentError, CheckpointError, KDError, UnknownNetworkError, first_line
 from ..files import write_atomically
 from .checkpoint_files import checkpoint_format
+from .divided import family_keys
 from .generator import GeneratorSpec, architectures, build_generator
 
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and DistributedDataParallel, torch.compile
@@ -95,6 +96,7 @@ def inspect_state_dict(state: Mapping[str, torch.Tensor], source: str = "state d
         UnknownNetworkError: If it is not a generator of the family; the message names the ``source`` and the first
             tensor that does not match.
     """
+    state = family_keys(state)
     errors: list[KDError] = []
     for architecture in architectures():
         try:
@@ -153,7 +155,7 @@ def fill_network(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     Raises:
         RuntimeError: If a tensor is missing or has a different shape.
     """
-    wanted = network.state_dict()
+    wanted, state = network.state_dict(), family_keys(state)
     # Running statistics of instance norm in old files are dropped, as in the family.
     tensors = {key: tensor.float() for key, tensor in state.items() if key in wanted and tensor.is_floating_point()}
     for key in wanted:

@@ -20,11 +20,17 @@ from .checkpoint import fill_network, find_stray, read_state_dict
 def find_discriminator(generator: Path) -> Path | None:
     """Return the path of a generator's discriminator: ``latest_net_D_A.pth`` for ``latest_net_G_A.pth``.
 
-    The file may not exist. None if the generator's file is not named as in the hosts.
+    Without that file it is the first of those named after the images that they judge, as in joliGEN:
+    ``latest_net_D_B_basic.pth``. The file may not exist. None if the generator's file is not named as in the hosts.
     """
     if "_net_G" not in generator.name:
         return None
-    return generator.with_name(generator.name.replace("_net_G", "_net_D"))
+    file = generator.with_name(generator.name.replace("_net_G", "_net_D"))
+    epoch, _, net = generator.stem.removesuffix("_ema").partition("_net_")
+    judged = {"G_A": "B", "G_B": "A"}.get(net)
+    if judged and not file.is_file():
+        return next(iter(sorted(generator.parent.glob(f"{epoch}_net_D_{judged}_*.pth"))), file)
+    return file
 
 
 class Discriminator(nn.Module):

@@ -20,10 +20,12 @@ from .architecture import (
     GeneratorSpec,
     Layer,
     Padding,
+    Place,
     Places,
     TapPoint,
     register_architecture,
 )
+from .divided import divided_name
 from .layers import NormLayer, SeparableConv, norm_layer, read_norm, read_shape
 
 _FIRST = 10  # index of the first residual block
@@ -149,14 +151,15 @@ class Resnet(Architecture):
     def places(self, network: nn.Module) -> Places | None:
         """Return the ends of the downsampling, of the first half of the blocks, and of the first upsampling."""
         names = {name for name, _ in network.named_modules()}
-        blocks = sorted(int(m[1]) for name in names if (m := re.fullmatch(r"model\.(\d+)\.conv_block", name)))
+        pattern = re.compile(r"(?:encoder\.)?model\.(\d+)\.conv_block")
+        blocks = sorted(int(m[1]) for name in names if (m := pattern.fullmatch(name)))
         if not blocks:
             return None
         middle = blocks[(len(blocks) + 1) // 2 - 1]
+        points = {"encoder": (blocks[0] - 1, 4), "middle": (middle, 4), "decoder": (blocks[-1] + 3, 2)}
         return {
-            "encoder": [TapPoint(f"model.{blocks[0] - 1}", 4)],
-            "middle": [TapPoint(f"model.{middle}", 4)],
-            "decoder": [TapPoint(f"model.{blocks[-1] + 3}", 2)],
+            place: [TapPoint(divided_name(f"model.{index}", names), stride)]
+            for place, (index, stride) in cast(dict[Place, tuple[int, int]], points).items()
         }
 
     def layers(self, spec: GeneratorSpec) -> list[Layer]:

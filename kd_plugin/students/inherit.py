@@ -22,6 +22,7 @@ from torch import nn
 from ..errors import ArgumentError, CheckpointError, unknown_name
 from ..networks.architecture import INPUT, OUTPUT, Layer
 from ..networks.checkpoint import inspect_state_dict
+from ..networks.divided import family_keys
 from ..networks.generator import GeneratorSpec, get_architecture
 from ..networks.taps import unwrap
 
@@ -43,7 +44,7 @@ def inherit_weights(student: nn.Module, teacher: nn.Module, keep: Keep = "l1") -
     """
     if keep not in get_args(Keep):
         raise ArgumentError(unknown_name("way to keep channels", str(keep), get_args(Keep)))
-    state, teacher_state = unwrap(student).state_dict(), unwrap(teacher).state_dict()
+    state, teacher_state = (dict(family_keys(unwrap(network).state_dict())) for network in (student, teacher))
     spec, teacher_spec = _spec(state, "student"), _spec(teacher_state, "teacher")
     _check(spec, teacher_spec)
     pairs = _pair(spec, teacher_spec)

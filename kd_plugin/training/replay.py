@@ -29,7 +29,7 @@ class Replay:
         self._raised = {
             name: value
             for name, value in vars(opt).items()
-            if name.endswith("_freq") and name != "save_epoch_freq" and isinstance(value, int)
+            if name.endswith("_freq") and not name.endswith("save_epoch_freq") and isinstance(value, int)
         }
         for name in self._raised:
             setattr(opt, name, sys.maxsize)

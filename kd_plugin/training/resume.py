@@ -26,6 +26,7 @@ class Checkpointer:
 
     Args:
         model: the host's model.
+        opt: its options, under their usual names.
         folder: the experiment's folder.
         loads: the epoch of the networks that the run resumes, such as ``latest``; "" for a new run.
         record: name of the student's record.
@@ -33,9 +34,9 @@ class Checkpointer:
     """
 
     def __init__(
-        self, model: Any, folder: Path, loads: str, record: str, distillers: Mapping[str, Distiller]
+        self, model: Any, opt: Any, folder: Path, loads: str, record: str, distillers: Mapping[str, Distiller]
     ) -> None:
-        self._model, self._folder, self._distillers = model, folder, distillers
+        self._model, self._opt, self._folder, self._distillers = model, opt, folder, distillers
         self._loads, self._record = loads, record
         self.steps = Steps()
         self.half: HalfPrecision | None = None  # the mixed precision of the networks, set when it is known
@@ -54,7 +55,7 @@ class Checkpointer:
         """Restore the RNG state early, for a host that draws a batch before it sets up its networks."""
         if self._loads == "latest" and process_count() == 1:
             self._state = RunState.read(self._folder)
-            if self._state is not None and self._model.opt.epoch_count == self._state.next_epoch:
+            if self._state is not None and self._opt.epoch_count == self._state.next_epoch:
                 set_rng_state(_first_numbers(self._state))
                 self._drawn = get_rng_state()
         self._epoch_numbers = get_rng_state()
@@ -93,7 +94,7 @@ class Checkpointer:
         """
         ahead = self._restore(late) if self._loads else None
         if ahead is None:
-            self._lr_epoch_count = getattr(self._model.opt, "epoch_count", 1)
+            self._lr_epoch_count = getattr(self._opt, "epoch_count", 1)
         if ahead == -1:
             update_learning_rate()
         if not late:
@@ -102,7 +103,7 @@ class Checkpointer:
 
     def _restore(self, late: bool) -> int | None:
         """Restore the state; return its ``lr_ahead``, or None if the learning rate is that of a new run."""
-        state, opt = self._state, self._model.opt
+        state, opt = self._state, self._opt
         self._state = None
         if state is None:
             say(f"note: there is no saved state of {self._loads}: optimizers and epochs are reset")
@@ -113,7 +114,7 @@ class Checkpointer:
             say("note: the saved state has other weights than latest_net_*.pth: optimizers are reset")
             return None
         exact = opt.epoch_count == state.next_epoch
-        restore(self._model, state, self.adapters, self._stateful, exact)
+        restore(self._model, self._opt, state, self.adapters, self._stateful, exact)
         for net, average in self.averages.items():
             if net in state.averages:
                 average.load_state_dict(state.averages[net])
@@ -142,7 +143,7 @@ class Checkpointer:
                 f"continuing after {state.iteration} steps of epoch {state.epoch}: its first {state.batches} batches "
                 f"are loaded again, but not trained on"
             )
-            self._replay = Replay(opt, local or replace(state, random_numbers={}, seen=""))
+            self._replay = Replay(self._model.opt, local or replace(state, random_numbers={}, seen=""))
         else:
             say(f"continuing after {state.iteration} steps of epoch {state.epoch}, which starts again")
         if late and self._drawn is None:
@@ -291,7 +292,7 @@ class Checkpointer:
             complete=complete,
             lr_ahead=ahead,
             lr_epoch_count=self._lr_epoch_count,
-            lr=getattr(self._model.opt, "lr", 0.0),
+            lr=getattr(self._opt, "lr", 0.0),
             pools=capture_pools(self._model),
             random_numbers=get_rng_state(),
             epoch_random_numbers={} if complete else self._epoch_numbers,

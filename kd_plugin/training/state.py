@@ -149,12 +149,15 @@ def restore_pools(model: Any, state: RunState) -> None:
 
 def restore(
     model: Any,
+    opt: Any,
     state: RunState,
     adapters: Mapping[str, nn.Module],
     drawn: Mapping[str, nn.Module],
     with_schedule: bool,
 ) -> None:
     """Restore a host's model, with its networks loaded, from a state, except its image pools.
+
+    ``opt`` are its options, under their usual names.
 
     ``with_schedule`` restores the learning rates too; otherwise they are those of a new run.
 
@@ -192,21 +195,21 @@ def restore(
         if state.scalers.get(name):  # the state of a disabled scaler is empty
             scaler.load_state_dict(state.scalers[name])
     if with_schedule:
-        _continue_schedule(model, state)
+        _continue_schedule(model, opt, state)
 
 
 def _shapes(adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, dict[str, tuple[int, ...]]]:
     return {net: {key: tuple(t.shape) for key, t in state.items()} for net, state in adapters.items() if state}
 
 
-def _continue_schedule(model: Any, state: RunState) -> None:
+def _continue_schedule(model: Any, opt: Any, state: RunState) -> None:
     """Undo the shift of the host's schedules in a resumed run, and apply a new ``--lr``."""
     # The host's schedule adds --epoch_count, which is now that of the resumed run, to the epochs it has counted.
-    shift = model.opt.epoch_count - state.lr_epoch_count
+    shift = opt.epoch_count - state.lr_epoch_count
     for scheduler in getattr(model, "schedulers", []):
         if isinstance(scheduler, LambdaLR):
             scheduler.lr_lambdas = [_shifted(function, shift) for function in scheduler.lr_lambdas]
-    new: float = getattr(model.opt, "lr", state.lr)  # DeepLIIF has two, for generators and discriminators
+    new: float = getattr(opt, "lr", state.lr)  # DeepLIIF has two, for generators and discriminators
     if state.lr == new:
         return
 

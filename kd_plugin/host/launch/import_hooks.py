@@ -3,7 +3,8 @@
 * ``models.find_model_using_name``, with which hosts look up model classes: with ``--distill`` it returns the class
   combined with the mixin, otherwise the host's class.
 * ``options.train_options``: for ``--help``, which hosts print on their first parse, the plugin's options are added
-  before it. Otherwise they are added last, with those of the model.
+  before it. Otherwise they are added last, with those of the model. The options of a host that gathers them without
+  ``parse_args`` are completed before they are saved.
 * ``data.create_dataset``: with ``--compress``, the data set of the training is kept until its model is built.
 
 The modules may be inside a package (``package.models``).
@@ -16,7 +17,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,9 +31,13 @@ from ..model.complete import complete_options_of
 from ..model.compress_later import look_at
 from ..model.mixin import DistillMixin
 from ..model.report_of_test import report_at_exit
+from ..options.command_line import finish_options
 from ..options.distill import add_options
 from ..options.record import recorded_student
-from ..repository.family import is_training
+from ..repository.family import find_family, is_training
+from ..repository.option_names import OptionName
+from ..repository.usual_options import usual_options
+from .child_processes import install_in_children
 
 Patch = Callable[[ModuleType], None]
 
@@ -40,7 +45,8 @@ _loaders: list[Any] = []  # the last one that a host has made, for --compress
 
 
 def install() -> None:
-    """Install the import hook that patches the host's modules."""
+    """Install the import hook that patches the host's modules, here and in processes that the host spawns."""
+    install_in_children()
     patches: dict[str, Patch] = {
         "models": _patch_models,
         "options.train_options": _patch_options,
@@ -120,6 +126,7 @@ def _switch(host_class: type, siblings: list[Any] | None = None) -> type:
     siblings.append(distilled)
 
     def construct(cls: type, opt: Any, *arguments: Any, **named: Any) -> Any:
+        usual = usual_options(opt)
         if not any(each._host_defaults for each in siblings):  # the host gathers no options of its models
             complete_options_of(distilled, opt)
         if getattr(opt, "distill", ""):
@@ -127,7 +134,7 @@ def _switch(host_class: type, siblings: list[Any] | None = None) -> type:
         student = recorded_student(opt)
         if student is None:  # run the host unchanged
             model = host_class(opt, *arguments, **named)
-            if is_training(opt) and not getattr(opt, "continue_train", False):
+            if is_training(opt) and not getattr(usual, "continue_train", False):
                 _retire_record(model, Path(opt.checkpoints_dir, opt.name))
             if getattr(opt, "compress", "") and is_training(opt):
                 look_at(model, _loaders.pop() if _loaders else None)
@@ -175,17 +182,34 @@ def _patch_data(module: ModuleType) -> None:
 
 
 def _patch_options(module: ModuleType) -> None:
+    family = find_family(Path(module.__file__ or "").parents[1] / "models")
+    names = family.other_names if family else {}
     for cls in vars(module).values():
         if isinstance(cls, type) and cls.__module__ == module.__name__ and "initialize" in vars(cls):
-            cls.initialize = _with_options(cls.initialize)  # type: ignore[attr-defined]
+            cls.initialize = _with_options(cls.initialize, names)  # type: ignore[attr-defined]
+            if hasattr(cls, "gather_options"):
+                cls.gather_options = _completed(cls.gather_options)
 
 
-def _with_options(original: Callable[..., ArgumentParser]) -> Callable[..., ArgumentParser]:
+def _with_options(
+    original: Callable[..., ArgumentParser], names: Mapping[str, OptionName]
+) -> Callable[..., ArgumentParser]:
     @functools.wraps(original)
     def initialize(self: Any, parser: ArgumentParser) -> ArgumentParser:
         parser = original(self, parser)
         if {"-h", "--help"} & set(sys.argv[1:]):
-            add_options(parser)
+            add_options(parser, names)
         return parser
 
     return initialize
+
+
+def _completed(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def gather_options(self: Any, *arguments: Any, **named: Any) -> Any:
+        opt = original(self, *arguments, **named)
+        if isinstance(getattr(self, "parser", None), ArgumentParser):
+            finish_options(self.parser, opt)
+        return opt
+
+    return gather_options

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from torch import nn
 from ...errors import HostError
 from ...networks.generator import parse_netG
 from ...students import StudentRequest, build_student, is_registered
+from ..options.student import not_in_options
+from ..repository.usual_options import UsualOptions, usual_options
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ def building_students(host_class: type, student: StudentRequest) -> Iterator[lis
 
 
 def _modules(host_class: type) -> list[ModuleType]:
-    """Return the distinct modules with a ``define_G`` that a model's class may call."""
+    """Return the distinct modules with a ``define_G`` that a model's class may call: ``networks``, in the family."""
     defining = [sys.modules.get(cls.__module__) for cls in host_class.__mro__]
-    places = [place for module in defining for place in (module, getattr(module, "networks", None))]
+    places = [place for module in defining if module for place in (module, *vars(module).values())]
     modules = dict.fromkeys(place for place in places if isinstance(place, ModuleType))
     return [module for module in modules if callable(getattr(module, "define_G", None))]
 
@@ -69,12 +72,15 @@ def _replacement(
     original: Callable[..., nn.Module], student: StudentRequest, calls: list[BuildCall]
 ) -> Callable[..., nn.Module]:
     signature = inspect.signature(original)
+    rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
 
     def define_G(*arguments: Any, **named: Any) -> nn.Module:
         call = signature.bind(*arguments, **named)
         call.apply_defaults()
-        asked = call.arguments
-        netG = asked.get("netG")
+        asked = dict(call.arguments)
+        asked |= asked.pop(rest, {})
+        usual = usual_options(Namespace(**asked))
+        netG = getattr(usual, "netG", None)
         network = None
         if student.is_plain and not (isinstance(netG, str) and is_registered(netG)):
             try:
@@ -85,6 +91,8 @@ def _replacement(
                 parse_netG(netG)
         by_host = network is not None
         if network is None:
+            if isinstance(usual, UsualOptions):
+                raise not_in_options(student, netG)
             network = _initialised(build_student(_request(asked, student)), original, asked)
         calls.append(BuildCall(original, asked, network, by_host))
         return network

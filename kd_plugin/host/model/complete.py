@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import KDError, OptionError
-from ...processes import say
+from ...processes import say, use_wording
 from ..options.command_line import CommandLine
 from ..options.distill import flags
 from ..options.excepthook import report_in_one_line
 from ..options.resume import finish_last_save
 from ..options.separate import VARIABLE, name_source, separate_options
 from ..repository.family import is_training
+from ..repository.usual_options import other_names, reworded, usual_options
 from .gather import prepare_options
 
 
@@ -36,11 +37,13 @@ def complete_options_of(cls: Any, opt: Any) -> None:
     Raises:
         KDError: an option is not valid, or contradicts another or the record.
     """
+    names = other_names(lambda name: hasattr(opt, name))
+    use_wording(lambda text: reworded(text, names))
     if hasattr(opt, "distill"):
         return
     report_in_one_line()
     is_train = is_training(opt)
-    continued = is_train and getattr(opt, "continue_train", False)
+    continued = is_train and getattr(usual_options(opt), "continue_train", False)
     options = separate_options()
     if options is not None and not is_train:
         if options.source != VARIABLE:
@@ -52,7 +55,7 @@ def complete_options_of(cls: Any, opt: Any) -> None:
     parser = _HostOptions(opt, options.words if options else (), Path(sys.argv[0]).name)
     try:
         if continued:
-            finish_last_save(parser.parse_known_args()[0])
+            finish_last_save(usual_options(parser.parse_known_args()[0]))
         prepare_options(cls, CommandLine(parser, parser.words), is_train)
     except KDError as error:
         raise type(error)(name_source(str(error))) from error

@@ -38,6 +38,7 @@ from ..options.compress import (
     training_request,
 )
 from ..options.distill import experiment_folder
+from ..repository.usual_options import host_options
 from .how_to_test import HowToTest, training_script
 from .inputs import Inputs, find_inputs
 from .pair import find_pairs, network_of
@@ -135,7 +136,7 @@ class Later:
                     f"--compress {self._config.compress}: the generators would differ in ngf ({widths}), and hosts "
                     "build them alike: name a width, such as ngf=24"
                 )
-        tested = Namespace(**{**vars(opt), "name": student_folder(self._folder, "SIZE").name})
+        tested = Namespace(**{**vars(host_options(opt)), "name": student_folder(self._folder, "SIZE").name})
         lines = HowToTest(training_script(), tested, self._defaults, "").lines()
         self._trained = Trained(
             model=opt.model,
@@ -230,6 +231,11 @@ def add_compression(cls: Any, line: CommandLine) -> None:
         raise OptionError(
             f"--compress {config.compress}: compresses the generators that are trained here, and --distill trains "
             "small ones: remove one of the two"
+        )
+    if "netG" in line.names:
+        raise OptionError(
+            f"--compress {config.compress}: kd compress does not know the options of this host: compress a generator "
+            f"after the training, kd compress latest_net_G_A.pth"
         )
     if not cls.distill_optional:
         raise OptionError(

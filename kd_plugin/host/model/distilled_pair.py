@@ -23,6 +23,7 @@ from ..options.default_student import check_smaller
 from ..options.distill import DistillConfig
 from ..options.record import values_of
 from ..repository.family import PICTURE_OPTIONS, Pair, network_options
+from ..repository.usual_options import usual_options
 from .forward_watch import Place
 from .pair import find_pairs, network_of
 from .start import note_large_discriminator, start_from_teacher
@@ -76,7 +77,7 @@ def prepare_pair(
     Raises:
         KDError: the teacher does not fit the student, or a term cannot read them.
     """
-    opt, student = model.opt, network_of(model, pair)
+    opt, student = usual_options(model.opt), network_of(model, pair)
     teacher = load_teacher_of(student, file, config.teacher_mode, opt, built)
     teacher.to(model.device)
     check_channels(pair, file, teacher, student)
@@ -117,7 +118,7 @@ def record_of(
     model: Any, config: DistillConfig, student: StudentRequest, distilled: Sequence[DistilledPair]
 ) -> StudentRecord:
     """Return the record of the students of a model after ``setup``."""
-    opt = model.opt
+    opt = usual_options(model.opt)
     return StudentRecord(
         kd_plugin=__version__,
         model=opt.model,
@@ -129,7 +130,7 @@ def record_of(
             d.pair.net: {"file": str(d.file), "sha256": sha256(d.file), **describe(d.teacher)} for d in distilled
         },
         dataset_mode=getattr(opt, "dataset_mode", None),
-        pictures=values_of(opt, PICTURE_OPTIONS),
+        pictures={name: getattr(opt, name) for name in PICTURE_OPTIONS if hasattr(opt, name)},
         build={
             "widths": list(student.widths) if student.widths else None,
             "conv": student.conv,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...errors import KDError, OptionError
-from ..options.command_line import CommandLine, check_commas, end, explain_errors, misspelt
+from ...processes import use_wording
+from ..options.command_line import CommandLine, check_commas, end, explain_errors, misspelt, reads_command_line
 from ..options.default_student import complete_student, keep_from_teacher
 from ..options.distill import DistillConfig, add_options, are_in, experiment_folder
 from ..options.excepthook import report_in_one_line
 from ..options.forgotten_model import check_model
 from ..options.record import recorded_model, use_record
 from ..options.resume import check_not_distilled, check_saved, continue_epochs, finish_last_save, resume_distillation
-from ..options.separate import append_to_command_line
+from ..options.separate import append_to_command_line, as_assignment, options_in
+from ..repository.usual_options import names_in, reworded
 from .compress_later import add_compression
 from .how_to_test import defaults_of
 from .report_of_test import add_report_option
@@ -31,6 +34,12 @@ def gather_options(
     the model.
     """
     report_in_one_line()
+    names = names_in(parser)
+    use_wording(lambda text: reworded(text, names))
+    if not reads_command_line(parser):  # the host's options come from a file: completed when it builds the model
+        if typed := options_in(sys.argv[1:]):
+            end(parser, f"the options of this run come from a file: set {as_assignment(typed)} instead")
+        return host(parser, is_train)
     try:
         append_to_command_line()
         line = CommandLine(parser)
@@ -81,6 +90,6 @@ def prepare_options(cls: Any, line: CommandLine, is_train: bool) -> None:
         teacher = peek_teacher(config)
         if teacher and record is None:
             keep_from_teacher(line, teacher)
-        complete_student(line, teacher, continued, record is not None)
+        complete_student(line, teacher, continued, record)
     elif not cls.distill_optional:
         raise OptionError("this model requires a teacher: add --distill wavelet,srp and --teacher checkpoints/NAME")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..repository.family import families, generator_options
+from ..repository.family import families, family_of, generator_options
 
 _NAMED = ("netG", "ngf", "norm", "no_dropout")  # always in plain test commands, even if default
 
@@ -42,6 +42,11 @@ class HowToTest:
         script = _test_script(self.script)
         if not script:
             return []
+        if words := self._of_family():
+            lines = [f"test: {shlex.join(['kd', 'run', *script, *words])}"]
+            if self.defaults:  # the host saved the options of the student
+                lines.append(f"test without kd_plugin: {shlex.join(['python', *script, *words])}")
+            return lines
         lines = [f"test: {shlex.join(['kd', 'run', *script, *self._shared(self.opt.model)])}"]
         # No option enables dropout if it is off by default.
         dropout = not getattr(self.opt, "no_dropout", True) and self.defaults.get("no_dropout", False)
@@ -49,6 +54,13 @@ class HowToTest:
             return [*lines, "plain python test.py cannot build this student: use kd run"]
         words = [*script, *self._shared(self.plain), *self._networks()]
         return [*lines, f"test without kd_plugin: {shlex.join(['python', *words])}"]
+
+    def _of_family(self) -> list[str]:
+        """Return the arguments of a test in a host whose tests take other options than trainings; else empty."""
+        family = family_of(self.opt)
+        folder = Path(self.opt.checkpoints_dir, self.opt.name)
+        ids = ",".join(map(str, getattr(self.opt, "gpu_ids", []))) or "-1"
+        return [word.format(folder=folder, gpu_ids=ids) for word in family.test_words.split()] if family else []
 
     def _shared(self, model: str) -> list[str]:
         opt = self.opt

@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 
 from ...errors import HostError
 from ..options.distill import DistillConfig
+from ..options.resume import NEXT_EPOCH
 from ..repository.family import is_training
+from ..repository.usual_options import usual_options
 from .complete import complete_options_of
 from .gather import gather_options
 from .report_of_test import report_at_exit
@@ -51,6 +53,8 @@ class DistillMixin:
         if not self._host_defaults:
             complete_options_of(type(self), opt)
         config = DistillConfig.from_namespace(opt) if is_training(opt) else None
+        if config and getattr(opt, NEXT_EPOCH, None):
+            usual_options(opt).epoch_count = opt.next_epoch
         with building_student(type(self), opt, config) as built:
             super().__init__(opt, *arguments, **named)  # type: ignore[call-arg]
         if config is None:
@@ -66,7 +70,10 @@ class DistillMixin:
 
     def data_dependent_initialize(self, *arguments: Any, **named: Any) -> Any:
         """Let a host with this method (CUT) create networks from a first batch, which is not a training step."""
-        host = partial(super().data_dependent_initialize, *arguments, **named)  # type: ignore[misc]
+        method = getattr(super(), "data_dependent_initialize", None)
+        if method is None:  # the host looks for it, and finds this one
+            return None
+        host = partial(method, *arguments, **named)
         return self._run.initialize(host) if self._run else host()
 
     def set_input(self, *arguments: Any, **named: Any) -> Any:

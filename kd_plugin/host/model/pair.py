@@ -10,7 +10,7 @@ from torch import nn
 
 from ...errors import HostError
 from ...training.networks import find_network
-from ..repository.family import Pair, generator_names, is_generator, known_pairs
+from ..repository.family import Pair, generator_names, is_generator, known_pairs, pairs_of
 
 
 def find_pairs(model: Any) -> tuple[Pair, ...]:
@@ -26,7 +26,8 @@ def find_pairs(model: Any) -> tuple[Pair, ...]:
     if declared is not None:
         return tuple(Pair(*pair) for pair in declared)
     names = list(map(str, getattr(model, "model_names", [])))
-    known = next((pairs for pairs in known_pairs() if all(pair.net in names for pair in pairs)), ())
+    named = pairs_of(getattr(model, "opt", None))
+    known = named or next((pairs for pairs in known_pairs() if all(pair.net in names for pair in pairs)), ())
     nets = [pair.net for pair in known]
     optimizers = getattr(model, "optimizers", [])
     trained = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}

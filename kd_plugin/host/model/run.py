@@ -35,6 +35,8 @@ from ...training.scaler import find_loss_scale
 from ...training.steps import Moment
 from ..options.distill import DistillConfig, loaded_epoch
 from ..options.names import naming_options
+from ..repository.family import family_of
+from ..repository.usual_options import usual_options
 from .distilled_pair import DistilledPair, prepare_pair, record_of
 from .forward_watch import Place, watch_forward
 from .how_to_test import HowToTest, model_name, training_script
@@ -59,7 +61,7 @@ class DistillationRun:
 
     def __init__(self, model: Any, host_class: type, config: DistillConfig, built: Built) -> None:
         self._model, self._host_class, self._config, self._built = model, host_class, config, built
-        opt = model.opt
+        opt = self._opt = usual_options(model.opt)
         self._folder = Path(opt.checkpoints_dir) / opt.name
         self._continues = bool(getattr(opt, "continue_train", False))
         self.pairs: list[DistilledPair] = []  # with a teacher; empty before setup
@@ -73,7 +75,7 @@ class DistillationRun:
         self._skip_learning_rate = False
         self._interruption = Interruption()
         loads = loaded_epoch(opt) if self._continues else ""
-        self.checkpointer = Checkpointer(model, self._folder, loads, RECORD_NAME, self._distillers)
+        self.checkpointer = Checkpointer(model, opt, self._folder, loads, RECORD_NAME, self._distillers)
         check_not_overwritten(config, self._folder)
         pairs = find_pairs(model)
         config.check_nets([pair.net for pair in pairs])
@@ -96,7 +98,9 @@ class DistillationRun:
             self._watch.declare(pair.suffix, config.names_for(pair.net))
             if pair.output in model.visual_names:  # colorization displays a converted output
                 model.visual_names = [*model.visual_names, f"teacher_{pair.output}"]
-        if hasattr(host_class, "data_dependent_initialize"):  # it draws a batch before setup
+        family = family_of(opt)
+        self._apart = family is not None and family.initialises_apart
+        if hasattr(host_class, "data_dependent_initialize") and not self._apart:  # it draws a batch before setup
             self.checkpointer.before_data()
 
     def setup(self, host: Host, update_learning_rate: Host) -> Any:
@@ -128,20 +132,20 @@ class DistillationRun:
             checkpointer.averages = {pair.net: WeightAverage(network) for pair, network in students.items()}
         if config.val_images and self.pairs and is_main_process():
             images = Path(config.val_images).expanduser()
-            self._validation = Validation(images, model.opt, self.pairs, self._several, self._folder)
+            self._validation = Validation(images, self._opt, self.pairs, self._several, self._folder)
             checkpointer.bests = self._validation.bests
         if self._continues:
-            load_adapters(checkpointer.adapters, self._folder, loaded_epoch(model.opt))
+            load_adapters(checkpointer.adapters, self._folder, loaded_epoch(self._opt))
         self._record = record_of(model, config, self._built.student, self.pairs) if is_main_process() else None
         self._skip_learning_rate = checkpointer.after_setup(update_learning_rate, self._passed_early)
         self._interruption.watch(model)
-        self.summary = Summary(model.opt, self._folder, self.pairs, [p.net for p in students], self._how_to_test())
+        self.summary = Summary(self._opt, self._folder, self.pairs, [p.net for p in students], self._how_to_test())
         if is_script():
             self.summary.print_at_exit()
         return returned
 
     def _how_to_test(self) -> HowToTest:
-        opt, by_host = self._model.opt, all(call.by_host for call in self._built.calls)
+        opt, by_host = self._opt, all(call.by_host for call in self._built.calls)
         plain = model_name(self._host_class, opt.model) if by_host else ""
         return HowToTest(training_script(), opt, self._model._host_defaults, plain)
 
@@ -193,7 +197,7 @@ class DistillationRun:
         validating = torch.is_grad_enabled() and not training
         self._steps_in_optimize = self._steps_in_optimize or self._in_step
         if training and self.guard is None:
-            self._passed_early = True
+            self._passed_early = not self._apart
         elif training:
             self._begin_step()
         for distilled in self.pairs:
@@ -303,7 +307,7 @@ class DistillationRun:
         assert self.guard is not None
         model, pair = self._model, distilled.pair
         result = distilled.distiller.distill(call)
-        scale = find_loss_scale(model, pair.net, result.output)
+        scale = self._scale(find_loss_scale(model, pair.net, result.output))
         images, attachment = attach(result.output, result.total, scale)
         self._attached.append(attachment)
         if distilled.place is None:
@@ -347,6 +351,11 @@ class DistillationRun:
         if pair.output.isidentifier():
             setattr(self._model, f"teacher_{pair.output}", images)
 
+    def _scale(self, scale: Callable[[], float] | None) -> Callable[[], float] | None:
+        """Return the factor of the host's loss: of its scaler, and of the batches that it sums gradients of."""
+        batches = getattr(self._opt, "iter_size", 1)
+        return scale if batches == 1 else lambda: (scale() if scale else 1.0) / batches
+
     def _begin_step(self) -> None:
         assert self.guard is not None
         if not self._in_step:  # the host does not train in optimize_parameters
@@ -361,7 +370,7 @@ class DistillationRun:
         self._attached.clear()
         self._end_step()  # of a host that does not train in optimize_parameters
         steps = self.checkpointer.steps
-        steps.step(getattr(self._model.opt, "epoch_count", 1))
+        steps.step(getattr(self._opt, "epoch_count", 1))
         self.guard.begin(steps.epoch, steps.iteration)
         self.summary.step(steps.epoch, steps.iteration)
         self._watch.step()

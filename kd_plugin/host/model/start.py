@@ -18,6 +18,7 @@ from ...students import inherit_weights
 from ...training.networks import find_network
 from ..options.student import StudentOptions
 from ..repository.family import Pair
+from ..repository.usual_options import usual_options
 
 _FULL_NDF = 64  # the family's default: 2.77 M parameters
 
@@ -40,28 +41,47 @@ def start_from_teacher(
             raise OptionError(f"--student_init teacher: {error}") from error
         say(f"{pair.net} starts from the channels of {file}")
     if options.discriminator_init == "teacher":
-        _start_discriminator(model, pair, file)
+        _start_discriminators(model, pair, file)
 
 
 def note_large_discriminator(model: Any, pair: Pair, student: nn.Module) -> None:
     """Print a note if a discriminator of full width is larger than the student."""
-    discriminator = find_network(model, pair.discriminator)
-    if not isinstance(discriminator, nn.Module) or getattr(model.opt, "ndf", 0) < _FULL_NDF:
+    if getattr(usual_options(model.opt), "ndf", 0) < _FULL_NDF:
         return
-    small, large = (count_parameters(network) / 1e6 for network in (student, discriminator))
-    if large > small:
+    for name, discriminator in list(_discriminators(model, pair).items())[:1]:
+        small, large = (count_parameters(network) / 1e6 for network in (student, discriminator))
+        if large <= small:
+            return
         say(
-            f"note: net{pair.discriminator} has {large:.2f} M parameters, its generator {small:.2f} M; a "
+            f"note: net{name} has {large:.2f} M parameters, its generator {small:.2f} M; a "
             f"discriminator of 0.69 M gave the best results in the wavelet paper: --student_ndf 32"
         )
 
 
-def _start_discriminator(model: Any, pair: Pair, teacher: Path) -> None:
-    name = f"net{pair.discriminator}"
-    discriminator = find_network(model, pair.discriminator)
-    if not isinstance(discriminator, nn.Module):
-        raise OptionError(f"--discriminator_init teacher: this model has no {name}")
-    file = find_discriminator(teacher)
+def _discriminators(model: Any, pair: Pair) -> dict[str, nn.Module]:
+    """Return the discriminators of a pair by name: ``D_A`` of ``G_A``, or several, named after what they judge.
+
+    Those of joliGEN are called ``D_B_basic``, ``D_B_projected_d``: of the images B, which ``G_A`` makes.
+    """
+    judged = f"D_{'A' if pair.swaps else 'B'}_"
+    others = (name for name in getattr(model, "model_names", ()) if name.startswith(judged))
+    exact = find_network(model, pair.discriminator) is not None
+    found = {name: find_network(model, name) for name in ([pair.discriminator] if exact else others)}
+    return {name: network for name, network in found.items() if network is not None}
+
+
+def _start_discriminators(model: Any, pair: Pair, teacher: Path) -> None:
+    found = _discriminators(model, pair)
+    if not found:
+        raise OptionError(f"--discriminator_init teacher: this model has no net{pair.discriminator}")
+    for name, discriminator in found.items():
+        file = find_discriminator(teacher)
+        if file is not None and name != pair.discriminator:
+            file = file.with_name(f"{file.name.partition('_net_')[0]}_net_{name}.pth")
+        _start_discriminator(f"net{name}", discriminator, teacher, file)
+
+
+def _start_discriminator(name: str, discriminator: nn.Module, teacher: Path, file: Path | None) -> None:
     if file is None or not file.is_file():
         raise OptionError(
             f"--discriminator_init teacher: there is no {file.name if file else '*_net_D*.pth'} next to "

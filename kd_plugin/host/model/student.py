@@ -12,6 +12,7 @@ from ...errors import ArgumentError, OptionError
 from ...students import StudentRequest
 from ..options.distill import DistillConfig
 from ..options.record import check_networks, check_student, current_record, recorded_student, student_of
+from ..repository.usual_options import usual_options
 from .building import BuildCall, building_students
 from .teachers import peek_teacher
 from .unreadable import explain_unreadable
@@ -46,6 +47,7 @@ def building_student(host_class: type, opt: Any, config: DistillConfig | None) -
     Raises:
         OptionError: the options contradict each other or the record, or the host cannot build its networks.
     """
+    opt = usual_options(opt)
     netG = getattr(opt, "netG", "")
     if config is None:
         student = recorded_student(opt) or StudentRequest()

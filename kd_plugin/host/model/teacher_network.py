@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ...errors import UnknownNetworkError, in_one_line
 from ...networks.checkpoint import find_stray, is_statistic, read_state_dict
 from ...networks.taps import unwrap
 from ...networks.teacher import TeacherMode, freeze, load_teacher
+from ..repository.usual_options import host_options, usual_options
 from .building import BuildCall
 from .student import Built
 
@@ -37,7 +39,8 @@ def load_teacher_of(student: nn.Module, file: Path, mode: TeacherMode, opt: Any,
         reason = str(error)
     state = read_state_dict(file)
     ngf = next((len(t) for key, t in state.items() if t.ndim == 4 and key.endswith(".weight")), 0)
-    netG = built.netG if isinstance(built.netG, str) else call.arguments.get("netG")  # several, in some hosts
+    # Some hosts have several.
+    netG = built.netG if isinstance(built.netG, str) else getattr(_usual(call.arguments), "netG", None)
     network = _build(call, {"ngf": ngf, "netG": netG, "gpu_ids": [], **_norm_of(state, call)})
     expected = network.state_dict()
     state = {key: tensor for key, tensor in state.items() if key in expected or not is_statistic(key)}
@@ -57,11 +60,19 @@ def _norm_of(state: Mapping[str, torch.Tensor], call: BuildCall) -> dict[str, st
     """Return the norm inferred from a file: batch norm has weights in addition to statistics."""
     if any(f"{key.removesuffix('running_mean')}weight" in state for key in state if key.endswith(".running_mean")):
         return {"norm": "batch"}
-    return {"norm": "instance"} if call.arguments.get("norm") == "batch" else {}
+    return {"norm": "instance"} if getattr(_usual(call.arguments), "norm", "") == "batch" else {}
 
 
 def _build(call: BuildCall, changes: dict[str, Any]) -> nn.Module:
-    arguments = {**call.arguments, **{name: value for name, value in changes.items() if name in call.arguments}}
+    usual = _usual(call.arguments)
+    for name, value in changes.items():
+        if hasattr(usual, name):
+            setattr(usual, name, value)
     # Hosts of some years initialise here, which draws random numbers and prints.
     with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(io.StringIO()):
-        return unwrap(call.define_G(**arguments))
+        return unwrap(call.define_G(**vars(host_options(usual))))
+
+
+def _usual(arguments: Mapping[str, Any]) -> Any:
+    """Return the arguments of a ``define_G`` as attributes, under their usual names too."""
+    return usual_options(Namespace(**arguments))

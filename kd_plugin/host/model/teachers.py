@@ -18,8 +18,8 @@ from ..options.distill import DistillConfig
 from ..repository.family import Pair, known_pairs
 
 _SINGLE = ("G_A", "G_B")  # that have an option of their own
-_NAME = re.compile(r"_net_(G\w*)\.pth$")
-_DIRECTION = re.compile(r"^\s*direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
+_NAME = re.compile(r"_net_(G\w*?)(?:_ema)?\.pth$")  # some hosts save averages of the weights beside them
+_DIRECTION = re.compile(r"^\s*(?:data_)?direction:\s*(AtoB|BtoA)\b", re.MULTILINE)
 
 
 def check_not_overwritten(config: DistillConfig, folder: Path) -> None:

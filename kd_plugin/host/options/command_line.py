@@ -14,6 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ...errors import KDError, OptionError
+from ...processes import worded
+from ..repository.option_names import OptionName
+from ..repository.usual_options import names_in, usual_options
 from .distill import are_in, flags
 from .separate import name_source
 
@@ -29,13 +32,37 @@ class CommandLine:
         self.arguments = list(sys.argv[1:] if arguments is None else arguments)
 
     @property
-    def opt(self) -> Namespace:
-        """The current options, including defaults."""
-        return self.parser.parse_known_args()[0]
+    def opt(self) -> Any:
+        """The current options, including defaults, under their usual names too."""
+        return usual_options(self.parser.parse_known_args()[0])
+
+    @property
+    def names(self) -> dict[str, OptionName]:
+        """The host's other names of options, by usual name."""
+        return names_in(self.parser)
+
+    def set_defaults(self, **values: Any) -> None:
+        """Set defaults of options, given by their usual names."""
+        names = self.names
+        for name, value in values.items():
+            self.parser.set_defaults(**(names[name].split(value) if name in names else {name: value}))
+
+    def get_default(self, name: str) -> Any:
+        """Return the default of an option, given by its usual name."""
+        names = self.names
+        if name not in names:
+            return self.parser.get_default(name)
+        return names[name].join([self.parser.get_default(each) for each in names[name].names])
 
     @property
     def given(self) -> dict[str, Any]:
-        """The options given on the command line, parsed without defaults."""
+        """The options given on the command line, parsed without defaults, under their usual names too."""
+        own, opt = self._given, self.opt
+        usual = {usual: name for usual, name in self.names.items() if own.keys() & set(name.names)}
+        return {**own, **{name: getattr(opt, name) for name in usual}}
+
+    @property
+    def _given(self) -> dict[str, Any]:
         parser = self.parser
         defaults, of_parser = [(action, action.default) for action in parser._actions], parser._defaults
         try:
@@ -49,9 +76,19 @@ class CommandLine:
                 action.default = default
 
 
+def reads_command_line(parser: ArgumentParser) -> bool:
+    """Return whether a host's parser has its options from the command line; if not, required ones are missing there.
+
+    A host may parse a command line only to override the options of a file.
+    """
+    given = [name for argument in sys.argv[1:] if (name := _name(argument)).startswith("-") and name != "--"]
+    required = (action.option_strings for action in parser._actions if action.required and action.option_strings)
+    return all(any(each.startswith(name) for each in strings for name in given) for strings in required)
+
+
 def end(parser: ArgumentParser, message: object) -> NoReturn:
     """Exit as argparse does for an invalid option, but without the usage text, which fills many screens."""
-    parser.exit(2, f"{parser.prog}: error: {name_source(str(message))}\n")
+    parser.exit(2, f"{parser.prog}: error: {name_source(worded(message))}\n")
     raise SystemExit(2)  # for parsers whose exit returns
 
 
@@ -110,22 +147,38 @@ def check_commas(line: CommandLine) -> None:
             raise OptionError(f"--distill {' '.join(words)}: separate terms with commas: --distill {terms}")
 
 
-def complete_options(parser: ArgumentParser, complete: Callable[[Namespace], None]) -> None:
+def complete_options(parser: ArgumentParser, complete: Callable[[Any], None]) -> None:
     """Register a function that completes the options before the host prints them and writes ``train_opt.txt``.
 
-    The program exits with the message of a :class:`KDError` that the function raises.
+    It is called by ``parse_args``, or by :func:`finish_options`, with the options under their usual names. The
+    program exits with the message of a :class:`KDError` that the function raises.
     """
+    pending = vars(parser).setdefault("_completing", [])
+    pending.append(complete)
     original = parser.parse_args
 
     def parse_args(args: Sequence[str] | None = None, namespace: Namespace | None = None) -> Namespace:
         opt: Namespace = original(args, namespace)
-        try:
-            complete(opt)
-        except KDError as error:
-            end(parser, error)
+        _complete(parser, complete, opt)
+        pending.clear()
         return opt
 
     parser.parse_args = parse_args  # type: ignore[method-assign,assignment]
+
+
+def finish_options(parser: ArgumentParser, opt: Namespace) -> None:
+    """Complete the options of a host that has gathered them without ``parse_args``."""
+    pending = vars(parser).get("_completing", [])
+    for complete in pending:
+        _complete(parser, complete, opt)
+    pending.clear()
+
+
+def _complete(parser: ArgumentParser, complete: Callable[[Any], None], opt: Namespace) -> None:
+    try:
+        complete(usual_options(opt))
+    except KDError as error:
+        end(parser, error)
 
 
 def _name(argument: str) -> str:

@@ -12,6 +12,7 @@ from ...errors import ArgumentError, OptionError
 from ...flags import check_value, flags_of, option
 from ...pictures import Preprocess, Preprocessing
 from ...students import StudentRequest
+from ..repository.usual_options import host_options
 
 # What may differ between two runs of one training.
 _FREE = {
@@ -110,7 +111,11 @@ def training_request(opt: Namespace) -> StudentRequest:
 def recorded_options(opt: Namespace) -> dict[str, str]:
     """Return the options that identify a training, as text by name."""
     shown = ("display_", "kd_plugin")
-    return {name: str(value) for name, value in vars(opt).items() if name not in _FREE and not name.startswith(shown)}
+    return {
+        name: str(value)
+        for name, value in vars(host_options(opt)).items()
+        if name not in _FREE and not name.startswith(shown)
+    }
 
 
 def first_difference(old: dict[str, Any], new: dict[str, Any]) -> str:

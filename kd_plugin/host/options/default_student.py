@@ -11,10 +11,12 @@ from ...errors import OptionError
 from ...metrics.cost import count_parameters
 from ...networks.generator import GeneratorSpec
 from ...processes import say
-from ...students import is_registered
+from ...students import StudentRecord, is_registered
+from ..repository.usual_options import host_options
 from .command_line import CommandLine, complete_options
-from .distill import DistillConfig
-from .student import StudentOptions
+from .distill import DistillConfig, experiment_folder
+from .record import check_networks
+from .student import StudentOptions, not_in_options
 
 _MARK = "default_student"  # option that is true if the student is not specified
 
@@ -26,32 +28,48 @@ def keep_from_teacher(line: CommandLine, teacher: GeneratorSpec) -> None:
     if teacher.dropout is not None:
         kept["no_dropout"] = not teacher.dropout
     lists = [name for name in kept if isinstance(getattr(opt, name, None), list)]  # for several teachers
-    line.parser.set_defaults(**{n: value for n, value in kept.items() if hasattr(opt, n) and n not in lists})
+    line.set_defaults(**{n: value for n, value in kept.items() if hasattr(opt, n) and n not in lists})
 
 
-def complete_student(line: CommandLine, teacher: GeneratorSpec | None, continued: bool, recorded: bool) -> None:
+def complete_student(
+    line: CommandLine, teacher: GeneratorSpec | None, continued: bool, record: StudentRecord | None
+) -> None:
     """Apply the student's options to those of the host once all options are parsed.
 
     Args:
         line: options gathered so far, including those of the model.
         teacher: spec of the first teacher, if known.
         continued: whether the run continues the training of a student.
-        recorded: whether that student has a record.
+        record: that student's record.
     """
-    width = line.parser.get_default("ngf")
+    width = line.get_default("ngf")
 
     def complete(opt: Namespace) -> None:
         config = DistillConfig.from_namespace(opt)  # read again: a subclass may have set defaults
         if config is None:
             return
         if getattr(opt, "suffix", ""):  # a test must resolve the same name of the folder
-            opt.suffix = opt.suffix.format(**vars(opt))
-        config.student.apply(opt, teacher, recorded)
-        named = "ngf" in line.given or line.parser.get_default("ngf") != width  # or set by a subclass
+            opt.suffix = opt.suffix.format(**vars(host_options(opt)))
+        config.student.apply(opt, teacher, record is not None)
+        if record is not None:
+            check_networks(record, opt, experiment_folder(opt))
+        _check_buildable(line, config.student, getattr(opt, "netG", ""))
+        named = "ngf" in line.given or line.get_default("ngf") != width  # or set by a subclass
         if not continued and not named:
             _choose_width(opt, config.student, teacher)
 
     complete_options(line.parser, complete)
+
+
+def _check_buildable(line: CommandLine, student: StudentOptions, netG: object) -> None:
+    """Raise an :class:`OptionError` if a host with options of its own for generators has none for the student."""
+    name = line.names.get("netG")
+    if name is None:
+        return
+    choices = {action.dest: action.choices for action in line.parser._actions if action.choices}
+    known = all(value in choices.get(each, [value]) for each, value in name.split(netG).items())
+    if not known or not student.request.is_plain:
+        raise not_in_options(student.request, netG)
 
 
 def _choose_width(opt: Namespace, student: StudentOptions, teacher: GeneratorSpec | None) -> None:

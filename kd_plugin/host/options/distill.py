@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +19,8 @@ from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names
 from ...losses.flags import term_flags
 from ...networks.taps import Tap, parse_taps
 from ...networks.teacher import TeacherMode
+from ..repository.option_names import OptionName
+from ..repository.usual_options import host_options, names_in, reworded
 from .compress import CompressOptions
 from .cost import CostOptions
 from .student import StudentOptions
@@ -77,14 +79,14 @@ class DistillConfig:
     )
     student_ema: bool = option(
         False,
-        "also average the student's weights over the training, and save the average as ema_net_G*.pth: test.py "
-        "--epoch ema",
+        "also average the student's weights over the training, and save the average as ema_net_G*.pth, for a test of "
+        "the epoch ema",
         type=bool,
     )
     val_images: str = option(
         "",
         "folder of images (of a CycleGAN, with A/ and B/) on which the student is measured against its teacher after "
-        "every epoch: the best weights are kept as best_net_G*.pth, for test.py --epoch best",
+        "every epoch: the best weights are kept as best_net_G*.pth, for a test of the epoch best",
     )
     student: StudentOptions = StudentOptions()
     cost: CostOptions = CostOptions()
@@ -313,8 +315,10 @@ def are_in(arguments: Sequence[str]) -> bool:
     return any(argument.partition("=")[0] in names for argument in arguments)
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: ArgumentParser, names: Mapping[str, OptionName] | None = None) -> None:
     """Add the plugin's options to a host's training parser in a separate group, unless already added.
+
+    Their help has the host's other ``names`` of its options, by default those in the parser.
 
     Raises:
         HostError: the host has an option of the same name.
@@ -323,13 +327,15 @@ def add_options(parser: ArgumentParser) -> None:
         "train a small student generator from a large teacher; a weight is a number, or "
         "points WEIGHT@EPOCH that are interpolated linearly, such as 0@1,100@10"
     )
-    add_flags(parser, "distillation (kd_plugin)", description, flags())
+    names = names_in(parser) if names is None else names
+    ours = [replace(flag, help=reworded(flag.help, names)) for flag in flags()]
+    add_flags(parser, "distillation (kd_plugin)", description, ours)
 
 
 def experiment_folder(opt: Namespace) -> Path:
     """Return the checkpoint folder of the run, including ``--suffix``, before the host resolves it."""
     suffix: str = getattr(opt, "suffix", "")
-    name: str = opt.name + (f"_{suffix.format(**vars(opt))}" if suffix else "")
+    name: str = opt.name + (f"_{suffix.format(**vars(host_options(opt)))}" if suffix else "")
     return Path(opt.checkpoints_dir, name)
 
 

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from ...errors import KDError
 from ...flags import clash
+from ...processes import worded
 from .distill import flags
 
 
@@ -24,7 +25,7 @@ def report_in_one_line() -> None:
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         line = str(error) if isinstance(error, KDError) else _clash_message(error)
         if line:
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {worded(line)}", file=sys.stderr)
             raise SystemExit(2)
         previous(kind, error, traceback)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import OptionError
-from ..repository.family import PICTURE_EXTENSIONS, HostModel, families
+from ..repository.family import PICTURE_EXTENSIONS, HostModel, families, family_of
 
 
 def check_model(opt: Namespace, nets: Sequence[str] | None, named: bool) -> None:
@@ -21,7 +21,13 @@ def check_model(opt: Namespace, nets: Sequence[str] | None, named: bool) -> None
     """
     prefix = "distill_" if opt.model.startswith("distill_") else ""
     model = opt.model.removeprefix(prefix)
-    known = next((family.models for family in families() if model in family.models), {})
+    own = family_of(opt)
+    if own and own.identified_by and model not in own.models and not nets:
+        raise OptionError(
+            f"--model {opt.model}: of {own.name}, only {' and '.join(own.models)} are distilled, unless the model's "
+            f"class names its generators and their images in distill_pairs"
+        )
+    known = next((family.models for family in families() if model in family.models and family.has_options(opt)), {})
     for name, other in known.items():
         if name == model:
             continue

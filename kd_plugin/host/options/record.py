@@ -14,6 +14,7 @@ from ...errors import CheckpointError, OptionError
 from ...processes import say
 from ...students import RECORD_NAME, StudentRecord, StudentRequest
 from ..repository.family import generator_options, is_training, network_options
+from ..repository.usual_options import host_options, usual_options
 from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, loaded_epoch
 from .student import StudentOptions
@@ -58,7 +59,7 @@ def recorded_model(cls: type, line: CommandLine, is_train: bool) -> Any:
             f"does not have: add models/{record.model}_model.py, or select an existing model with --model"
         )
     say(f"--model {name}, from {folder / RECORD_NAME}")
-    line.parser.set_defaults(model=name)
+    line.set_defaults(model=name)
     return found
 
 
@@ -105,7 +106,7 @@ def use_record(line: CommandLine) -> StudentRecord | None:
     _check_choices(line, recorded, folder)
     if recorded.get("direction", getattr(opt, "direction", None)) != getattr(opt, "direction", None):
         say(f"--direction {record.direction}, from {folder / RECORD_NAME}")
-    line.parser.set_defaults(**recorded)
+    line.set_defaults(**recorded)
     filled = line.opt
     if filled.model != "test" and given.get("direction", record.direction) != record.direction:
         raise _contradiction("direction", filled.direction, folder, record.direction)
@@ -119,7 +120,7 @@ def use_record(line: CommandLine) -> StudentRecord | None:
     if experiment_folder(filled) != folder:
         # The suffix refers to options that were restored from the record: keep the name of the folder.
         action = next(a for a in line.parser._actions if a.dest == "suffix")
-        action.type = lambda text: text.format(**vars(opt))
+        action.type = lambda text: text.format(**vars(host_options(opt)))
     return record
 
 
@@ -130,9 +131,12 @@ def _check_choices(line: CommandLine, recorded: dict[str, Any], folder: Path) ->
     """
     for action in line.parser._actions:
         name, choices = action.dest, action.choices
-        if choices and name != "netG" and name in recorded and recorded[name] not in choices:
+        if not choices or name == "netG" or name not in recorded:
+            continue
+        values = recorded[name] if isinstance(recorded[name], list) else [recorded[name]]
+        if wrong := [value for value in values if value not in choices]:
             listed = ", ".join(map(str, choices))
-            raise CheckpointError(f"{folder / RECORD_NAME}: --{name} {recorded[name]} is not one of {listed}")
+            raise CheckpointError(f"{folder / RECORD_NAME}: --{name} {wrong[0]} is not one of {listed}")
 
 
 def _note_image_size(opt: Namespace, record: StudentRecord) -> None:
@@ -163,6 +167,7 @@ def recorded_student(opt: Namespace) -> StudentRequest | None:
     Raises:
         OptionError: the record names a function below the checkpoint folder.
     """
+    opt = usual_options(opt)
     if is_training(opt) and not getattr(opt, "continue_train", False):
         return None
     record = current_record(opt, Path(opt.checkpoints_dir) / opt.name, quiet=True)
@@ -206,7 +211,8 @@ def refuse_among_checkpoints(function: str, checkpoints: str | os.PathLike[str],
 
 
 def values_of(opt: Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Return those options that the host has, by name; a list of names as text with commas, no empty list."""
+    """Return those options that the host has, by its names; a list of names as text with commas, no empty list."""
+    opt = host_options(opt)
     return {name: _without_list(getattr(opt, name)) for name in names if getattr(opt, name, []) != []}
 
 
@@ -217,7 +223,9 @@ def _without_list(value: Any) -> Any:
 def check_networks(record: StudentRecord, opt: Namespace, folder: Path) -> None:
     """Raise an :class:`OptionError` if an option of the host differs from the recorded networks."""
     expected = record.options_for(opt)
-    for name in network_options() if getattr(opt, "continue_train", False) else generator_options():
+    names = network_options() if getattr(opt, "continue_train", False) else generator_options()
+    opt = host_options(opt)
+    for name in names:
         if hasattr(opt, name) and name in expected and _without_list(getattr(opt, name)) != expected[name]:
             option = f"student_{name}" if getattr(opt, f"student_{name}", None) is not None else name
             raise _contradiction(option, getattr(opt, name), folder, expected[name], "built")

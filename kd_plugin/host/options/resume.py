@@ -21,6 +21,7 @@ from .command_line import CommandLine
 from .distill import early_folder, experiment_folder, flags, loaded_epoch
 from .record import refuse_among_checkpoints
 
+NEXT_EPOCH = "next_epoch"  # option for hosts that replace their --epoch_count, joliGEN by the last of its plots
 _TIMEOUT = 600  # seconds that a process waits for rank 0 to complete a save
 
 _TEACHERS = ("teacher", "teacher_epoch", "teacher_G_A", "teacher_G_B")
@@ -43,7 +44,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
     distill = str(given.get("distill", record.distillation["distill"]))
     if distill == NO_TERMS:
         say(f"continuing without a teacher, as given by {f'--distill {NO_TERMS}' if 'distill' in given else file}")
-        line.parser.set_defaults(distill=NO_TERMS, student_ema=bool(record.distillation.get("student_ema")))
+        line.set_defaults(distill=NO_TERMS, student_ema=bool(record.distillation.get("student_ema")))
         return
     terms = {name.partition(":")[0] for name in split_names(distill)}
     found = _recorded(record, file)
@@ -62,7 +63,7 @@ def resume_distillation(line: CommandLine, record: StudentRecord) -> None:
         if name not in given and is_function(str(value)):
             refuse_among_checkpoints(str(value), opt.checkpoints_dir, file)
     _check_teachers(record, {name: path for name, path in teachers.items() if name not in given}, file)
-    line.parser.set_defaults(**recorded, **teachers)
+    line.set_defaults(**recorded, **teachers)
     named = {name: given[name] for name in _TEACHERS if name in given}
     replaced = ", ".join(
         path for name, path in recorded_teachers.items() if named and (name in named or not teachers)
@@ -181,5 +182,8 @@ def continue_epochs(line: CommandLine) -> None:
     """
     opt = line.opt
     state = RunState.read(experiment_folder(opt)) if loaded_epoch(opt) == "latest" else None
-    if state is not None and hasattr(opt, "epoch_count"):
-        line.parser.set_defaults(epoch_count=state.next_epoch)
+    if state is None or not hasattr(opt, "epoch_count"):
+        return
+    line.set_defaults(epoch_count=state.next_epoch)
+    if "epoch_count" in line.names and "epoch_count" not in line.given:
+        line.set_defaults(**{NEXT_EPOCH: state.next_epoch})

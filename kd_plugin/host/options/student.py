@@ -175,6 +175,16 @@ class StudentOptions:
         return tuple(map(int, parts))
 
 
+def not_in_options(request: StudentRequest, netG: object) -> OptionError:
+    """Return the error for a student that a host with options of its own for its generators has no options for."""
+    separable = "separable convolutions" if request.conv == "separable" else ""
+    what = request.factory or ("stage widths" if request.widths else separable) or f"the generator {netG}"
+    return OptionError(
+        f"this host builds its generators again from its options when it saves and tests, and has no options for "
+        f"{what}: use --student_ngf, or --student_netG with a generator of the host"
+    )
+
+
 def _check_size(netG: str, teacher: GeneratorSpec | None, opt: Any) -> None:
     """Raise an :class:`OptionError` if the image size is not divisible by the strides of teacher and student."""
     side = _training_size(opt)

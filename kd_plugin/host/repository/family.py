@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import ArgumentError
+from .option_names import NameAndBlocks, Opposite, OptionName
 
 
 class Pair(NamedTuple):
@@ -64,7 +65,10 @@ class HostFamily:
         generator_options: options that determine the parameters of the generators.
         discriminator_options: options that determine the parameters of the discriminators.
         test_options: further options that a test takes from the training.
-        option_names: names of this family for options that the plugin reads, by their usual name (``isTrain``).
+        option_names: names of this family for options that the plugin reads or sets, by their usual name.
+        identified_by: models that identify it; any of ``models`` if empty.
+        initialises_apart: whether a batch from which networks are created is drawn apart from those of the epochs.
+        test_words: arguments of its ``test.py``, with ``{folder}`` and ``{gpu_ids}``; "" for the usual ones.
 
     An option may hold a list of names, one per network; its type is ``str``, the names separated by commas.
     """
@@ -75,11 +79,25 @@ class HostFamily:
     generator_options: Mapping[str, type] = field(default_factory=dict)
     discriminator_options: Mapping[str, type] = field(default_factory=dict)
     test_options: tuple[str, ...] = ()
-    option_names: Mapping[str, str] = field(default_factory=dict)
+    option_names: Mapping[str, str | OptionName] = field(default_factory=dict)
+    identified_by: tuple[str, ...] = ()
+    initialises_apart: bool = False
+    test_words: str = ""
 
     def is_in(self, models: Path) -> bool:
         """Return whether a ``models/`` folder holds a model of this family."""
-        return any((models / f"{name}_model.py").is_file() for name in self.models)
+        return any((models / f"{name}_model.py").is_file() for name in self.identified_by or self.models)
+
+    @property
+    def other_names(self) -> dict[str, OptionName]:
+        """Its names of options by usual name."""
+        return {
+            usual: OptionName(name) if isinstance(name, str) else name for usual, name in self.option_names.items()
+        }
+
+    def has_options(self, opt: Any) -> bool:
+        """Return whether a host's options have the names of this family."""
+        return all(hasattr(opt, each) for name in self.other_names.values() for each in name.names)
 
 
 class Construction(NamedTuple):
@@ -123,6 +141,51 @@ _FAMILIES = [  # most specific last, as forks keep the models of their origin
         generator_options={"net_gs": str, "padding": str, "upsample": str},
         option_names={"isTrain": "is_train"},
     ),
+    HostFamily(
+        "joliGEN",
+        {"cut": HostModel((Pair("G_A", "fake_B"),), "unaligned"), "cycle_gan": _CYCLE},
+        generator_options={
+            "model_input_nc": int,
+            "model_output_nc": int,
+            "G_ngf": int,
+            "G_netG": str,
+            "G_nblocks": int,
+            "G_norm": str,
+            "G_dropout": bool,
+            "G_spectral": bool,
+            "G_padding_type": str,
+        },
+        discriminator_options={"D_ndf": int, "D_netDs": str, "D_n_layers": int, "D_norm": str},
+        option_names={
+            "model": "model_type",
+            "input_nc": "model_input_nc",
+            "output_nc": "model_output_nc",
+            "netG": NameAndBlocks("G_netG", "G_nblocks"),
+            "ngf": "G_ngf",
+            "norm": "G_norm",
+            "no_dropout": Opposite("G_dropout"),
+            "netD": "D_netDs",
+            "ndf": "D_ndf",
+            "dataset_mode": "data_dataset_mode",
+            "direction": "data_direction",
+            "load_size": "data_load_size",
+            "crop_size": "data_crop_size",
+            "preprocess": "data_preprocess",
+            "num_threads": "data_num_threads",
+            "batch_size": "train_batch_size",
+            "continue_train": "train_continue",
+            "epoch": "train_epoch",
+            "load_iter": "train_load_iter",
+            "epoch_count": "train_epoch_count",
+            "n_epochs": "train_n_epochs",
+            "n_epochs_decay": "train_n_epochs_decay",
+            "save_epoch_freq": "train_save_epoch_freq",
+            "iter_size": "train_iter_size",  # batches whose mean gradient is one step
+        },
+        identified_by=("palette", "b2b"),
+        initialises_apart=True,
+        test_words="--test_model_dir {folder} --gpu_ids {gpu_ids}",
+    ),
 ]
 
 
@@ -156,10 +219,25 @@ def is_generator(name: str) -> bool:
 
 
 def known_pairs() -> list[tuple[Pair, ...]]:
-    """Return the distinct pairs of the models of all families, those with more generators first."""
-    models = (model for family in families() for model in family.models.values())
+    """Return the distinct pairs of the models of all families, those with more generators first.
+
+    A family that is identified by other models gives the names of its models another meaning, which only holds there.
+    """
+    models = (model for family in families() if not family.identified_by for model in family.models.values())
     found = dict.fromkeys(model.pairs for model in models if model.pairs)
     return sorted(found, key=len, reverse=True)
+
+
+def family_of(opt: Any) -> HostFamily | None:
+    """Return the family whose names a host's options have; None if they have the usual names."""
+    return next((each for each in families() if each.option_names and each.has_options(opt)), None)
+
+
+def pairs_of(opt: Any) -> tuple[Pair, ...]:
+    """Return the pairs of the model that a host's options name, if they have the names of a family; else empty."""
+    family = family_of(opt)
+    model = family.models.get(str(host_option(opt, "model"))) if family else None
+    return model.pairs if model else ()
 
 
 def generator_names() -> str:
@@ -180,8 +258,11 @@ def network_options() -> dict[str, type]:
 
 def host_option(opt: Any, name: str, default: Any = None) -> Any:
     """Return an option of a host, given by its usual name; some families have another name for it."""
-    names = dict.fromkeys([name, *(family.option_names.get(name, name) for family in families())])
-    return next((getattr(opt, each) for each in names if hasattr(opt, each)), default)
+    if hasattr(opt, name):
+        return getattr(opt, name)
+    found = (family.other_names[name] for family in families() if name in family.option_names)
+    other = next((each for each in found if all(hasattr(opt, part) for part in each.names)), None)
+    return other.join([getattr(opt, part) for part in other.names]) if other else default
 
 
 def is_training(opt: Any) -> bool:

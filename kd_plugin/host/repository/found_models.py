@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .family import is_generator, known_pairs
+from .family import find_family, is_generator, known_pairs
 
 _BASES = ("base", "template")  # base classes, not models
 
@@ -31,7 +31,9 @@ def _distilled(models: Path, name: str) -> str:
         networks += found
         if replaces:
             break
-    for pairs in known_pairs():
+    family = find_family(models)
+    named = family.models.get(name) if family else None
+    for pairs in [named.pairs] if named and named.pairs else known_pairs():
         nets = [pair.net for pair in pairs]
         has_output = any(pairs[0].output in text for text in texts)
         if set(nets) <= set(networks) and (has_output or len(nets) > 1):  # a single name is ambiguous

@@ -55,8 +55,7 @@ def survey(host: Path, installed: InstalledHost | None = None) -> Survey:
         raise HostError(f"{host}: no such folder")
     root = find_host(host) or host
     sources = {
-        name: _Source(host, root / name)
-        for name in ("models/__init__.py", "models/networks.py", "models/base_model.py")
+        name: _Source(host, root / name) for name in ("models/__init__.py", _networks(root), "models/base_model.py")
     }
     for name in ("train.py", "test.py"):
         sources[name] = _Source(host, next((f / name for f in (host, root) if (f / name).is_file()), host / name))
@@ -164,4 +163,12 @@ def _kind(host: Path, years: str) -> str:
         return "not a host: it has no models/__init__.py"
     family = find_family(host / "models")
     name = family.name if family else "a host with custom models"
-    return f"{name}, {years}" if years else name
+    return name if not years or (family and family.identified_by) else f"{name}, {years}"
+
+
+def _networks(host: Path) -> str:
+    """Return the module that builds the generators: ``models/networks.py``, or another with ``define_G``."""
+    usual = host / "models" / "networks.py"
+    others = sorted(host.glob("models/*_networks.py"), key=lambda file: ("gan" not in file.name, file.name))
+    found = (file for file in others if not usual.is_file() and "def define_G(" in file.read_text(errors="replace"))
+    return f"models/{next(found, usual).name}"
