@@ -46,7 +46,7 @@ def add_flags(parser: ArgumentParser, title: str, description: str, flags: Itera
         return
     group = parser.add_argument_group(title, description)
     for flag in flags:
-        form: dict[str, Any] = {"dest": flag.name, "default": flag.default, "help": flag.help}
+        form: dict[str, Any] = {"dest": flag.name, "default": flag.default, "help": flag.help.replace("%", "%%")}
         if flag.type is bool:
             form["action"] = "store_true"
         else:
