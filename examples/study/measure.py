@@ -85,7 +85,7 @@ class Images:
 
 def frechet(file: Path, images: Images) -> float:
     """Return the Frechet distance of a generator's images from the real ones."""
-    generated = _translate(_load(file, images), images)
+    generated = translate(load(file, images), images)
     return _short(frechet_distance(_last(features_of(generated.to(images.device))), _last(images.real_features)))
 
 
@@ -98,8 +98,8 @@ def measure(file: Path, images: Images) -> dict[str, Any]:
     each image, and its influence on the Frechet distance (``frechet_real``: those of the real images, if these
     belong to other inputs).
     """
-    network = _load(file, images)
-    generated = _translate(network, images)
+    network = load(file, images)
+    generated = translate(network, images)
     found, real = features_of(generated.to(images.device)), images.real_features
     value, influence, real_influence = frechet_influences(_last(found), _last(real))
     measures: dict[str, Any] = {"frechet": value, "kid": kernel_distance(_last(found), _last(real))}
@@ -134,11 +134,12 @@ def cost(file: Path, side: int) -> dict[str, int]:
     return {"params": found.params, "macs": found.macs}
 
 
-def _load(file: Path, images: Images) -> nn.Module:
+def load(file: Path, images: Images) -> nn.Module:
+    """Return a generator in eval mode, on the device of the images."""
     return load_file(file).module.eval().to(images.device)
 
 
-def _translate(network: Callable[[torch.Tensor], torch.Tensor], images: Images) -> torch.Tensor:
+def translate(network: Callable[[torch.Tensor], torch.Tensor], images: Images) -> torch.Tensor:
     """Return translated images (N, 3, H, W) in [0, 1], of 8 bits."""
     with torch.no_grad():
         outputs = torch.cat([network(batch.to(images.device)).cpu() for batch in images.inputs.split(_BATCH)])

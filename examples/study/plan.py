@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from recipes import ABLATIONS, MAIN, RECIPES, Kind
+from recipes import ABLATIONS, BEST, MAIN, Kind
 
 from kd_plugin.errors import KDError, unknown_name
 
@@ -134,7 +134,7 @@ class Preset:
 
 
 EMOJI = ("edges2emoji", "flat2fluent")
-_HEADLINE = ("alone", "wkd", "ours")
+_HEADLINE = ("alone", "wkd", BEST)
 _MAIN = Group(EMOJI, MAIN, ("7x",), 3)
 
 _CPU = Preset(
@@ -153,14 +153,14 @@ PRESETS: Mapping[str, Preset] = {
         ndf=8,
         images=8,
         lengths={"paired": Lengths(1, 1, 4, 0.0004), "unpaired": Lengths(1, 1, 4, 0.0002)},
-        groups=(Group(EMOJI, ("alone", "ours", "compress_real"), ("7x",), 2),),
+        groups=(Group(EMOJI, ("alone", "host", "compress_real"), ("7x",), 2),),
     ),
     "cpu": _CPU,
     "cpu-more": replace(
         _CPU,
         groups=(
             *_CPU.groups,
-            Group(EMOJI, ("alone", "compress", "ours"), ("7x",), 5),
+            Group(EMOJI, ("alone", "compress", BEST), ("7x",), 5),
             Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
         ),
     ),
@@ -211,8 +211,3 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
             raise KDError(f"--cells {pattern}: no cell of the preset has these words; --list shows them")
         chosen += found
     return [cell for cell in cells if cell in set(chosen)]
-
-
-def known_recipe(name: str) -> str:
-    """Return the title of a recipe for tables."""
-    return "teacher" if name == TEACHER else RECIPES[name].title

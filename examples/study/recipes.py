@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -41,7 +42,7 @@ class Recipe:
     """A way to train a student.
 
     Attributes:
-        title: for tables.
+        title: for tables; the short title precedes its first bracket or comma.
         note: what it is, and how it differs from what was published.
         paired, unpaired: the training of a pix2pix and of a CycleGAN.
     """
@@ -50,6 +51,11 @@ class Recipe:
     note: str
     paired: Host | Compress
     unpaired: Host | Compress
+
+    @property
+    def short(self) -> str:
+        """The title without remarks."""
+        return re.split(r"[(,]", self.title)[0].strip()
 
     def run(self, kind: Kind) -> Host | Compress:
         """Return the training for a kind of task."""
@@ -93,18 +99,18 @@ RECIPES: Mapping[str, Recipe] = {
         Compress("--distill ssim,feature,gram,tv --init scratch"),
     ),
     "compress": _both(
-        "kd compress",
+        "kd compress (inputs only)",
         "its defaults: wavelet, srp and pixel, inherited channels; inputs only",
         Compress(),
     ),
     "compress_real": _both(
-        "kd compress, real images",
+        "compress + real (kd compress with the truth, or real images)",
         "the same with the ground truth, or with real images of the target domain and a discriminator",
         Compress(real=True),
     ),
-    "ours": _both(
-        "kd_plugin",
-        "the best combination on the validation images",
+    "host": _both(
+        "WKD + SRP, inherited channels",
+        "both papers' terms beside the host's losses and its discriminator",
         Host(f"--distill wavelet,srp {_INHERITED}"),
     ),
     # Ablations: one change each.
@@ -124,12 +130,12 @@ RECIPES: Mapping[str, Recipe] = {
         "the host's losses, a discriminator of half the width",
         Host("--distill none --student_ndf {half_ndf}", teacher=False),
     ),
-    "scratch": _both("wavelet, srp", "as ours without inherited channels", Host("--distill wavelet,srp")),
-    "ours_d": _both("ours, inherited discriminator", "", Host(f"--distill wavelet,srp {_INHERITED_BOTH}")),
-    "ours_pixel": _both("ours, with pixel", "", Host(f"--distill wavelet,srp,pixel {_INHERITED}")),
-    "ours_feature": _both("ours, with feature", "", Host(f"--distill wavelet,feature {_INHERITED}")),
-    "ours_falling": _both(
-        "ours, falling weights",
+    "scratch": _both("wavelet, srp", "without inherited channels", Host("--distill wavelet,srp")),
+    "host_d": _both("the same, inherited discriminator", "", Host(f"--distill wavelet,srp {_INHERITED_BOTH}")),
+    "host_pixel": _both("the same, with pixel", "", Host(f"--distill wavelet,srp,pixel {_INHERITED}")),
+    "host_feature": _both("the same, feature instead of srp", "", Host(f"--distill wavelet,feature {_INHERITED}")),
+    "host_falling": _both(
+        "the same, falling weights",
         "weights that fall to a fifth in the last epoch",
         Host(
             f"--distill wavelet,srp {_INHERITED} "
@@ -142,5 +148,6 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 PUBLISHED = ("wkd", "srp", "gan_compression", "cat", "omgd")
-MAIN = ("alone", *PUBLISHED, "compress", "compress_real", "ours")
+MAIN = ("alone", *PUBLISHED, "host", "compress", "compress_real")
+BEST = "compress_real"  # on the validation images, of those with everything that the host has
 ABLATIONS = tuple(name for name in RECIPES if name not in MAIN)
