@@ -130,20 +130,28 @@ RECIPES: Mapping[str, Recipe] = {
         "the host's losses, a discriminator of half the width",
         Host("--distill none --student_ndf {half_ndf}", teacher=False),
     ),
-    "scratch": _both("wavelet, srp", "without inherited channels", Host("--distill wavelet,srp")),
-    "host_d": _both("the same, inherited discriminator", "", Host(f"--distill wavelet,srp {_INHERITED_BOTH}")),
-    "host_pixel": _both("the same, with pixel", "", Host(f"--distill wavelet,srp,pixel {_INHERITED}")),
-    "host_feature": _both("the same, feature instead of srp", "", Host(f"--distill wavelet,feature {_INHERITED}")),
+    "scratch": _both("WKD + SRP: random weights", "without inherited channels", Host("--distill wavelet,srp")),
+    "host_d": _both("WKD + SRP: inherited discriminator too", "", Host(f"--distill wavelet,srp {_INHERITED_BOTH}")),
+    "host_pixel": _both("WKD + SRP: with pixel", "", Host(f"--distill wavelet,srp,pixel {_INHERITED}")),
+    "host_feature": _both("WKD + SRP: feature instead of srp", "", Host(f"--distill wavelet,feature {_INHERITED}")),
     "host_falling": _both(
-        "the same, falling weights",
+        "WKD + SRP: falling weights",
         "weights that fall to a fifth in the last epoch",
         Host(
             f"--distill wavelet,srp {_INHERITED} "
             "--lambda_wavelet 100@1,20@{epochs} --lambda_srp 1000@1,200@{epochs}"
         ),
     ),
+    "host_share": _both(
+        "WKD + SRP: shares of the gradient",
+        "30 % and 10 % of the generator's gradient instead of fixed weights",
+        Host(f"--distill wavelet,srp {_INHERITED} --distill_share wavelet=30%,srp=10%"),
+    ),
+    "omgd_inherited": _both(
+        "OMGD: inherited channels", "", Compress("--distill ssim,feature,gram,tv --init teacher")
+    ),
     "compress_scratch": _both(
-        "kd compress, random weights", "without inherited channels", Compress("--init scratch")
+        "kd compress: random weights", "without inherited channels", Compress("--init scratch")
     ),
 }
 
