@@ -31,7 +31,8 @@ def options_table(old: str) -> str:
     for action in parser._actions:
         default = "" if action.default in (None, "") else f"`{action.default}`"
         choices = f" {action.metavar}" if action.metavar else ""
-        rows.append(f"| `{action.option_strings[0]}` | {default} | {markdown(action.help or '')}{choices} |")
+        text = (action.help or "").replace("%%", "%")  # as argparse prints it
+        rows.append(f"| `{action.option_strings[0]}` | {default} | {markdown(text)}{choices} |")
     return "\n".join(rows)
 
 
