@@ -312,6 +312,28 @@ def test_pairs_have_the_drawing_on_the_left_and_the_picture_on_white_on_the_righ
         circle = 2 * np.pi * radius_of(int(file.stem, 16))
         assert 0.85 * circle < (drawing[..., 0] == 0).sum() < 1.5 * circle  # straight, and with corners
     assert "Microsoft" in (tmp_path / "out" / "LICENSES.txt").read_text()
+    groups, near = module("emoji_groups"), module("emoji_groups").read_groups()
+    listed = dict(line.split() for line in (tmp_path / "out" / "groups.txt").read_text().splitlines())
+    assert listed == {file.stem: groups.file_name(groups.group(groups.parse(file.stem), near)) for file in files}
+
+
+def test_photographs_are_on_one_side_and_test_crops_cover_theirs(
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs = module("photographs")
+    monkeypatch.setattr(module("folders").signal, "signal", lambda *handler: None)
+    assert photographs.main([str(tmp_path / "out"), "--size", "64"]) == 0
+    files = {phase: sorted((tmp_path / "out" / phase).iterdir()) for phase in ("train", "val", "test")}
+    names = {phase: {file.stem.rpartition("_")[0] for file in found} for phase, found in files.items()}
+    assert names == {phase: {Path(name).stem for name in given} for phase, given in photographs._SPLIT.items()}
+    photograph = np.asarray(Image.open(photographs.photograph_folder() / "chelsea.png"))
+    crops = [np.asarray(Image.open(file)) for file in files["test"] if file.stem.startswith("chelsea")]
+    rows, columns = (side // 64 for side in photograph.shape[:2])
+    assert len(crops) == rows * columns
+    for number, pair in enumerate(crops):
+        y, x = 64 * (number // columns), 64 * (number % columns)
+        np.testing.assert_array_equal(pair[:, 64:], photograph[y : y + 64, x : x + 64])
+        assert pair[:, :64].std() < pair[:, 64:].std()  # faded
 
 
 @pytest.fixture
