@@ -29,7 +29,7 @@ def draw_gaps(results: Results, file: Path) -> None:
             if teacher is None or not alone:
                 continue
             bars = [
-                (RECIPES[name].title, closed, len(found))
+                (RECIPES[name].short, closed, len(found))
                 for name in MAIN
                 if name != "alone" and (found := results.of(task, name, size))
                 if (closed := gap_closed(teacher, alone, found)) is not None
@@ -45,7 +45,8 @@ def draw_gaps(results: Results, file: Path) -> None:
         for row, (_, closed, seeds) in enumerate(bars):
             axis.plot([100 * closed.low, 100 * closed.high], [row, row], color="#7aa6c2", linewidth=5, alpha=0.7)
             axis.plot(100 * closed.value, row, "o", color="#0b3c5d", markersize=6)
-            axis.annotate(f" {seeds}", (100 * closed.high, row), va="center", fontsize=7, color="#666666")
+            count = "1 seed" if seeds == 1 else f"{seeds} seeds"
+            axis.annotate(f"  {count}", (100 * closed.high, row), va="center", fontsize=7, color="#666666")
         axis.axvline(0, color="#b33939", linewidth=1)
         axis.axvline(100, color="#2d7d46", linewidth=1)
         axis.set_yticks(range(len(bars)), [name for name, _, _ in bars], fontsize=8)

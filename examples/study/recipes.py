@@ -104,7 +104,7 @@ RECIPES: Mapping[str, Recipe] = {
         Compress(),
     ),
     "compress_real": _both(
-        "compress + real (kd compress with the truth, or real images)",
+        "kd compress + real (truth, or real images)",
         "the same with the ground truth, or with real images of the target domain and a discriminator",
         Compress(real=True),
     ),

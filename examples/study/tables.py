@@ -125,7 +125,8 @@ def _cell(found: Sequence[Result], measure: str, digits: int) -> str:
 
 
 def _time(found: Sequence[Result]) -> str:
-    return f"{np.mean([result.found['spent']['cpu_seconds'] for result in found]) / 60:.1f}"
+    seconds = [result.found["spent"]["cpu_seconds"] for result in found]
+    return "" if None in seconds else f"{np.mean(seconds) / 60:.1f}"
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
