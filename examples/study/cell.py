@@ -61,17 +61,14 @@ def run_cell(training: Training, results: Path) -> None:
     chosen = min(validation, key=lambda name: validation[name])
     if training.cell.recipe == TEACHER:
         _keep_chosen(training, weights.named[chosen])
-    teacher = training.cell.teacher
     found = {
         "cell": vars(training.cell),
         "kind": training.task.kind,
-        "ngf": training.preset.student_ngf(training.cell.size) if teacher else training.preset.ngf,
+        "ngf": training.preset.student_ngf(training.cell.size) if training.cell.teacher else training.preset.ngf,
         "cost": cost(weights.named[chosen], side),
         "epochs": training.epochs,
         "command": shown(training),
-        "teacher": sha256(training.runs / teacher.key / f"{CHOSEN}_net_{_teacher_net(training)}.pth")
-        if teacher
-        else sha256(weights.named[chosen]),
+        "teacher": sha256(training.teacher_file),
         "data": {
             "digest": training.task.digest(),
             "side": side,
@@ -180,10 +177,6 @@ def _keep_chosen(training: Training, file: Path) -> None:
     networks += sorted(training.folder.glob(f"{'latest' if epoch == 'ema' else epoch}_net_D*.pth"))
     for network in networks:
         shutil.copyfile(network, training.folder / f"{CHOSEN}_net_{network.name.partition('_net_')[2]}")
-
-
-def _teacher_net(training: Training) -> str:
-    return "G" if training.task.kind == "paired" else "G_A"
 
 
 def _clear(training: Training, file: Path) -> None:

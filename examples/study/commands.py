@@ -55,7 +55,17 @@ class Training:
     @property
     def net(self) -> str:
         """The generator that is measured: A to B."""
-        return "G_A" if self.task.kind == "unpaired" and isinstance(self.run, Host) else "G"
+        return self._host_net if isinstance(self.run, Host) else "G"
+
+    @property
+    def _host_net(self) -> str:
+        return "G" if self.task.kind == "paired" else "G_A"
+
+    @property
+    def teacher_file(self) -> Path:
+        """The chosen weights of the teacher; of a teacher, its own."""
+        cell = self.cell.teacher or self.cell
+        return self.runs / cell.key / f"{CHOSEN}_net_{self._host_net}.pth"
 
     def command(self) -> list[str]:
         """Return the command of the training, to be run in the embedded host; it continues one that was begun."""
@@ -98,7 +108,9 @@ class Training:
 
     def _distill(self, run: Host) -> list[str]:
         words = run.options.format(half_ndf=max(1, self.preset.ndf // 2), epochs=self.epochs).split()
-        return [*words, "--teacher", str(self._teacher), "--teacher_epoch", CHOSEN] if run.teacher else words
+        return (
+            [*words, "--teacher", str(self.teacher_file.parent), "--teacher_epoch", CHOSEN] if run.teacher else words
+        )
 
     def _compress(self) -> list[str]:
         run, lengths = self.run, self.preset.lengths[self.task.kind]
@@ -106,7 +118,6 @@ class Training:
         inputs = self.task.inputs("train")
         images = len(find_images(inputs))
         paired = self.task.kind == "paired"
-        net = "G" if paired else "G_A"
         options: dict[str, object] = {
             # Without ground truth, only the inputs of the pairs are used.
             **({"pairs": inputs} if paired else {"images": inputs}),
@@ -129,17 +140,11 @@ class Training:
             "output": self.folder,
         }
         return [
-            *_kd("compress", str(self._teacher / f"{CHOSEN}_net_{net}.pth")),
+            *_kd("compress", str(self.teacher_file)),
             *_words(options),
             "--eval",
             *run.options.split(),
         ]
-
-    @property
-    def _teacher(self) -> Path:
-        teacher = self.cell.teacher
-        assert teacher is not None
-        return self.runs / teacher.key
 
     @property
     def _load_size(self) -> int:

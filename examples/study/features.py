@@ -55,12 +55,12 @@ def features_of(images: torch.Tensor) -> Features:
     """
     net, found = network(images.device), []
     blocks = net._blocks
-    hooks = [blocks[i].register_forward_hook(lambda *call: found.append(call[2])) for i in _STAGES]  # type: ignore
+    hooks = [blocks[i].register_forward_hook(lambda *call: found.append(call[2])) for i in _STAGES]
     try:
         with torch.no_grad():
             parts = []
             for batch in images.split(_BATCH):
-                last = net.extract_features(_resized(batch)).mean(dim=(2, 3))  # type: ignore[operator]
+                last = net.extract_features(_resized(batch)).mean(dim=(2, 3))
                 parts.append((last, *(F.normalize(stage, dim=1) for stage in found)))
                 found.clear()
     finally:

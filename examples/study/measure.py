@@ -152,7 +152,7 @@ def _last(features: Features) -> np.ndarray:
 
 def _read(files: list[Path], half: str, side: int) -> torch.Tensor:
     preprocessing = Preprocessing("resize_and_crop", side, side)
-    arrays = np.stack([as_array(preprocessing(open_image(file, half))) for file in files])  # type: ignore[arg-type]
+    arrays = np.stack([as_array(preprocessing(open_image(file, half))) for file in files])
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

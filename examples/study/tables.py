@@ -15,6 +15,7 @@ from results import CHOSEN, Result, Results, gap_closed, read_results, teacher_o
 
 from kd_plugin.errors import KDError
 from kd_plugin.files import write_text_atomically
+from kd_plugin.metrics.intervals import Interval
 
 _BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
 _MEASURES: Sequence[tuple[str, str, int]] = (
@@ -137,9 +138,8 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
-def _percent(interval: object) -> str:
-    value, low, high = (getattr(interval, name) for name in ("value", "low", "high"))
-    return f"{value:.0%} ({low:.0%} to {high:.0%})"
+def _percent(interval: Interval) -> str:
+    return f"{interval.value:.0%} ({interval.low:.0%} to {interval.high:.0%})"
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -25,6 +25,7 @@ from torch import nn
 from ..errors import ArgumentError
 from ..processes import is_distributed
 
+EVERY = 50  # steps from one measurement to the next
 _STEP = 0.25  # of the way to the new factor, on a logarithmic scale, as the gradients of single batches vary
 
 
@@ -39,7 +40,7 @@ class Balance(nn.Module):
         ArgumentError: If a share or ``every`` is out of range.
     """
 
-    def __init__(self, targets: Mapping[str, float], every: int = 50) -> None:
+    def __init__(self, targets: Mapping[str, float], every: int = EVERY) -> None:
         super().__init__()
         if not all(0 < share < 1 for share in targets.values()) or sum(targets.values()) >= 1:
             raise ArgumentError(f"shares of {_text(targets)}: give shares above 0%, together below 100%")

@@ -53,8 +53,8 @@ class DistillMixin:
         if not self._host_defaults:
             complete_options_of(type(self), opt)
         config = DistillConfig.from_namespace(opt) if is_training(opt) else None
-        if config and getattr(opt, NEXT_EPOCH, None):
-            usual_options(opt).epoch_count = opt.next_epoch
+        if config and (following := getattr(opt, NEXT_EPOCH, None)):
+            usual_options(opt).epoch_count = following
         with building_student(type(self), opt, config) as built:
             super().__init__(opt, *arguments, **named)  # type: ignore[call-arg]
         if config is None:

@@ -319,14 +319,15 @@ class DistillationRun:
         self.guard.observe(pair.suffix, result.losses, (result.output, *call.features.values()))
         student, balance = distilled.distiller.student, distilled.distiller.balance
         begun = self.summary.look(pair.net, student, result.losses, scale)
-        balances = balance is not None and balance.is_due(self.checkpointer.steps.iteration)
-        if self._watch.measures or balances:
+        if balance is not None and not balance.is_due(self.checkpointer.steps.iteration):
+            balance = None
+        if self._watch.measures or balance is not None:
             shares = begun or GradientShares()
             if begun is None:
                 shares.begin(student, result.losses, scale)
             if self._watch.measures:
                 self._watch.look(pair.suffix, shares, result.output, result.teacher_output)
-            if balance is not None and balances:
+            if balance is not None:
                 self._balancing.append((balance, shares))
         return images
 

@@ -63,14 +63,15 @@ def building_student(host_class: type, opt: Any, config: DistillConfig | None) -
     config.student.apply(opt, peek_teacher(config), record is not None)
     if record:
         check_networks(record, opt, folder)
+    several = isinstance(getattr(opt, "netG", ""), list)  # architectures
     try:
         with building_students(host_class, student) as calls:
             yield Built(student, calls, netG)
-        if isinstance(getattr(opt, "netG", ""), list):
+        if several:
             _check_architecture(opt, config.student.student_netG, calls)
     except ArgumentError as error:
         asked = getattr(config.student, f"student_{error.argument}", None)
-        if asked and isinstance(getattr(opt, "netG", ""), list):
+        if asked and several:
             raise OptionError(
                 f"--student_{error.argument} {asked}: {error}; this host has generators of several architectures: "
                 f"use --student_ngf"

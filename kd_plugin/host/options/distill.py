@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from ...distillation.balance import Balance, parse_shares
+from ...distillation.balance import EVERY, Balance, parse_shares
 from ...errors import ArgumentError, OptionError
 from ...flags import Flag, add_flags, check_value, flags_of, is_ours, option
 from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names, term_names
@@ -61,7 +61,7 @@ class DistillConfig:
         "to them, starting from --lambda_TERM",
     )
     share_every: int = option(
-        50,
+        EVERY,
         "measure the shares of --distill_share in the first step of an epoch and every N steps",
         type=int,
     )
@@ -210,7 +210,7 @@ class DistillConfig:
             idle.append("distill_taps")
         reason = f"its term is not in --distill {self.distill}"
         notes = [f"--{f} has no effect: {reason}" for f in idle]
-        if self.share_every != 50 and not self.distill_share:
+        if self.share_every != EVERY and not self.distill_share:
             notes.append("--share_every has no effect without --distill_share")
         if self.kd_watch and not self.names:
             notes.append("--kd_watch has no effect without a teacher")
