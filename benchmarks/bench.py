@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import shutil
 import statistics
 import sys
@@ -32,6 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 from kd_plugin import GeneratorSpec
 from kd_plugin.export.bench import time_generators
 from kd_plugin.host.options.cost import CostOptions
+from kd_plugin.metrics.latency import device_name
 from kd_plugin.networks.generator import build_generator
 from kd_plugin.networks.taps import Call
 
@@ -220,12 +220,9 @@ def teacher_forms(device: torch.device, tiny: bool, repeats: int, costs: dict[st
 
 def machine(device: torch.device) -> str:
     """Return a description of the machine."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        info = Path("/proc/cpuinfo")
-        found = re.search(r"model name\s*: (.+)", info.read_text()) if info.is_file() else None
-        name = f"{found[1] if found else platform.processor()}, {torch.get_num_threads()} threads"
+    name = device_name(device)
+    if device.type == "cpu":
+        name += f", {torch.get_num_threads()} threads"
     packages = []
     for package in ("torch", "PyWavelets", "pytorch_wavelets", "ptwt", "onnxruntime", "openvino"):
         try:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import torch
 from torch import nn
 
 from kd_plugin.metrics import latency
-from kd_plugin.metrics.latency import measure_latencies, measure_times, spread
+from kd_plugin.metrics.latency import device_name, measure_latencies, measure_times, spread
 
 
 def test_times_are_those_of_the_passes_after_the_first_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +44,12 @@ def test_the_spread_is_that_of_numpy(count: int) -> None:
 def test_a_single_time_has_no_spread() -> None:
     found = spread([0.5])
     assert found.value == 0.5 and math.isnan(found.low) and math.isnan(found.high)
+
+
+@pytest.mark.skipif(not shutil.which("lscpu"), reason="needs util-linux")
+def test_the_name_of_the_processor_is_that_of_lscpu() -> None:
+    listed = subprocess.run(["lscpu"], capture_output=True, text=True, env={"LC_ALL": "C"}, check=True).stdout
+    expected = re.search(r"^ *Model name: *(.+)$", listed, re.MULTILINE)
+    if not expected or expected[1] == "-":
+        pytest.skip("lscpu does not know it")
+    assert device_name("cpu") == expected[1]

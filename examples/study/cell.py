@@ -27,6 +27,7 @@ from tasks import find_task
 import kd_plugin
 from kd_plugin.errors import KDError
 from kd_plugin.files import sha256, write_text_atomically
+from kd_plugin.metrics.latency import device_name
 from kd_plugin.networks.checkpoint import read_state_dict
 
 _TRAINED = "trained.json"
@@ -205,8 +206,7 @@ def _versions() -> dict[str, str]:
 
 
 def _hardware(device: str) -> dict[str, Any]:
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    return {"device": device, "name": name, "threads": torch.get_num_threads()}
+    return {"device": device, "name": device_name(device), "threads": torch.get_num_threads()}
 
 
 def main(arguments: list[str]) -> int:

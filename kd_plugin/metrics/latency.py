@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -92,6 +95,15 @@ def generator_latencies(
         networks = [build_generator(spec).eval().to(device) for spec in specs]
     images = [torch.zeros(1, spec.input_nc, size, size, device=device) for spec in specs]
     return measure_latencies(networks, images, rounds, progress)
+
+
+def device_name(device: torch.device | str) -> str:
+    """Return the name of a GPU, or of this machine's processor (its architecture, where the system does not say)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")  # platform.processor() is only the architecture on Linux
+    found = re.search(r"model name\s*: (.+)", info.read_text(errors="replace")) if info.is_file() else None
+    return found[1].strip() if found else platform.processor() or platform.machine() or "CPU"
 
 
 def _now(device: torch.device) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import KDError
+from ..metrics.latency import device_name
 from ..networks.translator import Mode, Translator
 from ..pictures import Preprocessing
 from ..progress import Phase, Progress
@@ -257,7 +258,7 @@ def _facts(settings: Settings) -> dict[str, str]:
     return {
         "preprocessing": str(settings.preprocessing),
         "networks": mode,
-        "device": torch.cuda.get_device_name() if settings.device.type == "cuda" else platform.processor() or "CPU",
+        "device": device_name(settings.device),
         "threads": str(torch.get_num_threads()),
         "versions": f"kd_plugin {__version__}, PyTorch {torch.__version__}, NumPy {np.__version__}, Python "
         f"{platform.python_version()}",
