@@ -115,8 +115,30 @@ def test_draws_from_the_file_are_those_from_the_features(module: Module) -> None
     (expected,) = frechet_resamples([one], real, paired=True)
     (counts,) = draw_counts(40, RESAMPLES, 0, RESAMPLES)
     np.testing.assert_allclose(
-        result(module, "wkd", value, influence + real_influence).draws("frechet", counts), expected.draws, rtol=1e-12
+        result(module, "wkd", value, influence + real_influence).frechet_draws(counts), expected.draws, rtol=1e-12
     )
+
+
+def test_draws_have_the_noise_of_real_images_without_inputs(module: Module) -> None:
+    generator = np.random.default_rng(0)
+    real = generator.normal(1, 1, size=(30, 8))
+    networks = {name: generator.normal(mean, 1, size=(40, 8)) for name, mean in (("teacher", 1), ("alone", 3))}
+    networks["wkd"] = (networks["teacher"] + networks["alone"]) / 2
+    cells = {}
+    for name, features in networks.items():
+        value, influence, real_influence = frechet_influences(features, real)
+        cells[name] = result(module, name, value, influence)
+        cells[name].measures()["per_image"]["frechet_real"] = list(real_influence)
+    counts, real_counts = (next(draw_counts(count, RESAMPLES, seed, RESAMPLES)) for count, seed in ((40, 1), (30, 2)))
+    drawn = cells["wkd"].frechet_draws(counts, real_counts)
+    (expected,) = frechet_resamples([networks["wkd"]], real)
+    assert np.std(drawn) == pytest.approx(np.std(expected.draws), rel=0.05)
+    closed = module("results").gap_closed(cells["teacher"], [cells["alone"]], [cells["wkd"]])
+    for cell in cells.values():
+        del cell.measures()["per_image"]["frechet_real"]
+    without = module("results").gap_closed(cells["teacher"], [cells["alone"]], [cells["wkd"]])
+    assert closed.value == without.value
+    assert closed.high - closed.low > 1.2 * (without.high - without.low)
 
 
 def test_the_share_of_the_gap_without_noise_is_a_ratio(module: Module) -> None:

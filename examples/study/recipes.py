@@ -150,6 +150,26 @@ RECIPES: Mapping[str, Recipe] = {
     "omgd_inherited": _both(
         "OMGD: inherited channels", "", Compress("--distill ssim,feature,gram,tv --init teacher")
     ),
+    "compress_omgd": _both(
+        "kd compress + real: WKD and OMGD",
+        "inherited channels, the ground truth, wavelet details and OMGD's losses",
+        Compress("--distill wavelet,ssim,feature,gram", real=True),
+    ),
+    "compress_discriminator": _both(
+        "kd compress + real: features of the discriminator too",
+        "of the teacher's, which is not trained",
+        Compress("--distill wavelet,srp,pixel,discriminator", real=True),
+    ),
+    "compress_lr": _both(
+        "kd compress + real: learning rate of 0.001",
+        "instead of 0.0004 (paired) or 0.0002",
+        Compress("--lr 0.001", real=True),
+    ),
+    "compress_beta": _both(
+        "kd compress + real: learning rate of 0.001, beta1 of 0.9",
+        "instead of 0.5, which GANs need",
+        Compress("--lr 0.001 --beta1 0.9", real=True),
+    ),
     "compress_scratch": _both(
         "kd compress: random weights", "without inherited channels", Compress("--init scratch")
     ),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from plan import TEACHER, Cell
+from recipes import MAIN
 
 from kd_plugin.errors import KDError
 from kd_plugin.metrics.intervals import RESAMPLES, Interval, draw_counts
 
 CHOSEN = "chosen"
+_REAL = "frechet_real"  # influences of real images on the Frechet distance, where these belong to other inputs
 _TAILS = (0.025, 0.975)
 
 
@@ -35,11 +37,18 @@ class Result:
         measures: dict[str, Any] = self.found["weights"][self.found["chosen"] if weights == CHOSEN else weights]
         return measures
 
-    def draws(self, measure: str, counts: np.ndarray) -> np.ndarray:
-        """Return a measure of draws of the test images, (R,), from how often each image is in each, (R, N)."""
+    def frechet_draws(self, counts: np.ndarray, real_counts: np.ndarray | None = None) -> np.ndarray:
+        """Return the Frechet distances of draws of the test images, (R,).
+
+        Args:
+            counts: (R, N), how often each input is in each draw.
+            real_counts: (R, M), the same of the real images, where they belong to other inputs.
+        """
         measures = self.measures()
-        means: np.ndarray = counts @ np.array(measures["per_image"][measure]) / counts.sum(axis=1)
-        return measures["frechet"] + means if measure == "frechet" else means
+        draws: np.ndarray = measures["frechet"] + _means(counts, measures["per_image"]["frechet"])
+        if real_counts is not None:
+            draws = draws + _means(real_counts, measures["per_image"][_REAL])
+        return draws
 
 
 @dataclass(frozen=True)
@@ -92,9 +101,9 @@ def gap_closed(
     .. math:: \frac{F_\text{alone} - F_\text{recipe}}{F_\text{alone} - F_\text{teacher}}
 
     of Frechet distances that are means over the seeds: 1 is as good as the teacher, 0 as the student alone. The 95 %
-    interval is that of a bootstrap over the test images, which are the same for all, and over the seeds of both
-    students. Of a single seed, it does not contain the variation between seeds. Images that are nearly the same (of
-    one group) are drawn together.
+    interval is that of a bootstrap over the test images, which are the same for all, over the real images, if these
+    belong to other inputs, and over the seeds of both students. Of a single seed, it does not contain the variation
+    between seeds. Images that are nearly the same (of one group) are drawn together.
 
     Returns:
         None without a gap: the interval of the difference of the student alone and the teacher contains 0.
@@ -102,10 +111,12 @@ def gap_closed(
     groups = np.array(teacher.found["data"]["groups"])
     (drawn_groups,) = draw_counts(groups.max() + 1, RESAMPLES, seed, RESAMPLES)
     counts = drawn_groups[:, groups]  # (R, images)
+    reals = len(teacher.measures()["per_image"].get(_REAL, ()))
+    (real_counts,) = draw_counts(reals, RESAMPLES, [seed, 2], RESAMPLES) if reals else (None,)
     generator = np.random.default_rng([seed, 1])
 
     def drawn(results: Sequence[Result]) -> np.ndarray:
-        distances = np.stack([result.draws("frechet", counts) for result in results])  # (seeds, R)
+        distances = np.stack([result.frechet_draws(counts, real_counts) for result in results])  # (seeds, R)
         chosen = generator.integers(len(results), size=(len(results), RESAMPLES))
         return np.asarray(np.take_along_axis(distances, chosen, axis=0).mean(axis=0))
 
@@ -118,6 +129,27 @@ def gap_closed(
     low, high = np.quantile((worst - own) / (worst - best), _TAILS)
     closed = (value(alone) - value(students)) / (value(alone) - value([teacher]))
     return Interval(closed, float(low), float(high))
+
+
+Gaps = Mapping[str, tuple[Interval, int]]  # by recipe: the share of the gap closed, and the number of seeds
+
+
+def gaps_of(results: Results, task: str, size: str) -> Gaps:
+    """Return the shares that the main recipes close; none without a teacher and a student alone, or without a gap."""
+    teacher, alone = teacher_of(results, task), results.of(task, "alone", size)
+    if teacher is None or not alone:
+        return {}
+    found = {name: results.of(task, name, size) for name in MAIN if name != "alone"}
+    return {
+        name: (closed, len(students))
+        for name, students in found.items()
+        if students and (closed := gap_closed(teacher, alone, students)) is not None
+    }
+
+
+def _means(counts: np.ndarray, values: Sequence[float]) -> np.ndarray:
+    means: np.ndarray = counts @ np.array(values) / counts.sum(axis=1)
+    return means
 
 
 def _check_together(results: Iterable[Result]) -> None:

@@ -11,13 +11,12 @@ import numpy as np
 from figure import draw_gaps
 from plan import SIZES, TEACHER
 from recipes import ABLATIONS, MAIN, RECIPES
-from results import CHOSEN, Result, Results, gap_closed, read_results, teacher_of
+from results import CHOSEN, Result, Results, gap_closed, gaps_of, read_results, teacher_of
 
 from kd_plugin.errors import KDError
 from kd_plugin.files import write_text_atomically
 from kd_plugin.metrics.intervals import Interval
 
-_BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
 _MEASURES: Sequence[tuple[str, str, int]] = (
     ("frechet", "Frechet distance", 0),
     ("kid", "kernel distance", 3),
@@ -49,6 +48,26 @@ def tables(results: Results) -> str:
     return "\n".join(parts)
 
 
+def overview(results: Results) -> str:
+    """Return a table of the share of the gap that each recipe closes, of each size and task."""
+    tasks = results.tasks()
+    head = ["smaller by", "recipe", *tasks]
+    lines = [head, ["---"] * len(head)]
+    for size in SIZES:
+        gaps = {task: gaps_of(results, task, size) for task in tasks}
+        for name in MAIN:
+            if any(name in gaps[task] for task in tasks):
+                lines.append([size, RECIPES[name].title, *(_share(gaps[task].get(name)) for task in tasks)])
+    return _markdown(lines)
+
+
+def _share(gap: tuple[Interval, int] | None) -> str:
+    if gap is None:
+        return ""
+    closed, seeds = gap
+    return f"{_percent(closed)}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+
+
 def _about(teacher: Result) -> str:
     found = teacher.found
     cost = found["cost"]
@@ -75,24 +94,20 @@ def _table(
     results: Results, task: str, size: str, teacher: Result, rows: Sequence[tuple[str, Sequence[Result]]]
 ) -> str:
     measures = [measure for measure in _MEASURES if _value(teacher, measure[0]) is not None]
-    head = ["", "seeds", "gap closed", *(title for _, title, _ in measures), "minutes"]
+    head = ["", "seeds", "gap closed", "validation", *(title for _, title, _ in measures), "minutes"]
     lines = [head, ["---"] * len(head)]
-    lines.append(
-        ["teacher", "1", "", *(_cell([teacher], name, digits) for name, _, digits in measures), _time([teacher])]
-    )
+
+    def row(title: str, gap: str, found: Sequence[Result]) -> list[str]:
+        chosen = _spread([result.found["validation"][result.found["chosen"]] for result in found], 0)
+        values = (_cell(found, measure, digits) for measure, _, digits in measures)
+        return [title, str(len(found)), gap, chosen, *values, _time(found)]
+
+    lines.append(row("teacher", "", [teacher]))
     alone = results.of(task, "alone", size)
     for name, found in rows:
         closed = gap_closed(teacher, alone, found) if alone and name != "alone" else None
         gap = "" if name == "alone" or not alone else "no gap" if closed is None else _percent(closed)
-        lines.append(
-            [
-                RECIPES[name].title,
-                str(len(found)),
-                gap,
-                *(_cell(found, measure, digits) for measure, _, digits in measures),
-                _time(found),
-            ]
-        )
+        lines.append(row(RECIPES[name].title, gap, found))
     return _markdown(lines)
 
 
@@ -146,17 +161,18 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def insert(page: str, text: str) -> str:
-    """Return a page with the text between its marks.
+def insert(page: str, name: str, text: str) -> str:
+    """Return a page with the text between its marks of this name.
 
     Raises:
         KDError: it has no marks.
     """
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise KDError(f"the page has no {_BEGIN} and {_END}")
-    return f"{before}{_BEGIN}\n\n{text}\n{_END}{after}"
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, found, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise KDError(f"the page has no {begin} and {end}")
+    return f"{before}{begin}\n\n{text}\n{end}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -171,9 +187,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.figure:
             draw_gaps(results, options.figure)
         if options.docs:
-            write_text_atomically(options.docs, insert(options.docs.read_text(), tables(results)))
+            page = options.docs.read_text(encoding="utf-8")
+            for name, text in (("overview", overview(results)), ("results", tables(results))):
+                page = insert(page, name, text)
+            write_text_atomically(options.docs, page)
         else:
-            print(tables(results))
+            print(overview(results), tables(results), sep="\n")
     except KDError as error:
         print(f"tables: error: {error}", file=sys.stderr)
         return 2
