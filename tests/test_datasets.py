@@ -326,6 +326,8 @@ def test_photographs_are_on_one_side_and_test_crops_cover_theirs(
     files = {phase: sorted((tmp_path / "out" / phase).iterdir()) for phase in ("train", "val", "test")}
     names = {phase: {file.stem.rpartition("_")[0] for file in found} for phase, found in files.items()}
     assert names == {phase: {Path(name).stem for name in given} for phase, given in photographs._SPLIT.items()}
+    listed = dict(line.split() for line in (tmp_path / "out" / "groups.txt").read_text().splitlines())
+    assert all(listed[file.stem] == file.stem.rpartition("_")[0] for found in files.values() for file in found)
     photograph = np.asarray(Image.open(photographs.photograph_folder() / "chelsea.png"))
     crops = [np.asarray(Image.open(file)) for file in files["test"] if file.stem.startswith("chelsea")]
     rows, columns = (side // 64 for side in photograph.shape[:2])

@@ -40,6 +40,7 @@ def result(module: Module, recipe: str, value: float, influence: Sequence[float]
     facts = {
         "teacher": "t",
         "features": "f",
+        "command": f"kd run --name edges-{recipe}-7x-s{seed} --seed {seed}",
         "data": {"groups": list(range(len(influence)))},
         "chosen": "last",
         "weights": {"last": measures},
@@ -100,6 +101,35 @@ def test_validation_images_are_held_out_of_the_training_images(module: Module, t
         module("tasks").find_task("other", tmp_path / "other", tmp_path / "links")
 
 
+def test_groups_and_folders_stay_together_if_images_are_held_out(module: Module, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    pictures(root / "test", ["t"])
+    pictures(root / "train" / "one", [f"a {i}" for i in range(4)])
+    pictures(root / "train" / "two", [f"a {i}" for i in range(4, 6)] + ["b"])
+    (root / "groups.txt").write_text("".join(f"a {i} a\n" for i in range(6)))
+    task = module("tasks").find_task("own", root, tmp_path / "links")
+    held_out, trained = (
+        {str(file.relative_to(task.root / phase)) for file in (task.root / phase).rglob("*.png")}
+        for phase in ("val", "train")
+    )
+    all_of_a = {f"{'one' if i < 4 else 'two'}/a {i}.png" for i in range(6)}
+    assert {frozenset(held_out), frozenset(trained)} == {frozenset(all_of_a), frozenset({"two/b.png"})}
+
+
+def test_both_kinds_of_training_take_the_same_number_of_steps(module: Module, tmp_path: Path) -> None:
+    """Of unpaired images, an epoch of the host has as many as the larger domain."""
+    plan = module("plan")
+    for side, count in (("A", 5), ("B", 9)):
+        for phase in ("train", "val", "test"):
+            pictures(tmp_path / f"{phase}{side}", [str(i) for i in range(count if phase == "train" else 2)])
+    task = module("tasks").find_task("own", tmp_path, tmp_path / "links")
+    preset = plan.PRESETS["cpu"]
+    cell = plan.Cell("own", "compress", "7x", 0)
+    words = module("commands").Training(cell, preset, task, tmp_path / "runs").command()
+    assert (preset.lengths["unpaired"].student, preset.lengths["unpaired"].batch_size) == (3, 1)
+    assert words[words.index("--steps") + 1] == str(3 * 9)
+
+
 def test_images_of_a_group_have_its_number(module: Module, tmp_path: Path) -> None:
     for phase in ("train", "val", "test"):
         pictures(tmp_path / phase, ["a", "b", "c", "d"])
@@ -133,10 +163,11 @@ def test_draws_have_the_noise_of_real_images_without_inputs(module: Module) -> N
     drawn = cells["wkd"].frechet_draws(counts, real_counts)
     (expected,) = frechet_resamples([networks["wkd"]], real)
     assert np.std(drawn) == pytest.approx(np.std(expected.draws), rel=0.05)
-    closed = module("results").gap_closed(cells["teacher"], [cells["alone"]], [cells["wkd"]])
+    seeds = cells["teacher"], [cells["alone"]] * 2, [cells["wkd"]] * 2
+    closed = module("results").gap_closed(*seeds)
     for cell in cells.values():
         del cell.measures()["per_image"]["frechet_real"]
-    without = module("results").gap_closed(cells["teacher"], [cells["alone"]], [cells["wkd"]])
+    without = module("results").gap_closed(*seeds)
     assert closed.value == without.value
     assert closed.high - closed.low > 1.2 * (without.high - without.low)
 
@@ -145,12 +176,37 @@ def test_the_share_of_the_gap_without_noise_is_a_ratio(module: Module) -> None:
     gap_closed, none = module("results").gap_closed, [0.0] * 10
     teacher, alone = result(module, "teacher", 60, none), [result(module, "alone", 100, none, s) for s in (0, 1)]
     for value, share in ((60, 1.0), (100, 0.0), (70, 0.75), (50, 1.25), (120, -0.5)):
-        closed = gap_closed(teacher, alone, [result(module, "wkd", value, none)])
+        students = [result(module, "wkd", value, none, s) for s in (0, 1)]
+        closed = gap_closed(teacher, alone, students)
         assert (closed.value, closed.low, closed.high) == pytest.approx((share,) * 3)
-    # Of two seeds, an interval from the worse to the better: a bootstrap often draws one of them twice.
+        assert module("results").difference(teacher, students, alone).value == pytest.approx(value - 100)
+    # Of two seeds, a bootstrap often draws one of them twice.
     closed = gap_closed(teacher, alone, [result(module, "wkd", value, none, s) for s, value in enumerate((70, 80))])
-    assert (closed.value, closed.low, closed.high) == pytest.approx((0.625, 0.5, 0.75))
+    around = 0.125 * 2**0.5
+    assert (closed.value, closed.low, closed.high) == pytest.approx((0.625, 0.625 - around, 0.625 + around))
     assert gap_closed(teacher, [result(module, "alone", 60, none)], alone) is None
+
+
+def test_a_single_seed_and_few_groups_have_no_interval(module: Module) -> None:
+    results = module("results")
+
+    def ends(images: int, seeds: int) -> list[float]:
+        none = [0.0] * images
+        alone, students = ([result(module, "wkd", value, none, s) for s in range(seeds)] for value in (100, 80))
+        closed = results.gap_closed(result(module, "teacher", 60, none), alone, students)
+        assert closed.value == 0.5
+        return [closed.low, closed.high]
+
+    assert ends(10, 2) == [0.5, 0.5]
+    assert np.isnan(ends(10, 1)).all() and np.isnan(ends(9, 2)).all()
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_mean_of_draws_of_seeds_varies_as_that_of_new_ones(module: Module, seeds: int) -> None:
+    values, none = np.random.default_rng(seeds).normal(100, 10, seeds), [0.0] * 10
+    bootstrap = module("results")._Bootstrap(result(module, "teacher", 60, none))
+    draws = bootstrap.draws([result(module, "wkd", value, none, s) for s, value in enumerate(values)])
+    assert draws.var() == pytest.approx(values.var(ddof=1) / seeds, rel=0.1)
 
 
 def test_copies_of_an_image_in_its_group_do_not_narrow_the_interval(module: Module) -> None:
@@ -164,7 +220,7 @@ def test_copies_of_an_image_in_its_group_do_not_narrow_the_interval(module: Modu
             result(module, recipe, value, np.repeat(own, copies), data=numbers)
             for recipe, value, own in zip(("teacher", "alone", "wkd"), (50, 120, 80), noise, strict=True)
         )
-        return gap_closed(teacher, [alone], [student])
+        return gap_closed(teacher, [alone] * 2, [student] * 2)
 
     once, grouped, apart = closed(1, True), closed(4, True), closed(4, False)
     assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high))
@@ -177,6 +233,12 @@ def test_results_of_two_teachers_are_not_mixed(module: Module, tmp_path: Path) -
         found = {**cell.found, "cell": dataclasses.asdict(cell.cell)}
         (tmp_path / f"{seed}.json").write_text(json.dumps(found))
     with pytest.raises(KDError, match="edges-alone-7x-s1 and edges-alone-7x-s0 have another teacher"):
+        module("results").read_results(tmp_path)
+    cell = result(module, "alone", 1, [0.0], 1, command="kd run --name edges-alone-7x-s1 --lr 1 --seed 1")
+    (tmp_path / "0.json").write_text(json.dumps({**cell.found, "cell": dataclasses.asdict(cell.cell)}))
+    cell = result(module, "alone", 1, [0.0], 0)
+    (tmp_path / "1.json").write_text(json.dumps({**cell.found, "cell": dataclasses.asdict(cell.cell)}))
+    with pytest.raises(KDError, match="edges-alone-7x-s1 and edges-alone-7x-s0 were trained by different commands"):
         module("results").read_results(tmp_path)
     (tmp_path / "1.json").write_text("{")
     with pytest.raises(KDError, match=r"1\.json: not the results of a cell"):

@@ -2,7 +2,7 @@
 
 ``python examples/datasets/photographs.py OUT --size 64`` writes ``OUT/train``, ``val`` and ``test`` in the hosts'
 aligned format, the degraded photograph (A) on the left and the original (B) on the right of one PNG. The photographs
-are those in the scikit-image wheel. Each is on one side of the split.
+are those in the scikit-image wheel. Each is on one side of the split, and a group.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def make(archives: list[Path], size: int) -> Iterator[Drawn]:
             else:
                 tiles = random_tiles(photograph, task, generator)
             done += 1
+            group = Path(name).stem
             for number, tile in enumerate(tiles):
                 pair = Image.fromarray(np.concatenate((degrade(tile, task, generator), tile), axis=1))
-                stem = f"{Path(name).stem}_{number:03d}"
-                yield Drawn(f"{phase}/{stem}.png", pair, stem, done / total)
+                yield Drawn(f"{phase}/{group}_{number:03d}.png", pair, group, done / total)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,6 @@ from kd_plugin.files import sha256, write_text_atomically
 from kd_plugin.metrics.latency import device_name
 from kd_plugin.networks.checkpoint import read_state_dict
 
-_TRAINED = "trained.json"
 _LAST_LINES = 8
 _DISTANCES: dict[tuple[str, str], float] = {}
 
@@ -86,21 +85,31 @@ def run_cell(training: Training, results: Path) -> None:
         "chosen": chosen,
         "weights": _measures(weights.named, images["test"]),
     }
+    if training.cell.teacher:
+        _keep_weights(training, weights.named[chosen])
     write_text_atomically(results / f"{training.cell.key}.json", json.dumps(found) + "\n")
-    _clear(training, weights.named[chosen])
+    if training.cell.teacher:
+        shutil.rmtree(training.folder)
+        training.record.unlink()
 
 
 def _train(training: Training) -> dict[str, float]:
-    """Run the training's command, unless it has ended before; return the seconds that it took."""
-    marker, begun = training.folder / _TRAINED, training.folder / "begun.json"
+    """Run the training's command, unless it has ended before; return the seconds that it took.
+
+    Raises:
+        KDError: the training failed, or was begun by another command.
+    """
+    record, command = training.record, shown(training)
     spent = {"seconds": 0.0, "cpu_seconds": 0.0}
-    for file in (marker, begun):
-        if file.is_file():
-            spent = json.loads(file.read_text())
-    if marker.is_file():
-        return spent
+    if record.is_file() and training.folder.is_dir():
+        begun = json.loads(record.read_text())
+        if begun["command"] != command:
+            raise KDError(f"its training was begun by another command ({begun['command']}): delete {training.folder}")
+        spent = begun["spent"]
+        if begun["ended"]:
+            return spent
     log = training.runs / f"{training.cell.key}.log"
-    start, cpu = time.monotonic(), _cpu_seconds()
+    start, cpu, status = time.monotonic(), _cpu_seconds(), None
     # A Ctrl-C reaches the training as well, which saves its state and ends: it is waited for.
     handler = signal.signal(signal.SIGINT, lambda *_: None)
     try:
@@ -120,14 +129,13 @@ def _train(training: Training) -> dict[str, float]:
             "seconds": round(spent["seconds"] + time.monotonic() - start, 1),
             "cpu_seconds": round(spent["cpu_seconds"] + _cpu_seconds() - cpu, 1),
         }
-        if training.folder.is_dir():
-            write_text_atomically(begun, json.dumps(spent))
+        now = {"command": command, "spent": spent, "ended": status == 0}
+        write_text_atomically(record, json.dumps(now))
     if status in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if status:
         last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         raise KDError("\n".join([f"exit status {status}; the last lines of {log}:", *last]))
-    write_text_atomically(marker, json.dumps(spent))
     return spent
 
 
@@ -180,14 +188,11 @@ def _keep_chosen(training: Training, file: Path) -> None:
         shutil.copyfile(network, training.folder / f"{CHOSEN}_net_{network.name.partition('_net_')[2]}")
 
 
-def _clear(training: Training, file: Path) -> None:
-    """Keep the chosen weights of a student, and nothing else of its training; keep all of a teacher's."""
-    if training.cell.teacher is None:
-        return
+def _keep_weights(training: Training, file: Path) -> None:
+    """Copy the chosen weights of a student: the rest of its training is deleted."""
     kept = training.runs.parent / "weights" / f"{training.cell.key}.pth"
     kept.parent.mkdir(exist_ok=True)
     shutil.copyfile(file, kept)
-    shutil.rmtree(training.folder)
 
 
 def _environment() -> dict[str, str]:
@@ -215,6 +220,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(output)
     cell = Cell.from_key(key)
     chosen = PRESETS[preset]
+    torch.backends.cudnn.allow_tf32 = False  # of the measures: trainings are processes of their own
     try:
         task = find_task(cell.task, Path(root), folder / "links", chosen.images)
         run_cell(Training(cell, chosen, task, folder / "runs"), folder / "cells")

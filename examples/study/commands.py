@@ -40,6 +40,11 @@ class Training:
         return self.runs / self.cell.key
 
     @property
+    def record(self) -> Path:
+        """The file of the command that began the training, and the time that it has taken."""
+        return self.runs / f"{self.cell.key}.json"
+
+    @property
     def run(self) -> Host | Compress:
         """What trains it."""
         if self.cell.recipe == TEACHER:
@@ -50,7 +55,7 @@ class Training:
     def epochs(self) -> int:
         """The number of epochs."""
         lengths = self.preset.lengths[self.task.kind]
-        return lengths.teacher if self.cell.recipe == TEACHER else lengths.student
+        return lengths.teacher if self.cell.recipe == TEACHER else lengths.student * self.run.times
 
     @property
     def net(self) -> str:
@@ -107,7 +112,8 @@ class Training:
         return words if run.teacher else [*words, "--netG", self.preset.netG]
 
     def _distill(self, run: Host) -> list[str]:
-        words = run.options.format(half_ndf=max(1, self.preset.ndf // 2), epochs=self.epochs).split()
+        numbers = {"half_ndf": max(1, self.preset.ndf // 2), "epochs": self.epochs, "all_but_one": self.epochs - 1}
+        words = run.options.format(**numbers).split()
         return (
             [*words, "--teacher", str(self.teacher_file.parent), "--teacher_epoch", CHOSEN] if run.teacher else words
         )
@@ -115,14 +121,15 @@ class Training:
     def _compress(self) -> list[str]:
         run, lengths = self.run, self.preset.lengths[self.task.kind]
         assert isinstance(run, Compress)
-        inputs = self.task.inputs("train")
-        images = len(find_images(inputs))
+        inputs, reals = self.task.inputs("train"), self.task.reals("train")
+        # An epoch of the hosts has all images of the larger domain.
+        images = max(len(find_images(folder)) for folder in {inputs, reals})
         paired = self.task.kind == "paired"
         options: dict[str, object] = {
             # Without ground truth, only the inputs of the pairs are used.
             **({"pairs": inputs} if paired else {"images": inputs}),
             **({"lambda-L1": 0} if paired and not run.real else {}),
-            **({"real": self.task.reals("train")} if run.real and not paired else {}),
+            **({"real": reals} if run.real and not paired else {}),
             "direction": "AtoB",
             "ngf": self.preset.student_ngf(self.cell.size),
             "conv": SIZES[self.cell.size].conv,

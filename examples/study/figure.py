@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def _draw_panel(axis: Any, title: str, names: list[str], bars: Gaps) -> None:
         axis.plot([100 * closed.low, 100 * closed.high], [row, row], color="#7aa6c2", linewidth=5, alpha=0.7)
         axis.plot(100 * closed.value, row, "o", color="#0b3c5d", markersize=6)
         count = "1 seed" if seeds == 1 else f"{seeds} seeds"
-        axis.annotate(f"  {count}", (100 * closed.high, row), va="center", fontsize=7, color="#666666")
+        end = closed.value if math.isnan(closed.high) else closed.high
+        axis.annotate(f"   {count}", (100 * end, row), va="center", fontsize=7, color="#666666")
     axis.axvline(0, color="#b33939", linewidth=1)
     axis.axvline(100, color="#2d7d46", linewidth=1)
     axis.set_yticks(range(len(names)), [RECIPES[name].short for name in names], fontsize=8)

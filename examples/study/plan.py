@@ -136,6 +136,7 @@ class Preset:
 EMOJI = ("edges2emoji", "flat2fluent")
 _HEADLINE = ("alone", "wkd", BEST)
 _MAIN = Group(EMOJI, MAIN, ("7x",), 3)
+_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress"), ("7x",), 3)
 
 _CPU = Preset(
     side=64,
@@ -143,7 +144,7 @@ _CPU = Preset(
     ngf=24,
     ndf=24,
     lengths={"paired": Lengths(12, 4, 4, 0.0004), "unpaired": Lengths(8, 3, 1, 0.0002)},
-    groups=(_MAIN, Group(EMOJI, _HEADLINE, ("16x", "40x"), 3), Group(("photographs",), _HEADLINE, ("7x",), 3)),
+    groups=(_MAIN, Group(EMOJI, _HEADLINE, ("16x", "40x"), 3), _PHOTOGRAPHS),
 )
 
 PRESETS: Mapping[str, Preset] = {

@@ -15,12 +15,15 @@ class Host:
     """A training in the host, ``kd run train.py`` with these options: the host's losses and discriminator.
 
     Attributes:
-        options: of the plugin; ``{half_ndf}`` stands for half of the width of the teacher's discriminator.
+        options: of the plugin; ``{half_ndf}`` stands for half of the width of the teacher's discriminator, and
+            ``{epochs}`` and ``{all_but_one}`` for numbers of epochs.
         teacher: whether there is one.
+        times: number of epochs, as a multiple of that of the other recipes.
     """
 
     options: str
     teacher: bool = True
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class Compress:
         options: of ``kd compress``.
         real: whether it gets what the host gets: the ground truth of pairs, or else real images and a discriminator
             that starts from the teacher's.
+        times: number of epochs, as a multiple of that of the other recipes.
     """
 
     options: str = ""
     real: bool = False
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,28 @@ RECIPES: Mapping[str, Recipe] = {
         "both papers' terms beside the host's losses and its discriminator",
         Host(f"--distill wavelet,srp {_INHERITED}"),
     ),
+    "ours": _both(
+        "ours (kd compress, inputs only)",
+        "OMGD's losses from inherited channels, with a learning rate of 0.001",
+        Compress("--distill ssim,feature,gram,tv --lr 0.001"),
+    ),
     # Ablations: one change each.
+    "alone_lr": _both(
+        "alone: learning rate of 0.001",
+        "instead of 0.0004 (paired) or 0.0002",
+        Host("--distill none --lr 0.001", teacher=False),
+    ),
+    "alone_decay": _both(
+        "alone: decay from the second epoch",
+        "as the host's learning rate changes once an epoch, and that of kd compress with every step",
+        Host("--distill none --n_epochs 1 --n_epochs_decay {all_but_one}", teacher=False),
+    ),
+    "alone_long": _both(
+        "alone: as many epochs as the teacher",
+        "three times as many as the others, for paired images",
+        Host("--distill none", teacher=False, times=3),
+    ),
+    "compress_lr": _both("kd compress + real: learning rate of 0.001", "", Compress("--lr 0.001", real=True)),
     "wavelet": _both("wavelet", "the host's discriminator", Host("--distill wavelet")),
     "wavelet_low": _both("wavelet, low band", "the coarsest band", Host("--distill wavelet --wavelet_bands low")),
     "wavelet_all": _both("wavelet, all bands", "", Host("--distill wavelet --wavelet_bands all")),
@@ -155,20 +181,16 @@ RECIPES: Mapping[str, Recipe] = {
         "inherited channels, the ground truth, wavelet details and OMGD's losses",
         Compress("--distill wavelet,ssim,feature,gram", real=True),
     ),
-    "compress_discriminator": _both(
-        "kd compress + real: features of the discriminator too",
-        "of the teacher's, which is not trained",
-        Compress("--distill wavelet,srp,pixel,discriminator", real=True),
+    "ours_feature_gram": _both("ours: feature and gram only", "", Compress("--distill feature,gram --lr 0.001")),
+    "ours_real": _both(
+        "ours: with the truth, or real images",
+        "",
+        Compress("--distill ssim,feature,gram,tv --lr 0.001", real=True),
     ),
-    "compress_lr": _both(
-        "kd compress + real: learning rate of 0.001",
-        "instead of 0.0004 (paired) or 0.0002",
-        Compress("--lr 0.001", real=True),
-    ),
-    "compress_beta": _both(
-        "kd compress + real: learning rate of 0.001, beta1 of 0.9",
-        "instead of 0.5, which GANs need",
-        Compress("--lr 0.001 --beta1 0.9", real=True),
+    "host_omgd": _both(
+        "host: OMGD's losses, inherited channels",
+        "beside the host's losses and its discriminator",
+        Host(f"--distill ssim,feature,gram,tv {_INHERITED}"),
     ),
     "compress_scratch": _both(
         "kd compress: random weights", "without inherited channels", Compress("--init scratch")
@@ -176,6 +198,6 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 PUBLISHED = ("wkd", "srp", "gan_compression", "cat", "omgd")
-MAIN = ("alone", *PUBLISHED, "host", "compress", "compress_real")
-BEST = "compress_real"  # on the validation images, of those with everything that the host has
+MAIN = ("alone", *PUBLISHED, "host", "compress", "compress_real", "ours")
+BEST = "ours"  # on the validation images
 ABLATIONS = tuple(name for name in RECIPES if name not in MAIN)

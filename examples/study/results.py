@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from kd_plugin.metrics.intervals import RESAMPLES, Interval, draw_counts
 CHOSEN = "chosen"
 _REAL = "frechet_real"  # influences of real images on the Frechet distance, where these belong to other inputs
 _TAILS = (0.025, 0.975)
+_LEAST_GROUPS = 10  # of test images, for an interval
 
 
 @dataclass(frozen=True)
@@ -93,42 +96,74 @@ def read_results(folder: Path) -> Results:
     return Results(tuple(results))
 
 
-def gap_closed(
-    teacher: Result, alone: Sequence[Result], students: Sequence[Result], seed: int = 0
-) -> Interval | None:
+def gap_closed(teacher: Result, alone: Sequence[Result], students: Sequence[Result]) -> Interval | None:
     r"""Return the share of the gap between the student alone and the teacher that a recipe closes.
 
     .. math:: \frac{F_\text{alone} - F_\text{recipe}}{F_\text{alone} - F_\text{teacher}}
 
-    of Frechet distances that are means over the seeds: 1 is as good as the teacher, 0 as the student alone. The 95 %
-    interval is that of a bootstrap over the test images, which are the same for all, over the real images, if these
-    belong to other inputs, and over the seeds of both students. Of a single seed, it does not contain the variation
-    between seeds. Images that are nearly the same (of one group) are drawn together.
+    of Frechet distances that are means over the seeds: 1 is as good as the teacher, 0 as the student alone.
 
     Returns:
-        None without a gap: the interval of the difference of the student alone and the teacher contains 0.
+        The share and its interval (:class:`_Bootstrap`), whose ends are NaN for a single seed of either student, as
+        the variation between seeds is then unknown. None without a gap: the interval of the difference of the student
+        alone and the teacher contains 0.
     """
-    groups = np.array(teacher.found["data"]["groups"])
-    (drawn_groups,) = draw_counts(groups.max() + 1, RESAMPLES, seed, RESAMPLES)
-    counts = drawn_groups[:, groups]  # (R, images)
-    reals = len(teacher.measures()["per_image"].get(_REAL, ()))
-    (real_counts,) = draw_counts(reals, RESAMPLES, [seed, 2], RESAMPLES) if reals else (None,)
-    generator = np.random.default_rng([seed, 1])
-
-    def drawn(results: Sequence[Result]) -> np.ndarray:
-        distances = np.stack([result.frechet_draws(counts, real_counts) for result in results])  # (seeds, R)
-        chosen = generator.integers(len(results), size=(len(results), RESAMPLES))
-        return np.asarray(np.take_along_axis(distances, chosen, axis=0).mean(axis=0))
-
-    def value(results: Sequence[Result]) -> float:
-        return float(np.mean([result.measures()["frechet"] for result in results]))
-
-    best, worst, own = drawn([teacher]), drawn(alone), drawn(students)
+    bootstrap = _Bootstrap(teacher)
+    best, worst, own = bootstrap.draws([teacher]), bootstrap.draws(alone), bootstrap.draws(students)
     if np.quantile(worst - best, _TAILS[0]) <= 0:
         return None
-    low, high = np.quantile((worst - own) / (worst - best), _TAILS)
-    closed = (value(alone) - value(students)) / (value(alone) - value([teacher]))
-    return Interval(closed, float(low), float(high))
+    closed = (_mean(alone) - _mean(students)) / (_mean(alone) - _mean([teacher]))
+    return bootstrap.interval(closed, (worst - own) / (worst - best), alone, students)
+
+
+def difference(teacher: Result, first: Sequence[Result], second: Sequence[Result]) -> Interval:
+    """Return the Frechet distance of one recipe minus that of another, with its interval as of :func:`gap_closed`."""
+    bootstrap = _Bootstrap(teacher)
+    draws = bootstrap.draws(first) - bootstrap.draws(second)
+    return bootstrap.interval(_mean(first) - _mean(second), draws, first, second)
+
+
+class _Bootstrap:
+    """Draws of test images and of seeds, for 95 % intervals.
+
+    The test images are the same for all networks of a task, and so are their draws; images that are nearly the same
+    (of one group) are drawn together. Real images that belong to other inputs are drawn as well. Of a few seeds, the
+    mean of a draw varies too little, by the root of (n - 1) / n, which is corrected. The teacher is one training: the
+    intervals are of students of this teacher.
+
+    Args:
+        teacher: of the task.
+    """
+
+    def __init__(self, teacher: Result) -> None:
+        groups = np.array(teacher.found["data"]["groups"])
+        (drawn_groups,) = draw_counts(groups.max() + 1, RESAMPLES, 0, RESAMPLES)
+        self._counts = drawn_groups[:, groups]  # (R, images)
+        self._groups = len(np.unique(groups))
+        reals = len(teacher.measures()["per_image"].get(_REAL, ()))
+        self._real_counts = next(draw_counts(reals, RESAMPLES, 2, RESAMPLES)) if reals else None
+        self._generator = np.random.default_rng(1)
+
+    def draws(self, results: Sequence[Result]) -> np.ndarray:
+        """Return the mean Frechet distance over the seeds, of each draw, (R,)."""
+        distances = np.stack([result.frechet_draws(self._counts, self._real_counts) for result in results])
+        seeds, mean = len(results), distances.mean(axis=0)
+        if seeds == 1:
+            return np.asarray(mean)
+        chosen = self._generator.integers(seeds, size=distances.shape)
+        drawn = np.take_along_axis(distances, chosen, axis=0).mean(axis=0)
+        return np.asarray(mean + math.sqrt(seeds / (seeds - 1)) * (drawn - mean))
+
+    def interval(self, value: float, draws: np.ndarray, *recipes: Sequence[Result]) -> Interval:
+        """Return a value and its interval, whose ends are NaN for a single seed or few groups of test images."""
+        if min(map(len, recipes)) == 1 or self._groups < _LEAST_GROUPS:
+            return Interval(value, math.nan, math.nan)
+        low, high = np.quantile(draws, _TAILS)
+        return Interval(value, float(low), float(high))
+
+
+def _mean(results: Sequence[Result]) -> float:
+    return float(np.mean([result.measures()["frechet"] for result in results]))
 
 
 Gaps = Mapping[str, tuple[Interval, int]]  # by recipe: the share of the gap closed, and the number of seeds
@@ -153,6 +188,7 @@ def _means(counts: np.ndarray, values: Sequence[float]) -> np.ndarray:
 
 
 def _check_together(results: Iterable[Result]) -> None:
+    """Raise an error for results of a task that have other teachers, images or lengths, or recipes that changed."""
     first: dict[str, Result] = {}
     for result in results:
         other = first.setdefault(result.cell.task, result)
@@ -162,6 +198,17 @@ def _check_together(results: Iterable[Result]) -> None:
                     f"{result.cell.key} and {other.cell.key} have another {name}: keep the results of studies with "
                     "different teachers or images in different folders"
                 )
+        other = first.setdefault(result.cell.key.rpartition("-")[0], result)
+        if _without_seed(result) != _without_seed(other):
+            raise KDError(
+                f"{result.cell.key} and {other.cell.key} were trained by different commands: delete the older one, "
+                "and run it again"
+            )
+
+
+def _without_seed(result: Result) -> str:
+    command = result.found["command"].replace(result.cell.key, "")
+    return re.sub(r"--seed \d+", "", command)
 
 
 def teacher_of(results: Results, task: str) -> Result | None:

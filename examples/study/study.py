@@ -2,8 +2,9 @@
 
 ``python examples/study/study.py --preset cpu`` builds the data sets, trains the teachers, and then the students of
 all cells (task, recipe, size, seed), each in a process of its own. Every cell writes ``cells/KEY.json`` when it is
-done; the tables and figures come from these files alone. The same command continues an interrupted study, and the
-``cells`` of several machines may be copied into one folder.
+done; the tables and figures come from these files alone. The same command continues an interrupted study. Several
+machines share a study if the teachers' folders, ``runs/TASK-teacher-s0``, and their cells are copied to all of them
+first; the ``cells`` may then be copied into one folder.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ class Study:
             (self.output / folder).mkdir(parents=True, exist_ok=True)
         teachers = dict.fromkeys(cell.teacher for cell in cells)
         waiting = [cell for cell in (*teachers, *cells) if cell and not self._done(cell)]
+        for cell in waiting:
+            self._check_teacher(cell)
         for task in dict.fromkeys(cell.task for cell in waiting):
             self._provide(task)
         deadline = time.monotonic() + seconds if seconds else float("inf")
@@ -113,6 +116,15 @@ class Study:
 
     def _done(self, cell: Cell) -> bool:
         return (self.output / "cells" / f"{cell.key}.json").is_file()
+
+    def _check_teacher(self, cell: Cell) -> None:
+        """Raise an error if the results of a student's teacher are there, but not its weights."""
+        teacher = cell.teacher
+        if teacher and self._done(teacher) and not any((self.output / "runs" / teacher.key).glob("chosen_net_*.pth")):
+            raise KDError(
+                f"{cell.key} needs the weights of its teacher: copy the folder runs/{teacher.key} of the study that "
+                f"trained it into {self.output / 'runs'}, or delete the cells of this task to begin anew"
+            )
 
     def _start(self, cell: Cell) -> subprocess.Popen[bytes]:
         threads = {} if self.preset.device == "cuda" else {"OMP_NUM_THREADS": "1"}

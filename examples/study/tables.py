@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from figure import draw_gaps
 from plan import SIZES, TEACHER
-from recipes import ABLATIONS, MAIN, RECIPES
-from results import CHOSEN, Result, Results, gap_closed, gaps_of, read_results, teacher_of
+from recipes import ABLATIONS, BEST, MAIN, RECIPES
+from results import CHOSEN, Result, Results, difference, gap_closed, gaps_of, read_results, teacher_of
 
 from kd_plugin.errors import KDError
 from kd_plugin.files import write_text_atomically
@@ -94,20 +95,25 @@ def _table(
     results: Results, task: str, size: str, teacher: Result, rows: Sequence[tuple[str, Sequence[Result]]]
 ) -> str:
     measures = [measure for measure in _MEASURES if _value(teacher, measure[0]) is not None]
-    head = ["", "seeds", "gap closed", "validation", *(title for _, title, _ in measures), "minutes"]
+    alone, best = results.of(task, "alone", size), results.of(task, BEST, size)
+    head = ["", "seeds", "gap closed", f"minus {RECIPES[BEST].short}", "validation"]
+    head += [*(title for _, title, _ in measures), "minutes"]
     lines = [head, ["---"] * len(head)]
 
-    def row(title: str, gap: str, found: Sequence[Result]) -> list[str]:
+    def row(title: str, found: Sequence[Result], gap: str = "", more: str = "") -> list[str]:
         chosen = _spread([result.found["validation"][result.found["chosen"]] for result in found], 0)
         values = (_cell(found, measure, digits) for measure, _, digits in measures)
-        return [title, str(len(found)), gap, chosen, *values, _time(found)]
+        return [title, str(len(found)), gap, more, chosen, *values, _time(found)]
 
-    lines.append(row("teacher", "", [teacher]))
-    alone = results.of(task, "alone", size)
+    lines.append(row("teacher", [teacher]))
     for name, found in rows:
-        closed = gap_closed(teacher, alone, found) if alone and name != "alone" else None
-        gap = "" if name == "alone" or not alone else "no gap" if closed is None else _percent(closed)
-        lines.append(row(RECIPES[name].title, gap, found))
+        gap = more = ""
+        if alone and name != "alone":
+            closed = gap_closed(teacher, alone, found)
+            gap = "no gap" if closed is None else _percent(closed)
+        if best and name != BEST:
+            more = _with_ends(difference(teacher, found, best), "+.0f")
+        lines.append(row(RECIPES[name].title, found, gap, more))
     return _markdown(lines)
 
 
@@ -141,7 +147,9 @@ def _cell(found: Sequence[Result], measure: str, digits: int) -> str:
 
 
 def _time(found: Sequence[Result]) -> str:
-    seconds = [result.found["spent"]["cpu_seconds"] for result in found]
+    """Return the CPU time of a training, or on GPUs its duration, in minutes."""
+    kind = "seconds" if found[0].found["hardware"]["device"] == "cuda" else "cpu_seconds"
+    seconds = [result.found["spent"][kind] for result in found]
     return "" if None in seconds else f"{np.mean(seconds) / 60:.1f}"
 
 
@@ -154,7 +162,14 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def _percent(interval: Interval) -> str:
-    return f"{interval.value:.0%} ({interval.low:.0%} to {interval.high:.0%})"
+    return _with_ends(interval, ".0%")
+
+
+def _with_ends(interval: Interval, style: str) -> str:
+    """Return a value and, if they are known, the ends of its interval."""
+    if math.isnan(interval.low):
+        return f"{interval.value:{style}}"
+    return f"{interval.value:{style}} ({interval.low:{style}} to {interval.high:{style}})"
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

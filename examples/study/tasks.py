@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +45,8 @@ class Task:
 
         A line of the file has the name of an image, without extension, and that of its group.
         """
+        group_of = _groups_of(self.root)
         names = [file.stem for file in find_images(self.inputs(phase))]
-        file = self.root / GROUPS
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        group_of = dict(line.split() for line in lines)
         groups = [group_of.get(name, name) for name in names]
         numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
         return [numbers[group] for group in groups]
@@ -87,19 +85,40 @@ def find_task(name: str, root: Path, work: Path, images: int | None = None) -> T
 
 def _link(root: Path, linked: Path, sides: Sequence[str], images: int | None) -> Path:
     """Create a data set of links to the images of another, with validation images."""
+    group_of = _groups_of(root)
     for side in sides:
-        found = {phase: root / f"{phase}{side}" for phase in PHASES}
-        files = {phase: find_images(folder) for phase, folder in found.items() if folder.is_dir()}
-        if "val" not in files:  # chosen by name, so that an image that is added moves no other
-            held_out = [file for file in files["train"] if zlib.crc32(file.stem.encode()) % _HELD_OUT == 0]
-            files |= {"val": held_out, "train": [file for file in files["train"] if file not in held_out]}
+        folders = {phase: root / f"{phase}{side}" for phase in PHASES}
+        names = {
+            phase: [file.relative_to(folder) for file in find_images(folder)]
+            for phase, folder in folders.items()
+            if folder.is_dir()
+        }
+        if "val" not in names:
+            names["val"] = _held_out(names["train"], group_of)
+            names["train"] = [name for name in names["train"] if name not in names["val"]]
+            folders["val"] = folders["train"]
         for phase in PHASES:
-            folder = linked / f"{phase}{side}"
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in files[phase][:images]:
-                link = folder / file.name
+            for name in names[phase][:images]:
+                link = linked / f"{phase}{side}" / name
+                link.parent.mkdir(parents=True, exist_ok=True)
                 if not link.is_symlink():
-                    os.symlink(file.resolve(), link)
+                    os.symlink((folders[phase] / name).resolve(), link)
     if (root / GROUPS).is_file() and not (linked / GROUPS).is_symlink():
         os.symlink((root / GROUPS).resolve(), linked / GROUPS)
     return linked
+
+
+def _held_out(names: Sequence[Path], group_of: Mapping[str, str]) -> list[Path]:
+    """Return about a tenth of images, at least one, by a hash of their groups: an added image moves no other."""
+
+    def hashed(name: Path) -> int:
+        return zlib.crc32(group_of.get(name.stem, name.stem).encode())
+
+    return [name for name in names if hashed(name) % _HELD_OUT == 0] or [min(names, key=hashed)]
+
+
+def _groups_of(root: Path) -> dict[str, str]:
+    """Return the group of each image, by its name without extension."""
+    file = root / GROUPS
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return {name: group for name, _, group in (line.rpartition(" ") for line in lines)}
