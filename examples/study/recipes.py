@@ -123,6 +123,11 @@ RECIPES: Mapping[str, Recipe] = {
         "OMGD's losses from inherited channels, with a learning rate of 0.001",
         Compress("--distill ssim,feature,gram,tv --lr 0.001"),
     ),
+    "ours_host": _both(
+        "ours in the host",
+        "OMGD's losses and inherited channels, beside the host's losses and its discriminator",
+        Host(f"--distill ssim,feature,gram,tv {_INHERITED}"),
+    ),
     # Ablations: one change each.
     "alone_lr": _both(
         "alone: learning rate of 0.001",
@@ -187,17 +192,12 @@ RECIPES: Mapping[str, Recipe] = {
         "",
         Compress("--distill ssim,feature,gram,tv --lr 0.001", real=True),
     ),
-    "host_omgd": _both(
-        "host: OMGD's losses, inherited channels",
-        "beside the host's losses and its discriminator",
-        Host(f"--distill ssim,feature,gram,tv {_INHERITED}"),
-    ),
     "compress_scratch": _both(
         "kd compress: random weights", "without inherited channels", Compress("--init scratch")
     ),
 }
 
 PUBLISHED = ("wkd", "srp", "gan_compression", "cat", "omgd")
-MAIN = ("alone", *PUBLISHED, "host", "compress", "compress_real", "ours")
+MAIN = ("alone", *PUBLISHED, "host", "compress", "compress_real", "ours_host", "ours")
 BEST = "ours"  # on the validation images
 ABLATIONS = tuple(name for name in RECIPES if name not in MAIN)

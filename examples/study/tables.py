@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from figure import draw_gaps
+from formats import insert, spread, table, with_ends
+from overview import overview, recipe_tables
 from plan import SIZES, TEACHER
 from recipes import ABLATIONS, BEST, MAIN, RECIPES
-from results import CHOSEN, Result, Results, difference, gap_closed, gaps_of, read_results, teacher_of
+from results import CHOSEN, Result, Results, difference, gap_closed, read_results, teacher_of
 
 from kd_plugin.errors import KDError
 from kd_plugin.files import write_text_atomically
-from kd_plugin.metrics.intervals import Interval
 
 _MEASURES: Sequence[tuple[str, str, int]] = (
     ("frechet", "Frechet distance", 0),
@@ -49,26 +49,6 @@ def tables(results: Results) -> str:
     return "\n".join(parts)
 
 
-def overview(results: Results) -> str:
-    """Return a table of the share of the gap that each recipe closes, of each size and task."""
-    tasks = results.tasks()
-    head = ["smaller by", "recipe", *tasks]
-    lines = [head, ["---"] * len(head)]
-    for size in SIZES:
-        gaps = {task: gaps_of(results, task, size) for task in tasks}
-        for name in MAIN:
-            if any(name in gaps[task] for task in tasks):
-                lines.append([size, RECIPES[name].title, *(_share(gaps[task].get(name)) for task in tasks)])
-    return _markdown(lines)
-
-
-def _share(gap: tuple[Interval, int] | None) -> str:
-    if gap is None:
-        return ""
-    closed, seeds = gap
-    return f"{_percent(closed)}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-
-
 def _about(teacher: Result) -> str:
     found = teacher.found
     cost = found["cost"]
@@ -98,29 +78,28 @@ def _table(
     alone, best = results.of(task, "alone", size), results.of(task, BEST, size)
     head = ["", "seeds", "gap closed", f"minus {RECIPES[BEST].short}", "validation"]
     head += [*(title for _, title, _ in measures), "minutes"]
-    lines = [head, ["---"] * len(head)]
 
     def row(title: str, found: Sequence[Result], gap: str = "", more: str = "") -> list[str]:
-        chosen = _spread([result.found["validation"][result.found["chosen"]] for result in found], 0)
+        chosen = spread([result.found["validation"][result.found["chosen"]] for result in found], 0)
         values = (_cell(found, measure, digits) for measure, _, digits in measures)
         return [title, str(len(found)), gap, more, chosen, *values, _time(found)]
 
-    lines.append(row("teacher", [teacher]))
+    lines = [row("teacher", [teacher])]
     for name, found in rows:
         gap = more = ""
         if alone and name != "alone":
             closed = gap_closed(teacher, alone, found)
-            gap = "no gap" if closed is None else _percent(closed)
+            gap = "no gap" if closed is None else with_ends(closed, ".0%")
         if best and name != BEST:
-            more = _with_ends(difference(teacher, found, best), "+.0f")
+            more = with_ends(difference(teacher, found, best), "+.0f")
         lines.append(row(RECIPES[name].title, found, gap, more))
-    return _markdown(lines)
+    return table(head, lines)
 
 
 def _selection(results: Results, task: str) -> str:
     """Return a table of what the choice of weights does to the Frechet distance."""
     head = ["", "last", "best on validation", "average", "chosen on validation", "best on test"]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for name in (TEACHER, *RECIPES):
         for size in ("", *SIZES):
             if not (found := results.of(task, name, size)):
@@ -133,8 +112,8 @@ def _selection(results: Results, task: str) -> str:
             tested = [
                 min(s["test"] for s in result.found["snapshots"]) for result in found if result.found["snapshots"]
             ]
-            lines.append([title, *(_spread(numbers, 0) for numbers in (*values, tested))])
-    return f"Which weights ({task}, Frechet distance on the test images):\n\n{_markdown(lines)}"
+            lines.append([title, *(spread(numbers, 0) for numbers in (*values, tested))])
+    return f"Which weights ({task}, Frechet distance on the test images):\n\n{table(head, lines)}"
 
 
 def _value(result: Result, measure: str) -> float | None:
@@ -143,7 +122,7 @@ def _value(result: Result, measure: str) -> float | None:
 
 
 def _cell(found: Sequence[Result], measure: str, digits: int) -> str:
-    return _spread([value for result in found if (value := _value(result, measure)) is not None], digits)
+    return spread([value for result in found if (value := _value(result, measure)) is not None], digits)
 
 
 def _time(found: Sequence[Result]) -> str:
@@ -151,43 +130,6 @@ def _time(found: Sequence[Result]) -> str:
     kind = "seconds" if found[0].found["hardware"]["device"] == "cuda" else "cpu_seconds"
     seconds = [result.found["spent"][kind] for result in found]
     return "" if None in seconds else f"{np.mean(seconds) / 60:.1f}"
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    """Return mean and standard deviation over seeds."""
-    if not values:
-        return ""
-    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
-
-
-def _percent(interval: Interval) -> str:
-    return _with_ends(interval, ".0%")
-
-
-def _with_ends(interval: Interval, style: str) -> str:
-    """Return a value and, if they are known, the ends of its interval."""
-    if math.isnan(interval.low):
-        return f"{interval.value:{style}}"
-    return f"{interval.value:{style}} ({interval.low:{style}} to {interval.high:{style}})"
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def insert(page: str, name: str, text: str) -> str:
-    """Return a page with the text between its marks of this name.
-
-    Raises:
-        KDError: it has no marks.
-    """
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, found, rest = page.partition(begin)
-    _, found_end, after = rest.partition(end)
-    if not found or not found_end:
-        raise KDError(f"the page has no {begin} and {end}")
-    return f"{before}{begin}\n\n{text}\n{end}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             draw_gaps(results, options.figure)
         if options.docs:
             page = options.docs.read_text(encoding="utf-8")
-            for name, text in (("overview", overview(results)), ("results", tables(results))):
+            parts = {"overview": overview(results), "results": tables(results), "recipes": recipe_tables()}
+            for name, text in parts.items():
                 page = insert(page, name, text)
             write_text_atomically(options.docs, page)
         else:

@@ -1,0 +1,50 @@
+"""What comes before the tables of a study: its recipes, and the share of the gap that each closes."""
+
+from __future__ import annotations
+
+from formats import table, with_ends
+from plan import SIZES
+from recipes import ABLATIONS, MAIN, RECIPES, Compress, Host
+from results import Results, gaps_of
+
+from kd_plugin.metrics.intervals import Interval
+
+
+def overview(results: Results) -> str:
+    """Return a table of the share of the gap that each recipe closes, of each size and task."""
+    tasks, rows = results.tasks(), []
+    for size in SIZES:
+        gaps = {task: gaps_of(results, task, size) for task in tasks}
+        rows += [
+            [size, RECIPES[name].title, *(_share(gaps[task].get(name)) for task in tasks)]
+            for name in MAIN
+            if any(name in gaps[task] for task in tasks)
+        ]
+    return table(["smaller by", "recipe", *tasks], rows)
+
+
+def recipe_tables() -> str:
+    """Return the tables of the main recipes and of the ablations, with their options."""
+    parts = []
+    for names in (MAIN, ABLATIONS):
+        rows = []
+        for name in names:
+            recipe = RECIPES[name]
+            paired, unpaired = _options(recipe.paired, "paired"), _options(recipe.unpaired, "unpaired")
+            rows.append([recipe.title, recipe.note, paired, "the same" if unpaired == paired else unpaired])
+        parts.append(table(["", "what trains the student", "paired (pix2pix)", "unpaired (CycleGAN)"], rows))
+    return "\n".join(parts)
+
+
+def _options(run: Host | Compress, kind: str) -> str:
+    if isinstance(run, Host):
+        return f"`{run.options}`" + (f", {run.times} times as long" if run.times > 1 else "")
+    images = "--pairs train" if kind == "paired" and run.real else "--real trainB" if run.real else ""
+    return f"`{' '.join(filter(None, ('kd compress', images, run.options)))}`"
+
+
+def _share(gap: tuple[Interval, int] | None) -> str:
+    if gap is None:
+        return ""
+    closed, seeds = gap
+    return f"{with_ends(closed, '.0%')}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
