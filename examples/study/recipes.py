@@ -186,6 +186,7 @@ RECIPES: Mapping[str, Recipe] = {
         "inherited channels, the ground truth, wavelet details and OMGD's losses",
         Compress("--distill wavelet,ssim,feature,gram", real=True),
     ),
+    "ours_ssim": _both("ours: SSIM only", "", Compress("--distill ssim --lr 0.001")),
     "ours_feature_gram": _both("ours: feature and gram only", "", Compress("--distill feature,gram --lr 0.001")),
     "ours_real": _both(
         "ours: with the truth, or real images",
