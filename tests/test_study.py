@@ -125,8 +125,8 @@ def test_both_kinds_of_training_take_the_same_number_of_steps(module: Module, tm
     preset = plan.PRESETS["cpu"]
     cell = plan.Cell("own", "compress", "7x", 0)
     words = module("commands").Training(cell, preset, task, tmp_path / "runs").command()
-    assert (preset.lengths["unpaired"].student, preset.lengths["unpaired"].batch_size) == (3, 1)
-    assert words[words.index("--steps") + 1] == str(3 * 9)
+    assert (preset.lengths["unpaired"].student, preset.lengths["unpaired"].batch_size) == (2, 1)
+    assert words[words.index("--steps") + 1] == str(2 * 9)
 
 
 def test_a_training_is_continued_by_its_own_command_only(module: Module, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ _CPU = Preset(
     netG="resnet_6blocks",
     ngf=24,
     ndf=24,
-    lengths={"paired": Lengths(12, 4, 4, 0.0004), "unpaired": Lengths(8, 3, 1, 0.0002)},
+    lengths={"paired": Lengths(12, 4, 4, 0.0004), "unpaired": Lengths(8, 2, 1, 0.0002)},
     groups=(_MAIN, Group(EMOJI, _HEADLINE, ("16x", "40x"), 3), _PHOTOGRAPHS),
 )
 
