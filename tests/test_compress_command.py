@@ -23,6 +23,7 @@ from PIL import Image
 from kd_plugin import GeneratorSpec, load_teacher
 from kd_plugin.cli import main
 from kd_plugin.compression.samples import Samples, split_items
+from kd_plugin.compression.settings import DEFAULT_TERMS
 from kd_plugin.compression.state import STATE
 from kd_plugin.networks.discriminator import build_discriminator
 from kd_plugin.networks.generator import build_generator
@@ -119,7 +120,13 @@ class TestOneCommand:
 
     def test_the_page_has_the_choice_and_the_curves(self, finished: Path) -> None:
         page = (finished / "index.html").read_text()
-        for heading in ("Choice of the weights", "Training", "Trade-off", "Validation PSNR", "Loss: wavelet"):
+        for heading in (
+            "Choice of the weights",
+            "Training",
+            "Trade-off",
+            "Validation PSNR",
+            f"Loss: {DEFAULT_TERMS[0]}",
+        ):
             assert heading in page
         assert "http-equiv" not in page  # it is complete
         assert "share_" not in page
@@ -130,9 +137,9 @@ class TestOneCommand:
         assert [entry.images for entry in log.entries] == [1, 2, 4, 6]
         for entry in log.entries:
             shares = [value for name, value in entry.losses.items() if name.startswith("share_")]
-            assert len(shares) == 3
+            assert len(shares) == len(DEFAULT_TERMS)
             assert sum(shares) == pytest.approx(1, abs=1e-3)
-            assert {"wavelet", "srp", "pixel"} <= entry.losses.keys()
+            assert set(DEFAULT_TERMS) <= entry.losses.keys()
 
     def test_one_student_is_in_the_folder_itself_and_equals_that_of_several(
         self, place: Path, finished: Path, tmp_path: Path
@@ -240,7 +247,7 @@ class TestInterrupted:
         [
             (["--steps", "7"], "has a training with steps 6, not 7"),
             (["--seed", "1"], "has a training with seed 0, not 1"),
-            (["--lr", "0.1"], "has a training with learning rate 0.0002, beta1 0.5, not 0.1, beta1 0.5"),
+            (["--lr", "0.1"], "has a training with learning rate 0.001, beta1 0.5, not 0.1, beta1 0.5"),
             (
                 ["--distill", "pixel"],
                 "has a training with losses wavelet x 100, srp x 1000, pixel x 50, not pixel x 50",
@@ -365,11 +372,12 @@ class TestTeachers:
         network = load_teacher(place / "big" / "latest_net_G.pth")
         image = (torch.zeros(1, 3, 16, 16),)
         torch.export.save(torch.export.export(network, image), tmp_path / "teacher.pt2")
-        outputs = [compress(tmp_path / "pt2", tmp_path / "teacher.pt2", *named(place)[1:], "--ngf", 2)]
+        arguments = [*named(place)[1:], "--ngf", 2, "--distill", "wavelet,pixel"]
+        outputs = [compress(tmp_path / "pt2", tmp_path / "teacher.pt2", *arguments)]
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
         torch.onnx.export(network, image, tmp_path / "teacher.onnx", dynamo=True, verbose=False)
-        outputs.append(compress(tmp_path / "onnx", tmp_path / "teacher.onnx", *named(place)[1:], "--ngf", 2))
+        outputs.append(compress(tmp_path / "onnx", tmp_path / "teacher.onnx", *arguments))
         first, second = (weights(output / "last_net_G.pth") for output in outputs)
         # Adam amplifies rounding; the two have made the same steps.
         assert all((first[key] - second[key]).abs().max() < 1e-3 for key in first)
@@ -468,6 +476,14 @@ class TestBadInput:
             (["big", "--images", "photos", "--size", "18", "-o", "x"], "such as a multiple of 4"),
             (["big", "--images", "photos", "--distill", "wavlet", "-o", "x"], "did you mean 'wavelet'"),
             (["big", "--images", "photos", "--lambda_srp", "3", "-o", "x"], "name the terms as well"),
+            (
+                ["big", "--images", "photos", "--srp-layers", "a", "-o", "x"],
+                "--srp-layers a has no effect: no term of",
+            ),
+            (
+                ["big", "--images", "photos", "--distill", "ssim", "--distill-taps", "a", "-o", "x"],
+                "--distill-taps a has no effect: no term of --distill ssim reads it",
+            ),
             (["big", "--images", "photos", "--stepz", "3", "-o", "x"], "did you mean '--steps'"),
             (["big", "--images", "photos", "--epochs", "3", "--steps", "3", "-o", "x"], "in epochs and in steps"),
             (["big", "--images", "photos", "--validation", "1", "-o", "x"], "a share of 1 of the images"),
@@ -636,14 +652,14 @@ class TestWatching:
         found = re.search(r"(\d+)%  ETA (\d+:\d\d)  step (\d) of 6, [\d.]+ steps/s, (.*)", lines[-1])
         assert found is not None
         shares = dict(re.findall(r"(\w+) (\d+)%", found[4]))
-        assert set(shares) == {"wavelet", "srp", "pixel"} and 97 <= sum(map(int, shares.values())) <= 103
+        assert set(shares) == set(DEFAULT_TERMS) and 97 <= sum(map(int, shares.values())) <= 103
 
     def test_the_page_of_a_running_training_has_curves_and_samples(self, place: Path, tmp_path: Path) -> None:
         for _ in range(2):
             output = compress(tmp_path / "small", *named(place), "--minutes", 1e-9, "--print-freq", 1)
         page = (output / "index.html").read_text()
         assert 'http-equiv="refresh"' in page and "Step 2 of 6." in page
-        assert "Validation PSNR" in page and "Loss: wavelet" in page
+        assert "Validation PSNR" in page and f"Loss: {DEFAULT_TERMS[0]}" in page
         for key in ("input", "teacher", "student1"):
             assert f"training_0_{key}_image.png" in page
         assert "training_0_student1_difference.png" in page
@@ -652,10 +668,10 @@ class TestWatching:
     def test_curves_are_over_all_images_and_need_two_points(self, place: Path, tmp_path: Path) -> None:
         """Also if the last line of the log is not at the end of an epoch."""
         output = compress(tmp_path / "few", *named(place))
-        assert "Loss: wavelet" not in (output / "index.html").read_text()  # one line of the log
+        assert "Loss: " not in (output / "index.html").read_text()  # one line of the log
         output = compress(tmp_path / "many", *named(place), "--steps", 18, "--print-freq", 7, "--macs", "2x,4x")
         page = (output / "index.html").read_text()
-        assert "Loss: wavelet over 14 images" in page  # the PSNR is measured at the end as well
+        assert f"Loss: {DEFAULT_TERMS[0]} over 14 images" in page  # the PSNR is measured at the end as well
         assert "Validation PSNR to the teacher over 18 images" in page
         section = page[page.index(">Training<") :]
         assert section.index('class="legend"') < section.index("Validation PSNR")

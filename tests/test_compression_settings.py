@@ -87,6 +87,12 @@ def test_what_has_no_meaning_is_refused(changes: dict[str, Any], message: str) -
         settings(**changes)
 
 
+def test_the_learning_rate_is_that_of_the_hosts_beside_a_discriminator_only() -> None:
+    assert settings().learning_rate == settings(images=None, pairs=Path("pairs")).learning_rate == 0.001
+    assert settings(real=Path("horses")).learning_rate == 0.0002
+    assert settings(real=Path("horses"), lr=0.003).learning_rate == settings(lr=0.003).learning_rate == 0.003
+
+
 class TestImages:
     @pytest.fixture
     def photos(self, tmp_path: Path) -> Path:

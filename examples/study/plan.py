@@ -136,7 +136,12 @@ class Preset:
 EMOJI = ("edges2emoji", "flat2fluent")
 _HEADLINE = ("alone", "wkd", BEST)
 _MAIN = Group(EMOJI, MAIN, ("7x",), 3)
-_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress"), ("7x",), 3)
+_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress", "compress_lr"), ("7x",), 3)
+_ABLATIONS = (
+    Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
+    Group(("flat2fluent",), ("omgd_inherited", "ours_lr", "ours_beta", "ours_ssim", "ours_real"), ("7x",), 3),
+    Group(("flat2fluent", "photographs"), ("compress_lr2", "ours_pixel"), ("7x",), 3),
+)
 
 _CPU = Preset(
     side=64,
@@ -161,8 +166,8 @@ PRESETS: Mapping[str, Preset] = {
         _CPU,
         groups=(
             *_CPU.groups,
-            Group(EMOJI, ("alone", "compress", BEST), ("7x",), 5),
-            Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
+            Group(EMOJI, ("alone", "compress_lr", BEST), ("7x",), 5),
+            *_ABLATIONS,
         ),
     ),
     "gpu": Preset(
@@ -175,7 +180,7 @@ PRESETS: Mapping[str, Preset] = {
             replace(_MAIN, seeds=5),
             Group((*EMOJI, "photographs"), MAIN, ("16x", "40x"), 3),
             Group(("photographs",), MAIN, ("7x",), 3),
-            Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
+            *_ABLATIONS,
         ),
         device="cuda",
         workers=4,

@@ -104,29 +104,30 @@ RECIPES: Mapping[str, Recipe] = {
         Compress("--distill ssim,feature,gram,tv --init scratch"),
     ),
     "compress": _both(
-        "kd compress (inputs only)",
-        "its defaults: wavelet, srp and pixel, inherited channels; inputs only",
+        "kd compress (inputs only), the hosts' learning rate",
+        "wavelet, srp and pixel, inherited channels; inputs only",
         Compress(),
     ),
     "compress_real": _both(
-        "kd compress + real (truth, or real images)",
+        "kd compress + real (truth, or real images), the hosts' learning rate",
         "the same with the ground truth, or with real images of the target domain and a discriminator",
         Compress(real=True),
+    ),
+    "compress_lr": _both(
+        "kd compress: its defaults (inputs only)",
+        "wavelet, srp and pixel, inherited channels, a learning rate of 0.001; inputs only",
+        Compress("--lr 0.001"),
     ),
     "host": _both(
         "WKD + SRP, inherited channels",
         "both papers' terms beside the host's losses and its discriminator",
         Host(f"--distill wavelet,srp {_INHERITED}"),
     ),
-    "ours": _both(
+    "ours": Recipe(
         "ours (kd compress, inputs only)",
-        "OMGD's losses from inherited channels, with a learning rate of 0.001",
+        "OMGD's losses from inherited channels, and a larger learning rate",
         Compress("--distill ssim,feature,gram,tv --lr 0.001"),
-    ),
-    "ours_host": _both(
-        "ours in the host",
-        "OMGD's losses and inherited channels, beside the host's losses and its discriminator",
-        Host(f"--distill ssim,feature,gram,tv {_INHERITED}"),
+        Compress("--distill ssim,feature,gram,tv --lr 0.002"),
     ),
     # Ablations: one change each.
     "alone_lr": _both(
@@ -144,7 +145,7 @@ RECIPES: Mapping[str, Recipe] = {
         "three times as many as the others, for paired images",
         Host("--distill none", teacher=False, times=3),
     ),
-    "compress_lr": _both("kd compress + real: learning rate of 0.001", "", Compress("--lr 0.001", real=True)),
+    "compress_lr2": _both("kd compress: learning rate of 0.002", "inputs only", Compress("--lr 0.002")),
     "wavelet": _both("wavelet", "the host's discriminator", Host("--distill wavelet")),
     "wavelet_low": _both("wavelet, low band", "the coarsest band", Host("--distill wavelet --wavelet_bands low")),
     "wavelet_all": _both("wavelet, all bands", "", Host("--distill wavelet --wavelet_bands all")),
@@ -186,6 +187,16 @@ RECIPES: Mapping[str, Recipe] = {
         "inherited channels, the ground truth, wavelet details and OMGD's losses",
         Compress("--distill wavelet,ssim,feature,gram", real=True),
     ),
+    "ours_lr": Recipe(
+        "ours: another learning rate",
+        "0.002 and 0.001 instead of 0.001 and 0.002",
+        Compress("--distill ssim,feature,gram,tv --lr 0.002"),
+        Compress("--distill ssim,feature,gram,tv --lr 0.001"),
+    ),
+    "ours_beta": _both(
+        "ours: beta1 of 0.9", "instead of 0.5", Compress("--distill ssim,feature,gram,tv --lr 0.001 --beta1 0.9")
+    ),
+    "ours_pixel": _both("ours: with pixel", "", Compress("--distill ssim,feature,gram,tv,pixel --lr 0.001")),
     "ours_ssim": _both("ours: SSIM only", "", Compress("--distill ssim --lr 0.001")),
     "ours_feature_gram": _both("ours: feature and gram only", "", Compress("--distill feature,gram --lr 0.001")),
     "ours_real": _both(
@@ -199,6 +210,6 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 PUBLISHED = ("wkd", "srp", "gan_compression", "cat", "omgd")
-MAIN = ("alone", *PUBLISHED, "host", "compress", "compress_real", "ours_host", "ours")
+MAIN = ("alone", *PUBLISHED, "host", "compress", "compress_real", "compress_lr", "ours_host", "ours")
 BEST = "ours"  # on the validation images
 ABLATIONS = tuple(name for name in RECIPES if name not in MAIN)

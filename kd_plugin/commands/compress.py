@@ -171,7 +171,9 @@ def _add_training(group: Any) -> None:
         help="as many steps as fit in this time; with --epochs or --steps: stop after it, to be continued",
     )
     group.add_argument("--batch-size", type=count, default=1, metavar="N", help="images of a step (default: 1)")
-    group.add_argument("--lr", type=float, default=2e-4, metavar="X", help="learning rate of Adam (default: 0.0002)")
+    group.add_argument(
+        "--lr", type=float, metavar="X", help="learning rate of Adam (default: 0.001; with --real 0.0002, the hosts')"
+    )
     group.add_argument("--beta1", type=float, default=0.5, metavar="X", help="momentum of Adam (default: 0.5)")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of crops, flips and weights (default: 0)")
     group.add_argument("--amp", choices=("bf16", "fp16"), help="mixed precision of all networks")

@@ -16,7 +16,7 @@ from torch import distributed
 
 from ..compression.compress import Result, Watcher, compress
 from ..compression.loop import Step
-from ..compression.settings import CompressSettings
+from ..compression.settings import DEFAULT_TERMS, CompressSettings
 from ..compression.students import Wish, parse_wishes
 from ..errors import ArgumentError, OptionError, UnknownNetworkError
 from ..flags import Flag
@@ -173,13 +173,21 @@ def _terms(options: argparse.Namespace, names: list[str] | None) -> tuple[dict[s
 def _default_terms(given: Mapping[Flag, Any]) -> dict[str, Any] | None:
     if not given:
         return None
-    raise OptionError(f"--{next(iter(given)).name}: name the terms as well, such as --distill wavelet,srp,pixel")
+    raise OptionError(
+        f"--{next(iter(given)).name}: name the terms as well, such as --distill {','.join(DEFAULT_TERMS)}"
+    )
 
 
 def _taps(options: argparse.Namespace, names: list[str] | None) -> dict[str, Any]:
-    named = names or ["wavelet", "srp", "pixel"]
+    named = names or DEFAULT_TERMS
     reading = [name for name in named if get_term(name).reads == "features"]
     texts = dict.fromkeys(reading, options.distill_taps)
+    for flag, value, reads in (
+        ("--srp-layers", options.srp_layers, "srp" in named),
+        ("--distill-taps", options.distill_taps, reading),
+    ):
+        if value and not reads:
+            raise OptionError(f"{flag} {value} has no effect: no term of --distill {','.join(named)} reads it")
     if "srp" in texts:
         texts["srp"] = options.srp_layers or options.distill_taps
     return {name: parse_taps(text) for name, text in texts.items() if text}

@@ -38,8 +38,8 @@ def facts_of(prepared: Prepared) -> dict[str, str]:
         "teacher": f"{teacher.experiment.path}, SHA-256 {teacher.digest[:16]}",
         "losses": prepared.losses,
         "images": f"{len(data.training)} to train on, {len(data.held_out)} held out, of {data.folder}",
-        "training": f"batch {prepared.images_of_step}, Adam, learning rate {settings.lr:g}: constant for half of the "
-        f"steps, then linearly to 0; seed {settings.seed}",
+        "training": f"batch {prepared.images_of_step}, Adam, learning rate {settings.learning_rate:g}: constant for "
+        f"half of the steps, then linearly to 0; seed {settings.seed}",
         "training images": sampled,
         "software": f"kd_plugin {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}",
     }
@@ -63,7 +63,7 @@ def fixed(prepared: Prepared) -> dict[str, str]:
         "held-out images": _listed(data.held_out, data.folder),
         "real images": _listed(prepared.others["real"].items, settings.real) if settings.real else "none",
         "preprocessing": f"{prepared.preprocessing}; flips {prepared.flips}; random crops {settings.augment}",
-        "learning rate": f"{settings.lr:g}, beta1 {settings.beta1:g}",
+        "learning rate": f"{settings.learning_rate:g}, beta1 {settings.beta1:g}",
         "weights": f"L1 {settings.lambda_L1:g}, GAN {settings.lambda_gan:g} {settings.gan(prepared.teacher.trained)}",
         "precision": f"{settings.amp}, teacher {settings.teacher_dtype}",
         "mode of the students": settings.student_mode,
@@ -86,7 +86,7 @@ def how_taught(prepared: Prepared, steps: int) -> HowTaught:
         "batch_size": prepared.images_of_step,
         "images": len(prepared.data.training),
         "student_mode": settings.student_mode,
-        "lr": settings.lr,
+        "lr": settings.learning_rate,
         "beta1": settings.beta1,
         "seed": settings.seed,
         "amp": settings.amp,

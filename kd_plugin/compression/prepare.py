@@ -27,12 +27,11 @@ from ..training.trainer import StudentTrainer
 from .data import Data, find_data, find_real
 from .folder import check_teacher
 from .samples import Samples
-from .settings import CompressSettings
+from .settings import DEFAULT_TERMS, CompressSettings
 from .students import Student, build, check_student
 from .teachers import Teacher, loader_with, open_teacher, probe
 from .validation import psnr_of
 
-_TERMS = ("wavelet", "srp", "pixel")
 _BLIND = {"srp", "attention", "similarity", "kernel_alignment", "gram", "tv"}  # to the overall colours of images
 
 
@@ -157,7 +156,7 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
         trainers[name] = StudentTrainer(
             distiller,
             length,
-            lr=settings.lr,
+            lr=settings.learning_rate,
             betas=(settings.beta1, 0.999),
             name=name or "student",
             max_bad_steps=settings.max_bad_steps,
@@ -232,8 +231,8 @@ def _terms(settings: CompressSettings, teacher: Teacher) -> dict[str, WeightedTe
     names, options = settings.terms, dict(settings.term_options)
     readable = teacher.readable or settings.taps
     if names is None:
-        found = [name for name in _TERMS if readable or get_term(name).reads != "features"]
-        if len(found) < len(_TERMS):
+        found = [name for name in DEFAULT_TERMS if readable or get_term(name).reads != "features"]
+        if len(found) < len(DEFAULT_TERMS):
             say(f"note: no features of the teacher are known, so the terms are {' and '.join(found)}")
         names = dict.fromkeys(found)
     for name in names:
@@ -279,7 +278,7 @@ def _objectives(
     if discriminator:
         network, betas = discriminator().to(device), (settings.beta1, 0.999)
         mode = settings.gan(teacher.trained)
-        objectives.append(Adversary(network, settings.lambda_gan, mode, settings.lr, betas))
+        objectives.append(Adversary(network, settings.lambda_gan, mode, settings.learning_rate, betas))
     return objectives
 
 

@@ -19,6 +19,10 @@ Direction = Literal["AtoB", "BtoA"]
 
 _LOAD_SIZE, _CROP_SIZE = 286, 256  # the hosts' defaults
 _CROPPING: dict[str, Preprocess] = {"none": "crop", "scale_width": "scale_width_and_crop"}
+# Good in all tasks of docs/results.md. Of a teacher without features, those that read images only.
+DEFAULT_TERMS = ("wavelet", "srp", "pixel")
+_LR = 1e-3  # better than the hosts' in all tasks of docs/results.md
+_ADVERSARIAL_LR = 2e-4  # the hosts'
 _EPOCHS = 200  # as in the hosts: half of them at a constant learning rate
 
 
@@ -42,7 +46,7 @@ class CompressSettings:
         student_mode: in which they are measured: ``"train"`` for the statistics of each image and dropout, as the
             hosts test, ``"eval"`` for running statistics.
         terms: names of the terms with weights (a number, a schedule, or None for the term's default); None for
-            wavelet, srp and pixel, where the teacher has features.
+            those of ``DEFAULT_TERMS`` that the teacher's features allow.
         term_options: settings of the terms by flag.
         taps: where terms read features, by term.
         preprocess, load_size, size, flip: as the hosts' ``--preprocess``, ``--load_size``, ``--crop_size``,
@@ -53,7 +57,7 @@ class CompressSettings:
         steps: length of the training in steps, instead.
         minutes: duration of the training, instead; with ``steps`` or ``epochs``, it stops after that time.
         batch: number of images of a step.
-        lr, beta1: of Adam.
+        lr, beta1: of Adam; see :attr:`learning_rate`.
         lambda_L1: weight of the ground truth's loss.
         lambda_gan: weight of the adversarial loss.
         gan_mode: of the adversarial loss.
@@ -97,7 +101,7 @@ class CompressSettings:
     steps: int | None = None
     minutes: float | None = None
     batch: int = 1
-    lr: float = 2e-4
+    lr: float | None = None
     beta1: float = 0.5
     lambda_L1: float = 100.0
     lambda_gan: float = 1.0
@@ -142,6 +146,11 @@ class CompressSettings:
                 "in eval mode",
                 argument="augment",
             )
+
+    @property
+    def learning_rate(self) -> float:
+        """``lr``, or 0.001, or with real images the hosts' 0.0002, which suits a student and a discriminator."""
+        return self.lr or (_ADVERSARIAL_LR if self.real else _LR)
 
     def preprocessing(self, trained: Mapping[str, str]) -> tuple[Preprocessing, list[str]]:
         """Return how images are resized and cropped, and notes on it.
