@@ -108,6 +108,8 @@ def _train(training: Training) -> dict[str, float]:
         spent = begun["spent"]
         if begun["ended"]:
             return spent
+    begun = {"command": command, "spent": spent, "ended": False}
+    write_text_atomically(record, json.dumps(begun))
     log = training.runs / f"{training.cell.key}.log"
     start, cpu, status = time.monotonic(), _cpu_seconds(), None
     # A Ctrl-C reaches the training as well, which saves its state and ends: it is waited for.
@@ -129,8 +131,7 @@ def _train(training: Training) -> dict[str, float]:
             "seconds": round(spent["seconds"] + time.monotonic() - start, 1),
             "cpu_seconds": round(spent["cpu_seconds"] + _cpu_seconds() - cpu, 1),
         }
-        now = {"command": command, "spent": spent, "ended": status == 0}
-        write_text_atomically(record, json.dumps(now))
+        write_text_atomically(record, json.dumps({**begun, "spent": spent, "ended": status == 0}))
     if status in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if status:

@@ -104,17 +104,17 @@ RECIPES: Mapping[str, Recipe] = {
         Compress("--distill ssim,feature,gram,tv --init scratch"),
     ),
     "compress": _both(
-        "kd compress (inputs only), the hosts' learning rate",
+        "kd compress at the hosts' learning rate (inputs only)",
         "wavelet, srp and pixel, inherited channels; inputs only",
         Compress(),
     ),
     "compress_real": _both(
-        "kd compress + real (truth, or real images), the hosts' learning rate",
+        "kd compress + real at the hosts' learning rate (truth, or real images)",
         "the same with the ground truth, or with real images of the target domain and a discriminator",
         Compress(real=True),
     ),
     "compress_lr": _both(
-        "kd compress: its defaults (inputs only)",
+        "kd compress (its defaults, inputs only)",
         "wavelet, srp and pixel, inherited channels, a learning rate of 0.001; inputs only",
         Compress("--lr 0.001"),
     ),
@@ -128,6 +128,11 @@ RECIPES: Mapping[str, Recipe] = {
         "OMGD's losses from inherited channels, and a larger learning rate",
         Compress("--distill ssim,feature,gram,tv --lr 0.001"),
         Compress("--distill ssim,feature,gram,tv --lr 0.002"),
+    ),
+    "ours_host": _both(
+        "ours in the host",
+        "OMGD's losses and inherited channels, beside the host's losses and its discriminator",
+        Host(f"--distill ssim,feature,gram,tv {_INHERITED}"),
     ),
     # Ablations: one change each.
     "alone_lr": _both(
