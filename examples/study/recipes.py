@@ -104,12 +104,12 @@ RECIPES: Mapping[str, Recipe] = {
         Compress("--distill ssim,feature,gram,tv --init scratch"),
     ),
     "compress": _both(
-        "kd compress at the hosts' learning rate (inputs only)",
-        "wavelet, srp and pixel, inherited channels; inputs only",
+        "kd compress at a low learning rate (inputs only)",
+        "wavelet, srp and pixel, inherited channels, the learning rate of the recipes in the host; inputs only",
         Compress(),
     ),
     "compress_real": _both(
-        "kd compress + real at the hosts' learning rate (truth, or real images)",
+        "kd compress + real at a low learning rate (truth, or real images)",
         "the same with the ground truth, or with real images of the target domain and a discriminator",
         Compress(real=True),
     ),

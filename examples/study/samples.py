@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from tasks import find_task
 
 from kd_plugin.errors import KDError
 
-_SCALE, _MARGIN, _HEAD = 2, 4, 26  # of a pixel; pixels between images; height of the titles
+_SCALE, _MARGIN, _HEAD = 2, 4, 52  # of a pixel; pixels between images; height of the titles
+_LETTERS = 18  # of a line of a title
 
 
 def draw_samples(study: Path, task: str, size: str, seed: int, rows: int, side: int) -> Image.Image:
@@ -48,7 +50,8 @@ def draw_samples(study: Path, task: str, size: str, seed: int, rows: int, side: 
     page = Image.new("RGB", (step * len(columns) - _MARGIN, _HEAD + step * rows - _MARGIN), "white")
     draw = ImageDraw.Draw(page)
     for x, (title, tensors) in enumerate(columns.items()):
-        draw.text((x * step + step / 2, _HEAD / 2), title, fill="black", anchor="mm", font_size=13)
+        lines = textwrap.fill(title, _LETTERS)
+        draw.text((x * step + step / 2, _HEAD / 2), lines, fill="black", anchor="mm", align="center", font_size=13)
         for y, index in enumerate(chosen):
             array = (255 * tensors[index]).round().to(torch.uint8).permute(1, 2, 0).numpy()
             tile = Image.fromarray(array).resize((_SCALE * side, _SCALE * side), Image.Resampling.NEAREST)
