@@ -477,7 +477,7 @@ class TestBadInput:
             (["big", "--images", "photos", "--distill", "wavlet", "-o", "x"], "did you mean 'wavelet'"),
             (["big", "--images", "photos", "--lambda_srp", "3", "-o", "x"], "name the terms as well"),
             (
-                ["big", "--images", "photos", "--srp-layers", "a", "-o", "x"],
+                ["big", "--images", "photos", "--distill", "ssim", "--srp-layers", "a", "-o", "x"],
                 "--srp-layers a has no effect: no term of",
             ),
             (
