@@ -246,16 +246,16 @@ def test_copies_of_an_image_in_its_group_do_not_narrow_the_interval(module: Modu
 
 
 def test_results_of_two_teachers_are_not_mixed(module: Module, tmp_path: Path) -> None:
-    for seed, teacher in enumerate("ab"):
-        cell = result(module, "alone", 1, [0.0], seed, teacher=teacher)
-        found = {**cell.found, "cell": dataclasses.asdict(cell.cell)}
-        (tmp_path / f"{seed}.json").write_text(json.dumps(found))
+    def write(seed: int, **found: Any) -> None:
+        cell = result(module, "alone", 1, [0.0], seed, **found)
+        (tmp_path / f"{seed}.json").write_text(json.dumps({**cell.found, "cell": dataclasses.asdict(cell.cell)}))
+
+    write(0, teacher="a")
+    write(1, teacher="b")
     with pytest.raises(KDError, match="edges-alone-7x-s1 and edges-alone-7x-s0 have another teacher"):
         module("results").read_results(tmp_path)
-    cell = result(module, "alone", 1, [0.0], 1, command="kd run --name edges-alone-7x-s1 --lr 1 --seed 1")
-    (tmp_path / "0.json").write_text(json.dumps({**cell.found, "cell": dataclasses.asdict(cell.cell)}))
-    cell = result(module, "alone", 1, [0.0], 0)
-    (tmp_path / "1.json").write_text(json.dumps({**cell.found, "cell": dataclasses.asdict(cell.cell)}))
+    write(0)
+    write(1, command="kd run --name edges-alone-7x-s1 --lr 1 --seed 1")
     with pytest.raises(KDError, match="edges-alone-7x-s1 and edges-alone-7x-s0 were trained by different commands"):
         module("results").read_results(tmp_path)
     (tmp_path / "1.json").write_text("{")

@@ -99,16 +99,18 @@ def _train(training: Training) -> dict[str, float]:
     Raises:
         KDError: the training failed, or was begun by another command.
     """
-    record, command = training.record, shown(training)
-    spent = {"seconds": 0.0, "cpu_seconds": 0.0}
+    record = training.record
+    begun = {"command": shown(training), "spent": {"seconds": 0.0, "cpu_seconds": 0.0}, "ended": False}
     if record.is_file() and training.folder.is_dir():
-        begun = json.loads(record.read_text())
-        if begun["command"] != command:
-            raise KDError(f"its training was begun by another command ({begun['command']}): delete {training.folder}")
-        spent = begun["spent"]
-        if begun["ended"]:
-            return spent
-    begun = {"command": command, "spent": spent, "ended": False}
+        before = json.loads(record.read_text())
+        if before["command"] != begun["command"]:
+            raise KDError(
+                f"its training was begun by another command ({before['command']}): delete {training.folder}"
+            )
+        begun = before
+    spent: dict[str, float] = begun["spent"]
+    if begun["ended"]:
+        return spent
     write_text_atomically(record, json.dumps(begun))
     log = training.runs / f"{training.cell.key}.log"
     start, cpu, status = time.monotonic(), _cpu_seconds(), None

@@ -114,9 +114,9 @@ class Training:
     def _distill(self, run: Host) -> list[str]:
         numbers = {"half_ndf": max(1, self.preset.ndf // 2), "epochs": self.epochs, "all_but_one": self.epochs - 1}
         words = run.options.format(**numbers).split()
-        return (
-            [*words, "--teacher", str(self.teacher_file.parent), "--teacher_epoch", CHOSEN] if run.teacher else words
-        )
+        if run.teacher:
+            words += ["--teacher", str(self.teacher_file.parent), "--teacher_epoch", CHOSEN]
+        return words
 
     def _compress(self) -> list[str]:
         run, lengths = self.run, self.preset.lengths[self.task.kind]

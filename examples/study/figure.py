@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from formats import seeds
 from plan import SIZES
 from recipes import MAIN, RECIPES
 from results import Gaps, Results, gaps_of
@@ -26,8 +27,8 @@ def draw_gaps(results: Results, file: Path) -> None:
     except ImportError:
         raise KDError('the figure needs matplotlib: pip install -e ".[study]"') from None
     panels = {(size, task): gaps_of(results, task, size) for size in SIZES for task in results.tasks()}
-    sizes = [size for size in SIZES if any(bars and s == size for (s, _), bars in panels.items())]
-    tasks = [task for task in results.tasks() if any(bars and t == task for (_, t), bars in panels.items())]
+    sizes = [size for size in SIZES if any(panels[size, task] for task in results.tasks())]
+    tasks = [task for task in results.tasks() if any(panels[size, task] for size in SIZES)]
     if not sizes:
         raise KDError("there is nothing to draw: no task has a teacher, a student alone and another student")
     # The panels of a row have the same recipes, so that only the first names them.
@@ -46,12 +47,11 @@ def _draw_panel(axis: Any, title: str, names: list[str], bars: Gaps) -> None:
     for row, name in enumerate(names):
         if name not in bars:
             continue
-        closed, seeds = bars[name]
+        closed, count = bars[name]
         axis.plot([100 * closed.low, 100 * closed.high], [row, row], color="#7aa6c2", linewidth=5, alpha=0.7)
         axis.plot(100 * closed.value, row, "o", color="#0b3c5d", markersize=6)
-        count = "1 seed" if seeds == 1 else f"{seeds} seeds"
         end = closed.value if math.isnan(closed.high) else closed.high
-        axis.annotate(f"   {count}", (100 * end, row), va="center", fontsize=7, color="#666666")
+        axis.annotate(f"   {seeds(count)}", (100 * end, row), va="center", fontsize=7, color="#666666")
     axis.axvline(0, color="#b33939", linewidth=1)
     axis.axvline(100, color="#2d7d46", linewidth=1)
     axis.set_yticks(range(len(names)), [RECIPES[name].short for name in names], fontsize=8)

@@ -32,6 +32,11 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{np.mean(values):.{digits}f}{deviation}"
 
 
+def seeds(count: int) -> str:
+    """Return a number of seeds."""
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
 def insert(page: str, name: str, text: str) -> str:
     """Return a page with the text between its marks of this name.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from formats import table, with_ends
+from formats import seeds, table, with_ends
 from plan import SIZES
 from recipes import ABLATIONS, MAIN, RECIPES, Compress, Host
 from results import Results, gaps_of
@@ -46,5 +46,5 @@ def _options(run: Host | Compress, kind: str) -> str:
 def _share(gap: tuple[Interval, int] | None) -> str:
     if gap is None:
         return ""
-    closed, seeds = gap
-    return f"{with_ends(closed, '.0%')}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+    closed, count = gap
+    return f"{with_ends(closed, '.0%')}, {seeds(count)}"

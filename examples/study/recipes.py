@@ -72,6 +72,7 @@ def _both(title: str, note: str, run: Host | Compress) -> Recipe:
 
 
 _INHERITED = "--student_init teacher"
+_OMGD = "--distill ssim,feature,gram,tv"
 _INHERITED_BOTH = "--student_init teacher --discriminator_init teacher"
 
 RECIPES: Mapping[str, Recipe] = {
@@ -101,7 +102,7 @@ RECIPES: Mapping[str, Recipe] = {
     "omgd": _both(
         "OMGD (ICCV 2021), finished teacher",
         "SSIM, features, Gram matrices and total variation, no discriminator; features of the generators, not of VGG",
-        Compress("--distill ssim,feature,gram,tv --init scratch"),
+        Compress(f"{_OMGD} --init scratch"),
     ),
     "compress": _both(
         "kd compress at a low learning rate (inputs only)",
@@ -126,13 +127,13 @@ RECIPES: Mapping[str, Recipe] = {
     "ours": Recipe(
         "ours (kd compress, inputs only)",
         "OMGD's losses from inherited channels, and a larger learning rate",
-        Compress("--distill ssim,feature,gram,tv --lr 0.001"),
-        Compress("--distill ssim,feature,gram,tv --lr 0.002"),
+        Compress(f"{_OMGD} --lr 0.001"),
+        Compress(f"{_OMGD} --lr 0.002"),
     ),
     "ours_host": _both(
         "ours in the host",
         "OMGD's losses and inherited channels, beside the host's losses and its discriminator",
-        Host(f"--distill ssim,feature,gram,tv {_INHERITED}"),
+        Host(f"{_OMGD} {_INHERITED}"),
     ),
     # Ablations: one change each.
     "alone_lr": _both(
@@ -184,9 +185,7 @@ RECIPES: Mapping[str, Recipe] = {
         "30 % and 10 % of the generator's gradient instead of fixed weights",
         Host(f"--distill wavelet,srp {_INHERITED} --distill_share wavelet=30%,srp=10%"),
     ),
-    "omgd_inherited": _both(
-        "OMGD: inherited channels", "", Compress("--distill ssim,feature,gram,tv --init teacher")
-    ),
+    "omgd_inherited": _both("OMGD: inherited channels", "", Compress(f"{_OMGD} --init teacher")),
     "compress_omgd": _both(
         "kd compress + real: WKD and OMGD",
         "inherited channels, the ground truth, wavelet details and OMGD's losses",
@@ -195,19 +194,17 @@ RECIPES: Mapping[str, Recipe] = {
     "ours_lr": Recipe(
         "ours: another learning rate",
         "0.002 and 0.001 instead of 0.001 and 0.002",
-        Compress("--distill ssim,feature,gram,tv --lr 0.002"),
-        Compress("--distill ssim,feature,gram,tv --lr 0.001"),
+        Compress(f"{_OMGD} --lr 0.002"),
+        Compress(f"{_OMGD} --lr 0.001"),
     ),
-    "ours_beta": _both(
-        "ours: beta1 of 0.9", "instead of 0.5", Compress("--distill ssim,feature,gram,tv --lr 0.001 --beta1 0.9")
-    ),
-    "ours_pixel": _both("ours: with pixel", "", Compress("--distill ssim,feature,gram,tv,pixel --lr 0.001")),
+    "ours_beta": _both("ours: beta1 of 0.9", "instead of 0.5", Compress(f"{_OMGD} --lr 0.001 --beta1 0.9")),
+    "ours_pixel": _both("ours: with pixel", "", Compress(f"{_OMGD},pixel --lr 0.001")),
     "ours_ssim": _both("ours: SSIM only", "", Compress("--distill ssim --lr 0.001")),
     "ours_feature_gram": _both("ours: feature and gram only", "", Compress("--distill feature,gram --lr 0.001")),
     "ours_real": _both(
         "ours: with the truth, or real images",
         "",
-        Compress("--distill ssim,feature,gram,tv --lr 0.001", real=True),
+        Compress(f"{_OMGD} --lr 0.001", real=True),
     ),
     "compress_scratch": _both(
         "kd compress: random weights", "without inherited channels", Compress("--init scratch")
@@ -216,5 +213,5 @@ RECIPES: Mapping[str, Recipe] = {
 
 PUBLISHED = ("wkd", "srp", "gan_compression", "cat", "omgd")
 MAIN = ("alone", *PUBLISHED, "host", "compress", "compress_real", "compress_lr", "ours_host", "ours")
-BEST = "ours"  # on the validation images
+BEST = "ours"  # on the validation images of edges2emoji
 ABLATIONS = tuple(name for name in RECIPES if name not in MAIN)

@@ -137,9 +137,9 @@ class _Bootstrap:
 
     def __init__(self, teacher: Result) -> None:
         groups = np.array(teacher.found["data"]["groups"])
-        (drawn_groups,) = draw_counts(groups.max() + 1, RESAMPLES, 0, RESAMPLES)
+        self._groups = groups.max() + 1
+        (drawn_groups,) = draw_counts(self._groups, RESAMPLES, 0, RESAMPLES)
         self._counts = drawn_groups[:, groups]  # (R, images)
-        self._groups = len(np.unique(groups))
         reals = len(teacher.measures()["per_image"].get(_REAL, ()))
         self._real_counts = next(draw_counts(reals, RESAMPLES, 2, RESAMPLES)) if reals else None
         self._generator = np.random.default_rng(1)

@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from commands import CHOSEN
 from plan import PRESETS, Cell, Preset, find_preset, select
 
 from kd_plugin.errors import KDError
@@ -120,7 +121,9 @@ class Study:
     def _check_teacher(self, cell: Cell) -> None:
         """Raise an error if the results of a student's teacher are there, but not its weights."""
         teacher = cell.teacher
-        if teacher and self._done(teacher) and not any((self.output / "runs" / teacher.key).glob("chosen_net_*.pth")):
+        if not teacher or not self._done(teacher):
+            return
+        if not any((self.output / "runs" / teacher.key).glob(f"{CHOSEN}_net_*.pth")):
             raise KDError(
                 f"{cell.key} needs the weights of its teacher: copy the folder runs/{teacher.key} of the study that "
                 f"trained it into {self.output / 'runs'}, or delete the cells of this task to begin anew"
