@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from commands import CHOSEN, HOST, Training, shown
+from commands import CHOSEN_EPOCH, HOST, Training, shown
 from features import NAME as FEATURES
 from measure import Images, cost, frechet, measure
 from plan import PRESETS, TEACHER, Cell
@@ -188,7 +188,7 @@ def _keep_chosen(training: Training, file: Path) -> None:
     # The average is of generators only: their discriminators are the last ones.
     networks += sorted(training.folder.glob(f"{'latest' if epoch == 'ema' else epoch}_net_D*.pth"))
     for network in networks:
-        shutil.copyfile(network, training.folder / f"{CHOSEN}_net_{network.name.partition('_net_')[2]}")
+        shutil.copyfile(network, training.folder / f"{CHOSEN_EPOCH}_net_{network.name.partition('_net_')[2]}")
 
 
 def _keep_weights(training: Training, file: Path) -> None:

@@ -14,7 +14,7 @@ from tasks import Task
 from kd_plugin.pictures import find_images
 
 HOST = Path(__file__).resolve().parent.parent / "host"
-CHOSEN = "chosen"  # the epoch of a teacher's weights that were chosen on the validation images
+CHOSEN_EPOCH = "chosen"  # the epoch of a teacher's weights that were chosen on the validation images
 _NEVER = 10**9
 
 
@@ -70,7 +70,7 @@ class Training:
     def teacher_file(self) -> Path:
         """The chosen weights of the teacher; of a teacher, its own."""
         cell = self.cell.teacher or self.cell
-        return self.runs / cell.key / f"{CHOSEN}_net_{self._host_net}.pth"
+        return self.runs / cell.key / f"{CHOSEN_EPOCH}_net_{self._host_net}.pth"
 
     def command(self) -> list[str]:
         """Return the command of the training, to be run in the embedded host; it continues one that was begun."""
@@ -115,7 +115,7 @@ class Training:
         numbers = {"half_ndf": max(1, self.preset.ndf // 2), "epochs": self.epochs, "all_but_one": self.epochs - 1}
         words = run.options.format(**numbers).split()
         if run.teacher:
-            words += ["--teacher", str(self.teacher_file.parent), "--teacher_epoch", CHOSEN]
+            words += ["--teacher", str(self.teacher_file.parent), "--teacher_epoch", CHOSEN_EPOCH]
         return words
 
     def _compress(self) -> list[str]:

@@ -206,6 +206,14 @@ RECIPES: Mapping[str, Recipe] = {
         "",
         Compress(f"{_OMGD} --lr 0.001", real=True),
     ),
+    "compress_ssim": _both(
+        "kd compress: SSIM instead of pixel",
+        "and a learning rate of 0.002",
+        Compress("--distill wavelet,srp,ssim --lr 0.002"),
+    ),
+    "ours_srp": _both(
+        "ours: SSIM and srp", "and a learning rate of 0.002", Compress("--distill ssim,srp --lr 0.002")
+    ),
     "compress_scratch": _both(
         "kd compress: random weights", "without inherited channels", Compress("--init scratch")
     ),

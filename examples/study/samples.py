@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from commands import CHOSEN
+from commands import CHOSEN_EPOCH
 from measure import Images, load, translate
 from PIL import Image, ImageDraw
 from plan import TEACHER, Cell
@@ -34,7 +34,7 @@ def draw_samples(study: Path, task: str, size: str, seed: int, rows: int, side: 
         KDError: no cell of this size and seed has been run.
     """
     images = Images(find_task(task, study / "data" / task, study / "links"), "test", side, "cpu")
-    files = sorted((study / "runs" / Cell(task, TEACHER, "", 0).key).glob(f"{CHOSEN}_net_G*.pth"))
+    files = sorted((study / "runs" / Cell(task, TEACHER, "", 0).key).glob(f"{CHOSEN_EPOCH}_net_G*.pth"))
     columns = {"input": (images.inputs + 1) / 2}
     if images.paired:
         columns["truth"] = images.reals

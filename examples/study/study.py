@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands import CHOSEN
+from commands import CHOSEN_EPOCH
 from plan import PRESETS, Cell, Preset, find_preset, select
 
 from kd_plugin.errors import KDError
@@ -123,7 +123,7 @@ class Study:
         teacher = cell.teacher
         if not teacher or not self._done(teacher):
             return
-        if not any((self.output / "runs" / teacher.key).glob(f"{CHOSEN}_net_*.pth")):
+        if not any((self.output / "runs" / teacher.key).glob(f"{CHOSEN_EPOCH}_net_*.pth")):
             raise KDError(
                 f"{cell.key} needs the weights of its teacher: copy the folder runs/{teacher.key} of the study that "
                 f"trained it into {self.output / 'runs'}, or delete the cells of this task to begin anew"
