@@ -245,6 +245,24 @@ def test_copies_of_an_image_in_its_group_do_not_narrow_the_interval(module: Modu
     assert apart.high - apart.low < 0.7 * (once.high - once.low)  # half, by the root of four
 
 
+def test_what_was_run_of_a_preset(module: Module) -> None:
+    plan = module("plan")
+    groups = (
+        plan.Group(("edges",), ("alone", "wkd", "ours_lr"), ("7x",), 2),
+        plan.Group(("edges",), ("alone",), ("16x",), 1),
+    )
+    preset = dataclasses.replace(plan.PRESETS["cpu"], groups=groups)
+    here = {
+        "hardware": {"device": "cpu", "name": "Example CPU", "threads": 1},
+        "versions": {"torch": "2.13.0", "kd_plugin": "0.1.0"},
+    }
+    run = [("alone", 0), ("alone", 1), ("wkd", 1), ("wkd", 7), ("teacher", 0)]  # a seed that was not planned
+    results = module("results").Results(tuple(result(module, name, 1, [0.0], seed, **here) for name, seed in run))
+    lines = module("extent").extent(results, preset).splitlines()
+    assert lines[2:4] == ["| edges, 7x | `alone` 2 | `wkd` 1/2 | `ours_lr` |", "| edges, 16x |  |  | `alone` |"]
+    assert lines[-1] == "* 5 cells on cpu (Example CPU, threads: 1), PyTorch 2.13.0"
+
+
 def test_results_of_two_teachers_are_not_mixed(module: Module, tmp_path: Path) -> None:
     def write(seed: int, **found: Any) -> None:
         cell = result(module, "alone", 1, [0.0], seed, **found)

@@ -31,8 +31,10 @@ def recipe_tables() -> str:
         for name in names:
             recipe = RECIPES[name]
             paired, unpaired = _options(recipe.paired, "paired"), _options(recipe.unpaired, "unpaired")
-            rows.append([recipe.title, recipe.note, paired, "the same" if unpaired == paired else unpaired])
-        parts.append(table(["", "what trains the student", "paired (pix2pix)", "unpaired (CycleGAN)"], rows))
+            rows.append(
+                [recipe.title, f"`{name}`", recipe.note, paired, "the same" if unpaired == paired else unpaired]
+            )
+        parts.append(table(["", "name", "what trains the student", "paired (pix2pix)", "unpaired (CycleGAN)"], rows))
     return "\n".join(parts)
 
 

@@ -211,6 +211,11 @@ RECIPES: Mapping[str, Recipe] = {
         "and a learning rate of 0.002",
         Compress("--distill wavelet,srp,ssim --lr 0.002"),
     ),
+    "compress_no_srp": _both(
+        "kd compress: wavelet and SSIM only",
+        "and a learning rate of 0.002",
+        Compress("--distill wavelet,ssim --lr 0.002"),
+    ),
     "ours_srp": _both(
         "ours: SSIM and srp", "and a learning rate of 0.002", Compress("--distill ssim,srp --lr 0.002")
     ),

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from extent import extent
 from figure import draw_gaps
 from formats import insert, spread, table, with_ends
 from overview import overview, recipe_tables
-from plan import SIZES, TEACHER
+from plan import PRESETS, SIZES, TEACHER
 from recipes import ABLATIONS, BEST, MAIN, RECIPES
 from results import CHOSEN, Result, Results, difference, gap_closed, read_results, teacher_of
 
@@ -145,7 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             draw_gaps(results, options.figure)
         if options.docs:
             page = options.docs.read_text(encoding="utf-8")
-            parts = {"overview": overview(results), "results": tables(results), "recipes": recipe_tables()}
+            parts = {
+                "overview": overview(results),
+                "results": tables(results),
+                "recipes": recipe_tables(),
+                "extent": extent(results, PRESETS["cpu-more"]),
+            }
             for name, text in parts.items():
                 page = insert(page, name, text)
             write_text_atomically(options.docs, page)
