@@ -9,7 +9,7 @@ from typing import Any
 from formats import seeds
 from plan import SIZES
 from recipes import MAIN, RECIPES
-from results import Gaps, Results, gaps_of
+from results import Gaps, Results, gaps_of, times_fewer
 
 from kd_plugin.errors import KDError
 
@@ -38,7 +38,9 @@ def draw_gaps(results: Results, file: Path) -> None:
     axes = figure.subplots(len(sizes), len(tasks), squeeze=False, sharex=True, sharey="row", height_ratios=heights)
     for size, row in zip(sizes, axes, strict=True):
         for task, axis in zip(tasks, row, strict=True):
-            _draw_panel(axis, f"{task}, {size}", names[size], panels[size, task])
+            _draw_panel(
+                axis, f"{task}, {times_fewer(results, size, [task]) or size}", names[size], panels[size, task]
+            )
     figure.supxlabel("share of the gap closed, per cent: 0 is the student alone, 100 the teacher", fontsize=8)
     figure.savefig(file, dpi=120)
 

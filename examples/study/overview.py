@@ -5,7 +5,7 @@ from __future__ import annotations
 from formats import seeds, table, with_ends
 from plan import SIZES
 from recipes import ABLATIONS, MAIN, RECIPES, Compress, Host
-from results import Results, gaps_of
+from results import Results, gaps_of, times_fewer
 
 from kd_plugin.metrics.intervals import Interval
 
@@ -14,13 +14,14 @@ def overview(results: Results) -> str:
     """Return a table of the share of the gap that each recipe closes, of each size and task."""
     tasks, rows = results.tasks(), []
     for size in SIZES:
+        smaller = times_fewer(results, size, tasks)
         gaps = {task: gaps_of(results, task, size) for task in tasks}
         rows += [
-            [size, RECIPES[name].title, *(_share(gaps[task].get(name)) for task in tasks)]
+            [smaller, RECIPES[name].title, *(_share(gaps[task].get(name)) for task in tasks)]
             for name in MAIN
             if any(name in gaps[task] for task in tasks)
         ]
-    return table(["smaller by", "recipe", *tasks], rows)
+    return table(["fewer parameters", "recipe", *tasks], rows)
 
 
 def recipe_tables() -> str:

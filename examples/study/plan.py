@@ -140,7 +140,12 @@ _PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress", "compres
 _ABLATIONS = (
     Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
     Group(("flat2fluent",), ("omgd_inherited", "ours_lr", "ours_beta", "ours_ssim", "ours_real"), ("7x",), 3),
-    Group(("flat2fluent", "photographs"), ("compress_lr2", "compress_ssim", "compress_no_srp", "ours_srp", "ours_pixel"), ("7x",), 3),
+    Group(
+        ("flat2fluent", "photographs"),
+        ("compress_lr2", "compress_ssim", "compress_no_srp", "ours_srp", "ours_pixel"),
+        ("7x",),
+        3,
+    ),
 )
 
 _CPU = Preset(

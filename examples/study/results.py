@@ -182,6 +182,19 @@ def gaps_of(results: Results, task: str, size: str) -> Gaps:
     }
 
 
+def times_fewer(results: Results, size: str, tasks: Sequence[str]) -> str:
+    """Return how many times fewer parameters the students of a size have, such as ``58x`` or ``58x to 60x``.
+
+    The names of sizes are rounder than that: the ratio depends on the teacher's depth and norm.
+    """
+    ratios = set()
+    for task in tasks:
+        teacher, students = teacher_of(results, task), results.of(task, "alone", size)
+        if teacher and students:
+            ratios.add(round(teacher.found["cost"]["params"] / students[0].found["cost"]["params"]))
+    return " to ".join(f"{ratio}x" for ratio in sorted(ratios)[:: max(1, len(ratios) - 1)])
+
+
 def _means(counts: np.ndarray, values: Sequence[float]) -> np.ndarray:
     means: np.ndarray = counts @ np.array(values) / counts.sum(axis=1)
     return means
