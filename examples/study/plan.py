@@ -142,7 +142,7 @@ _ABLATIONS = (
     Group(("flat2fluent",), ("omgd_inherited", "ours_lr", "ours_beta", "ours_ssim", "ours_real"), ("7x",), 3),
     Group(
         ("flat2fluent", "photographs"),
-        ("compress_lr2", "compress_ssim", "compress_no_srp", "ours_srp", "ours_pixel"),
+        ("compress_lr2", "compress_ssim", "compress_no_srp", "ours_srp", "ours_pixel", "ours_wavelet"),
         ("7x",),
         3,
     ),

@@ -152,6 +152,12 @@ RECIPES: Mapping[str, Recipe] = {
         Host("--distill none", teacher=False, times=3),
     ),
     "compress_lr2": _both("kd compress: learning rate of 0.002", "inputs only", Compress("--lr 0.002")),
+    "wkd_lr": _both(
+        "WKD: learning rate of 0.001",
+        "instead of 0.0004 (paired) or 0.0002",
+        Host("--distill wavelet --student_ndf {half_ndf} --lr 0.001"),
+    ),
+    "omgd_lr": _both("OMGD: learning rate of 0.001", "", Compress(f"{_OMGD} --init scratch --lr 0.001")),
     "wavelet": _both("wavelet", "the host's discriminator", Host("--distill wavelet")),
     "wavelet_low": _both("wavelet, low band", "the coarsest band", Host("--distill wavelet --wavelet_bands low")),
     "wavelet_all": _both("wavelet, all bands", "", Host("--distill wavelet --wavelet_bands all")),
@@ -199,6 +205,11 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "ours_beta": _both("ours: beta1 of 0.9", "instead of 0.5", Compress(f"{_OMGD} --lr 0.001 --beta1 0.9")),
     "ours_pixel": _both("ours: with pixel", "", Compress(f"{_OMGD},pixel --lr 0.001")),
+    "ours_wavelet": _both(
+        "ours: with a little wavelet",
+        "a fifth of its default weight, and a learning rate of 0.002",
+        Compress("--distill ssim,feature,gram,tv,wavelet --lambda-wavelet 20 --lr 0.002"),
+    ),
     "ours_ssim": _both("ours: SSIM only", "", Compress("--distill ssim --lr 0.001")),
     "ours_feature_gram": _both("ours: feature and gram only", "", Compress("--distill feature,gram --lr 0.001")),
     "ours_real": _both(
