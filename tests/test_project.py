@@ -73,3 +73,11 @@ def test_citation_has_the_version_and_the_papers_of_the_terms() -> None:
     assert [term for _, term in papers] == ["wavelet", "srp"]
     for title, term in papers:
         assert title in " ".join(importlib.import_module(registry.get_term(term).__module__).__doc__.split())
+
+
+@pytest.mark.xdist_group("one_process")
+def test_tests_of_a_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist 3.8 with pytest 9.2 spreads them without a word, and fixtures are then built in every process."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("in one process")
+    assert request.node.nodeid.endswith("@one_process")
