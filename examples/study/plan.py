@@ -188,6 +188,7 @@ PRESETS: Mapping[str, Preset] = {
         groups=(
             *_CPU.groups,
             Group(EMOJI, ("alone", "compress_lr", BEST), ("7x",), 5),
+            Group(EMOJI, ("compress_lr",), ("16x", "40x"), 3),
             *_ABLATIONS,
         ),
     ),

@@ -124,10 +124,9 @@ RECIPES: Mapping[str, Recipe] = {
         "both papers' terms beside the host's losses and its discriminator",
         Host(f"--distill wavelet,srp {_INHERITED}"),
     ),
-    "ours": Recipe(
+    "ours": _both(
         "ours (kd compress, inputs only)",
         "OMGD's losses from inherited channels, and a larger learning rate",
-        Compress(f"{_OMGD} --lr 0.001"),
         Compress(f"{_OMGD} --lr 0.002"),
     ),
     "ours_host": _both(
@@ -197,12 +196,7 @@ RECIPES: Mapping[str, Recipe] = {
         "inherited channels, the ground truth, wavelet details and OMGD's losses",
         Compress("--distill wavelet,ssim,feature,gram", real=True),
     ),
-    "ours_lr": Recipe(
-        "ours: another learning rate",
-        "0.002 and 0.001 instead of 0.001 and 0.002",
-        Compress(f"{_OMGD} --lr 0.002"),
-        Compress(f"{_OMGD} --lr 0.001"),
-    ),
+    "ours_lr": _both("ours: learning rate of 0.001", "", Compress(f"{_OMGD} --lr 0.001")),
     "ours_beta": _both("ours: beta1 of 0.9", "instead of 0.5", Compress(f"{_OMGD} --lr 0.001 --beta1 0.9")),
     "ours_pixel": _both("ours: with pixel", "", Compress(f"{_OMGD},pixel --lr 0.001")),
     "ours_wavelet": _both(
