@@ -272,6 +272,24 @@ class TestHostsThatBuildOtherwise:
             with pytest.raises(KDError, match="padding 'replicate' is only known to the host: use reflect or zero"):
                 build(3, 3, 4, netG, "batch", False, "replicate")
 
+    def test_upsampling_of_the_host(self, models: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        """DeepLIIF passes --upsample to define_G: the plugin's students have transposed convolutions."""
+        host_class = models.find_model_using_name("pix2pix")
+
+        def define_G(input_nc, output_nc, ngf, netG, norm, use_dropout, upsample="convtranspose"):  # type: ignore[no-untyped-def]
+            raise AssertionError("the plugin builds these")
+
+        monkeypatch.setattr(sys.modules[host_class.__module__], "define_G", define_G, raising=False)
+        with building_students(host_class, StudentRequest(widths=(4, 5, 6))):
+            build = sys.modules[host_class.__module__].define_G
+            assert inspect_state_dict(build(3, 3, 4, "resnet_2blocks", "batch", False).state_dict()).stages == (
+                4,
+                5,
+                6,
+            )
+            with pytest.raises(KDError, match="upsample 'resize_conv' is only known to the host: use convtranspose"):
+                build(3, 3, 4, "resnet_2blocks", "batch", False, "resize_conv")
+
 
 class TestRecords:
     @pytest.fixture

@@ -24,6 +24,8 @@ from ...students import StudentRequest, build_student, is_registered
 from ..options.student import not_in_options
 from ..repository.usual_options import UsualOptions, usual_options
 
+_UPSAMPLE = "convtranspose"  # DeepLIIF's name of the only upsampling of the plugin's generators
+
 
 @dataclass(frozen=True)
 class BuildCall:
@@ -101,6 +103,12 @@ def _replacement(
 
 
 def _request(asked: dict[str, Any], student: StudentRequest) -> StudentRequest:
+    upsample = asked.get("upsample", _UPSAMPLE)
+    if upsample != _UPSAMPLE:
+        raise HostError(
+            f"upsample '{upsample}' is only known to the host: use {_UPSAMPLE}, or a student that the host builds "
+            "(another ngf or netG, without widths or other convolutions)"
+        )
     try:
         given = {name: asked[name] for name in ("input_nc", "output_nc", "ngf", "netG", "norm")}
         padding = asked.get("padding_type", student.padding)
