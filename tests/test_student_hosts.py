@@ -23,9 +23,12 @@ from helpers.hosts import HOST, HOSTS, SMALL, host_arguments
 from helpers.models import distil_options, distilling, host_options, set_up, train_step
 from torch import nn
 
-from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint
+from kd_plugin import GeneratorSpec, KDError, inspect_checkpoint, load_teacher
 from kd_plugin.host.launch.import_hooks import _switch
-from kd_plugin.host.model.building import building_students
+from kd_plugin.host.model.building import BuildCall, building_students
+from kd_plugin.host.model.load_generator import load_generator
+from kd_plugin.host.model.student import Built
+from kd_plugin.host.model.teacher_network import load_teacher_of
 from kd_plugin.host.options.command_line import CommandLine
 from kd_plugin.host.options.default_student import keep_from_teacher
 from kd_plugin.host.options.distill import DistillConfig
@@ -575,3 +578,49 @@ def test_a_host_that_builds_elsewhere_is_told() -> None:
         Own()
     with building_students(Own, StudentRequest()):  # nothing was asked for
         Own()
+
+
+class TestReplication:
+    """Padding by replication has no parameters, so a file looks as one of reflection."""
+
+    @pytest.fixture
+    def host(self, tmp_path: Path) -> tuple[BuildCall, Path]:
+        """A student of a host that can pad by replication, and a file of a teacher that does."""
+
+        def define_G(input_nc, output_nc, ngf, netG, norm, padding_type="reflect"):  # type: ignore[no-untyped-def]
+            network = build_generator(GeneratorSpec("resnet", 3, 3, ngf, 2, norm, False, True))
+            if padding_type == "replicate":
+                for module in list(network.modules()):
+                    for name, child in module.named_children():
+                        if isinstance(child, nn.ReflectionPad2d):
+                            setattr(module, name, nn.ReplicationPad2d(child.padding))
+            return network
+
+        usual = {"input_nc": 3, "output_nc": 3, "netG": "resnet_2blocks", "norm": "instance"}
+        file = tmp_path / "latest_net_G.pth"
+        torch.save(define_G(**usual, ngf=6, padding_type="replicate").state_dict(), file)
+        (tmp_path / "train_opt.txt").write_text("     padding: replicate  \t[default: reflect]\n")
+        arguments = {**usual, "ngf": 4, "padding_type": "reflect"}
+        return BuildCall(define_G, arguments, define_G(**arguments), True), file
+
+    def test_the_host_builds_such_a_teacher(self, host: tuple[BuildCall, Path]) -> None:
+        call, file = host
+        built = Built(StudentRequest(), [call], "resnet_2blocks")
+        teacher = load_teacher_of(call.network, file, "eval", Namespace(no_dropout=True), built)
+        same = call.define_G(**{**call.arguments, "ngf": 6, "padding_type": "replicate"})
+        same.load_state_dict(torch.load(file, weights_only=True))
+        image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+        assert torch.equal(teacher(image), same(image)) and not torch.equal(teacher(image), load_teacher(file)(image))
+
+    def test_a_host_without_it_refuses_the_teacher(self, host: tuple[BuildCall, Path]) -> None:
+        call, file = host
+        arguments = {name: value for name, value in call.arguments.items() if name != "padding_type"}
+        built = Built(StudentRequest(), [replace(call, arguments=arguments)], "resnet_2blocks")
+        with pytest.raises(KDError, match=r"latest_net_G\.pth pads by replication, by the options of its training"):
+            load_teacher_of(call.network, file, "eval", Namespace(no_dropout=True), built)
+
+    def test_commands_without_a_host_refuse_it(self, host: tuple[BuildCall, Path]) -> None:
+        with pytest.raises(
+            KDError, match=r"latest_net_G\.pth pads by replication.*: distil it in the host, by kd run"
+        ):
+            load_generator(host[1])

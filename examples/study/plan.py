@@ -136,13 +136,15 @@ class Preset:
 EMOJI = ("edges2emoji", "flat2fluent")
 _HEADLINE = ("alone", "wkd", BEST)
 _MAIN = Group(EMOJI, MAIN, ("7x",), 3)
-_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress", "compress_lr"), ("7x",), 3)
+_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress_lr", "ours_wavelet"), ("7x",), 3)
 _ABLATIONS = (
     Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
-    Group(("flat2fluent",), ("omgd_inherited", "ours_lr", "ours_beta", "ours_ssim", "ours_real"), ("7x",), 3),
+    Group(
+        ("flat2fluent",), ("compress", "omgd_inherited", "ours_lr", "ours_beta", "ours_ssim", "ours_real"), ("7x",), 3
+    ),
     Group(
         ("flat2fluent", "photographs"),
-        ("compress_lr2", "compress_ssim", "compress_no_srp", "ours_srp", "ours_pixel", "ours_wavelet"),
+        ("compress_lr2", "compress_ssim", "compress_no_srp", "ours_srp", "ours_pixel"),
         ("7x",),
         3,
     ),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..networks.checkpoint_files import checkpoint_format, generator_files
+from ..networks.generator import GeneratorSpec
 from ..networks.translator import Mode
 from ..pictures import EXTENSIONS
 from .results import Role
@@ -75,6 +76,15 @@ def find_experiment(path: Path, role: Role, epoch: str = "latest") -> Experiment
 def dropout_of(file: Path) -> bool:
     """Return whether a U-Net of a host has dropout, which its file does not show, from the options next to it."""
     return options_of(file).get("no_dropout") != "True"
+
+
+def pads_by_replication(file: Path, spec: GeneratorSpec) -> bool:
+    """Return whether a ResNet pads by replication, which its file does not show, from the options next to it.
+
+    These are DeepLIIF's ``padding`` and joliGEN's ``G_padding_type``. Generators of the plugin do not.
+    """
+    options = options_of(file)
+    return spec.architecture == "resnet" and "replicate" in (options.get("padding"), options.get("G_padding_type"))
 
 
 def _direction_of(file: Path) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from ...errors import CheckpointError, UnknownNetworkError
 from ...networks.checkpoint import read_state_dict
 from ...networks.teacher import load_teacher
-from ...report.experiments import dropout_of
+from ...report.experiments import dropout_of, pads_by_replication
 from ...report.networks import LoadedFile
 from ...students import RECORD_NAME, StudentRecord, build_student
 from ..options.record import refuse_among_checkpoints
@@ -48,6 +48,11 @@ def load_file(file: Path) -> LoadedFile:
     """
     try:
         network = load_teacher(file, dropout=dropout_of(file))
+        if pads_by_replication(file, network.spec):
+            raise CheckpointError(
+                f"{file} pads by replication, by the options of its training, and only its host builds such a "
+                "generator: distil it in the host, by kd run"
+            )
         return LoadedFile(network, network.spec)
     except UnknownNetworkError:
         record = StudentRecord.read(file.parent, network_options())

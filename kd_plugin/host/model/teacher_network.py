@@ -16,9 +16,12 @@ from ...errors import UnknownNetworkError, in_one_line
 from ...networks.checkpoint import find_stray, is_statistic, read_state_dict
 from ...networks.taps import unwrap
 from ...networks.teacher import TeacherMode, freeze, load_teacher
+from ...report.experiments import pads_by_replication
 from ..repository.usual_options import host_options, usual_options
 from .building import BuildCall
 from .student import Built
+
+_PADDING = ("padding_type", "G_padding_type")  # arguments of define_G in DeepLIIF and joliGEN
 
 
 def load_teacher_of(student: nn.Module, file: Path, mode: TeacherMode, opt: Any, built: Built) -> nn.Module:
@@ -31,17 +34,22 @@ def load_teacher_of(student: nn.Module, file: Path, mode: TeacherMode, opt: Any,
         CheckpointError: the file cannot be read, or holds neither kind of network.
     """
     try:
-        return load_teacher(file, mode, dropout=not getattr(opt, "no_dropout", False))
+        teacher = load_teacher(file, mode, dropout=not getattr(opt, "no_dropout", False))
+        if not pads_by_replication(file, teacher.spec):
+            return teacher
+        reason = f"{file} pads by replication, by the options of its training"
+        known = {"netG": teacher.spec.netG, "norm": teacher.spec.norm, **dict.fromkeys(_PADDING, "replicate")}
     except UnknownNetworkError as error:
-        call = next((call for call in built.calls if unwrap(call.network) is unwrap(student)), None)
-        if call is None:
-            raise
-        reason = str(error)
+        reason, known = str(error), {}
+    call = next((call for call in built.calls if unwrap(call.network) is unwrap(student)), None)
+    if call is None or (known and not call.arguments.keys() & set(_PADDING)):
+        raise UnknownNetworkError(reason)
     state = read_state_dict(file)
     ngf = next((len(t) for key, t in state.items() if t.ndim == 4 and key.endswith(".weight")), 0)
     # Some hosts have several.
     netG = built.netG if isinstance(built.netG, str) else getattr(_usual(call.arguments), "netG", None)
-    network = _build(call, {"ngf": ngf, "netG": netG, "gpu_ids": [], **_norm_of(state, call)})
+    changes = {"ngf": ngf, "netG": netG, "gpu_ids": [], **_norm_of(state, call), **known}
+    network = _build(call, changes)
     expected = network.state_dict()
     state = {key: tensor for key, tensor in state.items() if key in expected or not is_statistic(key)}
     try:
@@ -50,7 +58,8 @@ def load_teacher_of(student: nn.Module, file: Path, mode: TeacherMode, opt: Any,
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UnknownNetworkError(
-            f"{reason}; it does not match --netG {netG} of this host at ngf {ngf} either: {in_one_line(error)}"
+            f"{reason}; it does not match --netG {changes['netG']} of this host at ngf {ngf} either: "
+            f"{in_one_line(error)}"
         ) from None
     freeze(network, mode)
     return network
