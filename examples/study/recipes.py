@@ -122,12 +122,12 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "ours": _both(
         "ours (kd compress, inputs only)",
-        "OMGD's losses from inherited channels, and a larger learning rate",
-        Compress(f"{_OMGD} --lr 0.002"),
+        "OMGD's losses from inherited channels, at a learning rate of 0.001",
+        Compress(f"{_OMGD} --lr 0.001"),
     ),
     "ours_wavelet": _both(
         "ours + wavelet (kd compress, inputs only)",
-        "ours and wavelet at a fifth of its default weight",
+        "ours and wavelet at a fifth of its default weight, at a learning rate of 0.002",
         Compress(f"{_OMGD},wavelet --lambda-wavelet 20 --lr 0.002"),
     ),
     "ours_host": _both(
@@ -202,7 +202,7 @@ RECIPES: Mapping[str, Recipe] = {
         "inherited channels, the ground truth, wavelet details and OMGD's losses",
         Compress("--distill wavelet,ssim,feature,gram", real=True),
     ),
-    "ours_lr": _both("ours: learning rate of 0.001", "", Compress(f"{_OMGD} --lr 0.001")),
+    "ours_lr": _both("ours: learning rate of 0.002", "", Compress(f"{_OMGD} --lr 0.002")),
     "ours_beta": _both("ours: beta1 of 0.9", "instead of 0.5", Compress(f"{_OMGD} --lr 0.001 --beta1 0.9")),
     "ours_pixel": _both("ours: with pixel", "", Compress(f"{_OMGD},pixel --lr 0.001")),
     "ours_ssim": _both("ours: SSIM only", "", Compress("--distill ssim --lr 0.001")),
