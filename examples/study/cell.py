@@ -51,8 +51,10 @@ def run_cell(training: Training, results: Path) -> None:
     """Train a cell, measure it and write ``results/KEY.json``; continue what was interrupted.
 
     Raises:
-        KDError: the training failed.
+        KDError: the training failed, or the teacher is not that of its results.
     """
+    if training.cell.teacher:
+        _check_teacher(training, results)
     spent = _train(training)
     side, device = training.preset.side, training.preset.device
     images = {phase: Images(training.task, phase, side, device) for phase in ("val", "test")}
@@ -61,6 +63,7 @@ def run_cell(training: Training, results: Path) -> None:
     chosen = min(validation, key=lambda name: validation[name])
     if training.cell.recipe == TEACHER:
         _keep_chosen(training, weights.named[chosen])
+        _check_teacher(training, results)
     found = {
         "cell": vars(training.cell),
         "kind": training.task.kind,
@@ -91,6 +94,17 @@ def run_cell(training: Training, results: Path) -> None:
     if training.cell.teacher:
         shutil.rmtree(training.folder)
         training.record.unlink()
+
+
+def _check_teacher(training: Training, results: Path) -> None:
+    """Raise an error if the teacher's weights are not those of its results, if it has any."""
+    teacher = training.cell.teacher or training.cell
+    file = results / f"{teacher.key}.json"
+    if file.is_file() and json.loads(file.read_text())["teacher"] != sha256(training.teacher_file):
+        raise KDError(
+            f"the weights in {training.teacher_file} are not those of {file.name}: copy the folder "
+            f"runs/{teacher.key} of the study that trained them, or delete the cells of this task to begin anew"
+        )
 
 
 def _train(training: Training) -> dict[str, float]:
@@ -214,7 +228,8 @@ def _versions() -> dict[str, str]:
 
 
 def _hardware(device: str) -> dict[str, Any]:
-    return {"device": device, "name": device_name(device), "threads": torch.get_num_threads()}
+    found = {"device": device, "name": device_name(device), "threads": torch.get_num_threads()}
+    return found if device == "cuda" else {**found, "instructions": torch.backends.cpu.get_cpu_capability()}
 
 
 def main(arguments: list[str]) -> int:

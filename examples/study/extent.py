@@ -36,5 +36,7 @@ def _machines(results: Results) -> str:
 
 def _machine(found: dict[str, dict[str, object]]) -> str:
     hardware, versions = found["hardware"], found["versions"]
-    threads = f", threads: {hardware['threads']}" if hardware["device"] == "cpu" else ""
-    return f"{hardware['device']} ({hardware['name']}{threads}), PyTorch {versions['torch']}"
+    about = [hardware["name"]]
+    if hardware["device"] == "cpu":
+        about += [hardware.get("instructions", ""), f"threads: {hardware['threads']}"]
+    return f"{hardware['device']} ({', '.join(filter(None, about))}), PyTorch {versions['torch']}"
