@@ -203,6 +203,10 @@ RECIPES: Mapping[str, Recipe] = {
         Compress("--distill wavelet,ssim,feature,gram", real=True),
     ),
     "ours_lr": _both("ours: learning rate of 0.002", "", Compress(f"{_OMGD} --lr 0.002")),
+    "ours_lr4": _both("ours: learning rate of 0.004", "", Compress(f"{_OMGD} --lr 0.004")),
+    "ours_wavelet_lr1": _both(
+        "ours + wavelet: learning rate of 0.001", "", Compress(f"{_OMGD},wavelet --lambda-wavelet 20 --lr 0.001")
+    ),
     "ours_beta": _both("ours: beta1 of 0.9", "instead of 0.5", Compress(f"{_OMGD} --lr 0.001 --beta1 0.9")),
     "ours_pixel": _both("ours: with pixel", "", Compress(f"{_OMGD},pixel --lr 0.001")),
     "ours_ssim": _both("ours: SSIM only", "", Compress("--distill ssim --lr 0.001")),
