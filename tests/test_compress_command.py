@@ -140,6 +140,15 @@ class TestOneCommand:
         alone = compress(tmp_path / "alone", *named(place), "--macs", "4x")
         assert same(alone, finished / "4x")
 
+    def test_a_student_may_have_its_own_learning_rate(self, place: Path, finished: Path, tmp_path: Path) -> None:
+        both = compress(tmp_path / "both", *named(place), "--student", "2x+lr=0.01", "--student", "4x")
+        alone = compress(tmp_path / "alone", *named(place), "--macs", "2x", "--lr", 0.01)
+        assert same(both / "2x_lr0.01", alone) and not same(alone, finished / "2x")
+        assert same(both / "4x", finished / "4x")
+        for name, rate in (("2x_lr0.01", 0.01), ("4x", 0.001)):
+            assert json.loads((both / name / "student.json").read_text())["distillation"]["lr"] == rate
+        assert "learning rate 0.01 (2x_lr0.01) and 0.001 (4x)" in (both / "index.html").read_text()
+
     @pytest.mark.slow
     @pytest.mark.parametrize("host", HOSTS)
     @pytest.mark.parametrize("how", ["kd run", "plain"])

@@ -52,6 +52,7 @@ class TestTexts:
             ("factory=a.b:c", "factorya.b-c", {"factory": "a.b:c"}),
             ("ngf=8+init=scratch+keep=first", "ngf8_initscratch_keepfirst", {"init": "scratch", "keep": "first"}),
             ("ngf=8+dropout=yes", "ngf8_dropoutyes", {"dropout": True}),
+            ("7x+lr=0.002", "7x_lr0.002", {"lr": 0.002}),
         ],
     )
     def test_settings_and_the_name_of_the_folder(self, text: str, name: str, wanted: dict[str, Any]) -> None:
@@ -88,6 +89,9 @@ class TestTexts:
             ("ngf=4+7x", "ngf and macs all set its width"),
             ("factory=a:b+ngf=4", "ngf has no effect with a factory"),
             ("dropout=maybe", "choose from yes, no"),
+            ("7x+lr=0", "lr 0: give a number above 0"),
+            ("7x+lr=inf", "lr inf: give a number above 0"),
+            ("7x+lr=fast", "lr fast: give a number above 0"),
         ],
     )
     def test_what_has_no_meaning_is_refused(self, text: str, message: str) -> None:

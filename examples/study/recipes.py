@@ -157,6 +157,7 @@ RECIPES: Mapping[str, Recipe] = {
         Compress(),
     ),
     "compress_lr2": _both("kd compress: learning rate of 0.002", "inputs only", Compress("--lr 0.002")),
+    "compress_lr4": _both("kd compress: learning rate of 0.004", "inputs only", Compress("--lr 0.004")),
     "wkd_lr": _both(
         "WKD: learning rate of 0.001",
         "instead of 0.0004 (paired) or 0.0002",
@@ -204,6 +205,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "ours_lr": _both("ours: learning rate of 0.002", "", Compress(f"{_OMGD} --lr 0.002")),
     "ours_lr4": _both("ours: learning rate of 0.004", "", Compress(f"{_OMGD} --lr 0.004")),
+    "ours_lr8": _both("ours: learning rate of 0.008", "", Compress(f"{_OMGD} --lr 0.008")),
     "ours_wavelet_lr1": _both(
         "ours + wavelet: learning rate of 0.001", "", Compress(f"{_OMGD},wavelet --lambda-wavelet 20 --lr 0.001")
     ),

@@ -142,7 +142,8 @@ def _add_students(group: Any) -> None:
         metavar="SPEC",
         action="append",
         default=[],
-        help="a student, as settings of the above: 7x, ngf=24+conv=separable, widths=24/40/96; repeatable",
+        help="a student, as settings of the above, and lr: 7x, ngf=24+conv=separable, widths=24/40/96, 7x+lr=0.002; "
+        "repeatable",
     )
 
 

@@ -38,7 +38,7 @@ def facts_of(prepared: Prepared) -> dict[str, str]:
         "teacher": f"{teacher.experiment.path}, SHA-256 {teacher.digest[:16]}",
         "losses": prepared.losses,
         "images": f"{len(data.training)} to train on, {len(data.held_out)} held out, of {data.folder}",
-        "training": f"batch {prepared.images_of_step}, Adam, learning rate {settings.learning_rate:g}: constant for "
+        "training": f"batch {prepared.images_of_step}, Adam, learning rate {_rates(prepared)}: constant for "
         f"half of the steps, then linearly to 0; seed {settings.seed}",
         "training images": sampled,
         "software": f"kd_plugin {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}",
@@ -63,7 +63,7 @@ def fixed(prepared: Prepared) -> dict[str, str]:
         "held-out images": _listed(data.held_out, data.folder),
         "real images": _listed(prepared.others["real"].items, settings.real) if settings.real else "none",
         "preprocessing": f"{prepared.preprocessing}; flips {prepared.flips}; random crops {settings.augment}",
-        "learning rate": f"{settings.learning_rate:g}, beta1 {settings.beta1:g}",
+        "learning rate": f"{_rates(prepared)}, beta1 {settings.beta1:g}",
         "weights": f"L1 {settings.lambda_L1:g}, GAN {settings.lambda_gan:g} {settings.gan(prepared.teacher.trained)}",
         "precision": f"{settings.amp}, teacher {settings.teacher_dtype}",
         "mode of the students": settings.student_mode,
@@ -71,11 +71,11 @@ def fixed(prepared: Prepared) -> dict[str, str]:
     }
 
 
-def how_taught(prepared: Prepared, steps: int) -> HowTaught:
-    """Return how the students were taught, for their records."""
+def how_taught(prepared: Prepared, name: str, steps: int) -> HowTaught:
+    """Return how a student was taught, for its record."""
     settings, preprocessing = prepared.settings, prepared.preprocessing
     terms = prepared.distiller.terms
-    objectives = next(iter(prepared.trainers.values())).objectives
+    objectives = prepared.trainers[name].objectives
     distillation: dict[str, Any] = {
         "distill": ",".join(terms),
         "terms": {name: str(weighted.weight) for name, weighted in terms.items()},
@@ -86,7 +86,7 @@ def how_taught(prepared: Prepared, steps: int) -> HowTaught:
         "batch_size": prepared.images_of_step,
         "images": len(prepared.data.training),
         "student_mode": settings.student_mode,
-        "lr": settings.learning_rate,
+        "lr": prepared.learning_rates[name],
         "beta1": settings.beta1,
         "seed": settings.seed,
         "amp": settings.amp,
@@ -98,6 +98,14 @@ def how_taught(prepared: Prepared, steps: int) -> HowTaught:
         "preprocess": preprocessing.preprocess,
     }
     return HowTaught(distillation, prepared.direction, pictures, settings.pairs is not None)
+
+
+def _rates(prepared: Prepared) -> str:
+    """Return the learning rate, with the names of the students if these have different ones."""
+    rates = prepared.learning_rates
+    if len(set(rates.values())) == 1:
+        return f"{next(iter(rates.values())):g}"
+    return " and ".join(f"{rate:g} ({name})" for name, rate in sorted(rates.items()))
 
 
 def _listed(items: Sequence[Item], folder: Path) -> str:

@@ -85,7 +85,7 @@ def finish(
             described = selection.to_dict() if selection else {"chosen": chosen, "why": "no image was held out"}
             student = prepared.trainers[name].distiller.student
             request = prepared.students[name].request
-            write_record(folder, student, request, prepared.teacher, how_taught(prepared, done), described)
+            write_record(folder, student, request, prepared.teacher, how_taught(prepared, name, done), described)
         _report(prepared, names, bests, items, selections, store, problems, before)
     return selections
 

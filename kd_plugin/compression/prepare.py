@@ -93,6 +93,11 @@ class Prepared:
         return next(iter(self.trainers.values())).distiller
 
     @property
+    def learning_rates(self) -> dict[str, float]:
+        """The initial learning rate of each student."""
+        return {name: _rate(self.settings, student) for name, student in self.students.items()}
+
+    @property
     def losses(self) -> str:
         """The losses with their weights, for the reader."""
         first = next(iter(self.trainers.values()))
@@ -152,11 +157,12 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
     for name, student in students.items():
         half = checked_half(settings.amp, device) if settings.amp else None
         distiller = _distiller(settings, student.network, running, terms, half, device)
-        objectives = _objectives(settings, teacher, discriminator, device)
+        lr = _rate(settings, student)
+        objectives = _objectives(settings, teacher, discriminator, device, lr)
         trainers[name] = StudentTrainer(
             distiller,
             length,
-            lr=settings.learning_rate,
+            lr=lr,
             betas=(settings.beta1, 0.999),
             name=name or "student",
             max_bad_steps=settings.max_bad_steps,
@@ -185,6 +191,10 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
         steps_of_epoch,
         tuple(filter(None, [_teacher_note(settings, teacher, samples), _loss_note(settings, terms)])),
     )
+
+
+def _rate(settings: CompressSettings, student: Student) -> float:
+    return student.lr or settings.learning_rate
 
 
 def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples) -> str:
@@ -271,6 +281,7 @@ def _objectives(
     teacher: Teacher,
     discriminator: Callable[[], nn.Module] | None,
     device: torch.device,
+    lr: float,
 ) -> list[Objective]:
     objectives: list[Objective] = []
     if settings.pairs and settings.lambda_L1:
@@ -278,7 +289,7 @@ def _objectives(
     if discriminator:
         network, betas = discriminator().to(device), (settings.beta1, 0.999)
         mode = settings.gan(teacher.trained)
-        objectives.append(Adversary(network, settings.lambda_gan, mode, settings.learning_rate, betas))
+        objectives.append(Adversary(network, settings.lambda_gan, mode, lr, betas))
     return objectives
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ class Wish:
         init: initial weights: ``"teacher"`` for its most important channels, ``"scratch"`` for random ones,
             ``"auto"`` for the teacher's if they fit.
         keep: channels that are kept.
+        lr: learning rate; None for that of all students.
     """
 
     name: str = ""
@@ -52,6 +54,7 @@ class Wish:
     factory: str = ""
     init: Init = "auto"
     keep: Keep = "l1"
+    lr: float | None = None
 
 
 def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
@@ -143,6 +146,16 @@ def _width(text: str) -> int:
     return int(text)
 
 
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise ValueError("give a number above 0, e.g. 0.002")
+    return rate
+
+
 def _widths(text: str) -> tuple[int, ...]:
     return tuple(_width(part.strip()) for part in re.split("[/,]", text))
 
@@ -170,6 +183,7 @@ _PARSERS: dict[str, Any] = {
     "factory": str,
     "init": _one_of(get_args(Init)),
     "keep": _one_of(get_args(Keep)),
+    "lr": _rate,
 }
 
 
@@ -182,12 +196,14 @@ class Student:
         request: what it was built from.
         network: the network.
         inherited: whether its initial weights are the teacher's.
+        lr: its learning rate; None for that of all students.
     """
 
     name: str
     request: StudentRequest
     network: nn.Module
     inherited: bool
+    lr: float | None = None
 
 
 def build(wish: Wish, teacher: Teacher, out_channels: int, size: int, seed: int) -> Student:
@@ -217,7 +233,7 @@ def build(wish: Wish, teacher: Teacher, out_channels: int, size: int, seed: int)
         except ArgumentError:
             if wish.init == "teacher":
                 raise
-    return Student(wish.name, request, network, inherited)
+    return Student(wish.name, request, network, inherited, wish.lr)
 
 
 def _request(wish: Wish, teacher: Teacher, out_channels: int, size: int) -> StudentRequest:
