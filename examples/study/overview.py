@@ -40,10 +40,12 @@ def recipe_tables() -> str:
 
 
 def _options(run: Host | Compress, kind: str) -> str:
-    if isinstance(run, Host):
-        return f"`{run.options}`" + (f", {run.times} times as long" if run.times > 1 else "")
-    images = "--pairs train" if kind == "paired" and run.real else "--real trainB" if run.real else ""
-    return f"`{' '.join(filter(None, ('kd compress', images, run.options)))}`"
+    words = [run.options]
+    if isinstance(run, Compress):
+        images = "--pairs train" if kind == "paired" else "--real trainB"
+        words = ["kd compress", images if run.real else "", run.options]
+    longer = f", {run.times} times as long" if run.times > 1 else ""
+    return f"`{' '.join(filter(None, words))}`{longer}"
 
 
 def _share(gap: tuple[Interval, int] | None) -> str:

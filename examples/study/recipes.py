@@ -158,6 +158,10 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "compress_lr2": _both("kd compress: learning rate of 0.002", "inputs only", Compress("--lr 0.002")),
     "compress_lr4": _both("kd compress: learning rate of 0.004", "inputs only", Compress("--lr 0.004")),
+    "compress_long": _both("kd compress: three times as long", "inputs only", Compress("--lr 0.001", times=3)),
+    "compress_lr4_long": _both(
+        "kd compress: learning rate of 0.004, three times as long", "inputs only", Compress("--lr 0.004", times=3)
+    ),
     "wkd_lr": _both(
         "WKD: learning rate of 0.001",
         "instead of 0.0004 (paired) or 0.0002",
