@@ -8,7 +8,7 @@ from typing import Any
 
 from formats import seeds
 from plan import SIZES
-from recipes import MAIN, RECIPES
+from recipes import RECIPES, SHOWN
 from results import Gaps, Results, gaps_of, times_fewer
 
 from kd_plugin.errors import KDError
@@ -32,7 +32,7 @@ def draw_gaps(results: Results, file: Path) -> None:
     if not sizes:
         raise KDError("there is nothing to draw: no task has a teacher, a student alone and another student")
     # The panels of a row have the same recipes, so that only the first names them.
-    names = {size: [name for name in MAIN if any(name in panels[size, task] for task in tasks)] for size in sizes}
+    names = {size: [name for name in SHOWN if any(name in panels[size, task] for task in tasks)] for size in sizes}
     heights = [len(names[size]) * _ROW + _AROUND for size in sizes]
     figure = Figure(figsize=(2.6 + 3.2 * len(tasks), sum(heights) + 0.3), layout="constrained")
     axes = figure.subplots(len(sizes), len(tasks), squeeze=False, sharex=True, sharey="row", height_ratios=heights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from formats import seeds, table, with_ends
 from plan import SIZES
-from recipes import ABLATIONS, MAIN, RECIPES, Compress, Host
+from recipes import ABLATIONS, RECIPES, SHOWN, Compress, Host
 from results import Results, gaps_of, times_fewer
 
 from kd_plugin.metrics.intervals import Interval
@@ -18,7 +18,7 @@ def overview(results: Results) -> str:
         gaps = {task: gaps_of(results, task, size) for task in tasks}
         rows += [
             [smaller, RECIPES[name].title, *(_share(gaps[task].get(name)) for task in tasks)]
-            for name in MAIN
+            for name in SHOWN
             if any(name in gaps[task] for task in tasks)
         ]
     return table(["fewer parameters", "recipe", *tasks], rows)
@@ -27,7 +27,7 @@ def overview(results: Results) -> str:
 def recipe_tables() -> str:
     """Return the tables of the main recipes and of the ablations, with their options."""
     parts = []
-    for names in (MAIN, ABLATIONS):
+    for names in (SHOWN, ABLATIONS):
         rows = []
         for name in names:
             recipe = RECIPES[name]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from recipes import ABLATIONS, BEST, MAIN, Kind
+from recipes import ABLATIONS, BEST, MAIN, SMALL, Kind
 
 from kd_plugin.errors import KDError, unknown_name
 
@@ -138,13 +138,23 @@ _HEADLINE = ("alone", "wkd", BEST)
 _MAIN = Group(EMOJI, MAIN, ("7x",), 3)
 _PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress_lr", "ours_wavelet"), ("7x",), 3)
 _ABLATIONS = (
-    Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
+    Group(("edges2emoji",), (*ABLATIONS, *SMALL), ("7x",), 3),
     Group(
         ("flat2fluent",), ("compress", "omgd_inherited", "ours_lr", "ours_beta", "ours_ssim", "ours_real"), ("7x",), 3
     ),
     Group(
         ("flat2fluent", "photographs"),
-        ("compress_lr2", "compress_ssim", "compress_no_srp", "ours_srp", "ours_pixel"),
+        (
+            "compress_lr4",
+            "compress_long",
+            "compress_lr4_long",
+            "ours_wavelet_lr1",
+            "compress_lr2",
+            "compress_ssim",
+            "compress_no_srp",
+            "ours_srp",
+            "ours_pixel",
+        ),
         ("7x",),
         3,
     ),
@@ -156,7 +166,7 @@ _CPU = Preset(
     ngf=24,
     ndf=24,
     lengths={"paired": Lengths(12, 4, 4, 0.0004), "unpaired": Lengths(8, 2, 1, 0.0002)},
-    groups=(_MAIN, Group(EMOJI, _HEADLINE, ("16x", "40x"), 3), _PHOTOGRAPHS),
+    groups=(_MAIN, Group(EMOJI, (*_HEADLINE, *SMALL), ("16x", "40x"), 3), _PHOTOGRAPHS),
 )
 
 _GPU = Preset(
@@ -167,7 +177,7 @@ _GPU = Preset(
     lengths={"paired": Lengths(60, 30, 4, 0.0004), "unpaired": Lengths(40, 20, 1, 0.0002)},
     groups=(
         replace(_MAIN, seeds=5),
-        Group((*EMOJI, "photographs"), MAIN, ("16x", "40x"), 3),
+        Group((*EMOJI, "photographs"), (*MAIN, *SMALL), ("16x", "40x"), 3),
         Group(("photographs",), MAIN, ("7x",), 3),
         *_ABLATIONS,
     ),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from plan import TEACHER, Cell
-from recipes import MAIN
+from recipes import SHOWN
 
 from kd_plugin.errors import KDError
 from kd_plugin.metrics.intervals import RESAMPLES, Interval, draw_counts
@@ -170,11 +170,11 @@ Gaps = Mapping[str, tuple[Interval, int]]  # by recipe: the share of the gap clo
 
 
 def gaps_of(results: Results, task: str, size: str) -> Gaps:
-    """Return the shares that the main recipes close; none without a teacher and a student alone, or without a gap."""
+    """Return the shares that the recipes close; none without a teacher and a student alone, or without a gap."""
     teacher, alone = teacher_of(results, task), results.of(task, "alone", size)
     if teacher is None or not alone:
         return {}
-    found = {name: results.of(task, name, size) for name in MAIN if name != "alone"}
+    found = {name: results.of(task, name, size) for name in SHOWN if name != "alone"}
     return {
         name: (closed, len(students))
         for name, students in found.items()

@@ -13,7 +13,7 @@ from figure import draw_gaps
 from formats import insert, spread, table, with_ends
 from overview import overview, recipe_tables
 from plan import PRESETS, SIZES, TEACHER
-from recipes import ABLATIONS, BEST, MAIN, RECIPES
+from recipes import ABLATIONS, BEST, RECIPES, SHOWN
 from results import CHOSEN, Result, Results, difference, gap_closed, read_results, teacher_of
 
 from kd_plugin.errors import KDError
@@ -40,7 +40,7 @@ def tables(results: Results) -> str:
         parts.append(f"### {task}\n")
         parts.append(_about(teacher))
         for size in SIZES:
-            for names, title in ((MAIN, f"Students of {size}"), (ABLATIONS, f"Ablations at {size}")):
+            for names, title in ((SHOWN, f"Students of {size}"), (ABLATIONS, f"Ablations at {size}")):
                 rows = [(name, found) for name in names if (found := results.of(task, name, size))]
                 if not rows or (names is ABLATIONS and not results.of(task, "alone", size)):
                     continue
