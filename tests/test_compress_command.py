@@ -141,13 +141,17 @@ class TestOneCommand:
         assert same(alone, finished / "4x")
 
     def test_a_student_may_have_its_own_learning_rate(self, place: Path, finished: Path, tmp_path: Path) -> None:
-        both = compress(tmp_path / "both", *named(place), "--student", "2x+lr=0.01", "--student", "4x")
+        rates = {"2x+lr=0.01": 0.01, "4x": 0.001, "4x+conv=separable": 0.004}
+        together = compress(
+            tmp_path / "all", *named(place), *(word for text in rates for word in ("--student", text))
+        )
         alone = compress(tmp_path / "alone", *named(place), "--macs", "2x", "--lr", 0.01)
-        assert same(both / "2x_lr0.01", alone) and not same(alone, finished / "2x")
-        assert same(both / "4x", finished / "4x")
-        for name, rate in (("2x_lr0.01", 0.01), ("4x", 0.001)):
-            assert json.loads((both / name / "student.json").read_text())["distillation"]["lr"] == rate
-        assert "learning rate 0.01 (2x_lr0.01) and 0.001 (4x)" in (both / "index.html").read_text()
+        assert same(together / "2x_lr0.01", alone) and not same(alone, finished / "2x")
+        assert same(together / "4x", finished / "4x")
+        for name, rate in zip(("2x_lr0.01", "4x", "4x_separable"), rates.values(), strict=True):
+            assert json.loads((together / name / "student.json").read_text())["distillation"]["lr"] == rate
+        page = (together / "index.html").read_text()
+        assert "learning rate 0.01 (2x_lr0.01), 0.001 (4x), 0.004 (4x_separable)" in page
 
     @pytest.mark.slow
     @pytest.mark.parametrize("host", HOSTS)

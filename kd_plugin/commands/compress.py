@@ -173,7 +173,10 @@ def _add_training(group: Any) -> None:
     )
     group.add_argument("--batch-size", type=count, default=1, metavar="N", help="images of a step (default: 1)")
     group.add_argument(
-        "--lr", type=float, metavar="X", help="learning rate of Adam (default: 0.001; with --real 0.0002, the hosts')"
+        "--lr",
+        type=float,
+        metavar="X",
+        help="learning rate of Adam (default: 0.001, separable 0.004; with --real 0.0002, the hosts')",
     )
     group.add_argument("--beta1", type=float, default=0.5, metavar="X", help="momentum of Adam (default: 0.5)")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of crops, flips and weights (default: 0)")

@@ -105,7 +105,7 @@ def _rates(prepared: Prepared) -> str:
     rates = prepared.learning_rates
     if len(set(rates.values())) == 1:
         return f"{next(iter(rates.values())):g}"
-    return " and ".join(f"{rate:g} ({name})" for name, rate in sorted(rates.items()))
+    return ", ".join(f"{rate:g} ({name})" for name, rate in sorted(rates.items()))
 
 
 def _listed(items: Sequence[Item], folder: Path) -> str:
