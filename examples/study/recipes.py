@@ -111,11 +111,15 @@ RECIPES: Mapping[str, Recipe] = {
         Compress(real=True),
     ),
     "compress_lr": _both(
-        "kd compress (its defaults, inputs only)",
-        "wavelet, srp and pixel, inherited channels, a learning rate of 0.001; inputs only",
+        "kd compress (its default terms, inputs only)",
+        "wavelet, srp and pixel, inherited channels, a learning rate of 0.001: the defaults of standard convolutions",
         Compress("--lr 0.001"),
     ),
-    "compress_lr4": _both("kd compress at a learning rate of 0.004", "inputs only", Compress("--lr 0.004")),
+    "compress_lr4": _both(
+        "kd compress at a learning rate of 0.004",
+        "inputs only; the defaults of separable convolutions",
+        Compress("--lr 0.004"),
+    ),
     "host": _both(
         "WKD + SRP, inherited channels",
         "both papers' terms beside the host's losses and its discriminator",
