@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from kd_plugin.compression.data import find_data
 from kd_plugin.compression.settings import CompressSettings
 from kd_plugin.compression.teachers import Teacher, open_teacher
 from kd_plugin.errors import ArgumentError, KDError
-from kd_plugin.networks.architecture import Conv
 from kd_plugin.pictures import Preprocessing
 
 TRAINED = {"preprocess": "crop", "load_size": "143", "crop_size": "128", "no_flip": "True", "gan_mode": "vanilla"}
@@ -89,12 +88,9 @@ def test_what_has_no_meaning_is_refused(changes: dict[str, Any], message: str) -
 
 
 def test_the_learning_rate_is_that_of_the_hosts_beside_a_discriminator_only() -> None:
-    assert settings().learning_rate() == settings(images=None, pairs=Path("pairs")).learning_rate() == 0.001
-    assert settings().learning_rate("separable") == 0.004
-    for conv in get_args(Conv):
-        assert settings(real=Path("horses")).learning_rate(conv) == 0.0002
-        assert settings(real=Path("horses"), lr=0.003).learning_rate(conv) == 0.003
-        assert settings(lr=0.003).learning_rate(conv) == 0.003
+    assert settings().learning_rate == settings(images=None, pairs=Path("pairs")).learning_rate == 0.002
+    assert settings(real=Path("horses")).learning_rate == 0.0002
+    assert settings(real=Path("horses"), lr=0.003).learning_rate == settings(lr=0.003).learning_rate == 0.003
 
 
 class TestImages:

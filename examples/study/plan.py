@@ -136,9 +136,9 @@ class Preset:
 EMOJI = ("edges2emoji", "flat2fluent")
 _HEADLINE = ("alone", "wkd", BEST)
 _MAIN = Group(EMOJI, MAIN, ("7x",), 3)
-_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress_lr", "ours_wavelet"), ("7x",), 3)
+_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress_lr2", "ours_wavelet"), ("7x",), 3)
 _ABLATIONS = (
-    Group(("edges2emoji",), (*ABLATIONS, *SMALL), ("7x",), 3),
+    Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
     Group(
         ("flat2fluent",), ("compress", "omgd_inherited", "ours_lr", "ours_beta", "ours_ssim", "ours_real"), ("7x",), 3
     ),
@@ -149,7 +149,7 @@ _ABLATIONS = (
             "compress_long",
             "compress_lr4_long",
             "ours_wavelet_lr1",
-            "compress_lr2",
+            "compress_lr",
             "compress_ssim",
             "compress_no_srp",
             "ours_srp",
@@ -199,8 +199,8 @@ PRESETS: Mapping[str, Preset] = {
         _CPU,
         groups=(
             *_CPU.groups,
-            Group(EMOJI, ("alone", "compress_lr", BEST), ("7x",), 5),
-            Group(EMOJI, ("compress_lr",), ("16x", "40x"), 3),
+            Group(EMOJI, ("alone", "compress_lr2", "ours_wavelet", BEST), ("7x",), 5),
+            Group((*EMOJI, "photographs"), ("alone", "compress_lr", "compress_lr2", "compress_lr4"), ("40x",), 3),
             *_ABLATIONS,
         ),
     ),

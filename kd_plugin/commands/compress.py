@@ -142,7 +142,7 @@ def _add_students(group: Any) -> None:
         metavar="SPEC",
         action="append",
         default=[],
-        help="a student, as settings of the above, and lr: 7x, ngf=24+conv=separable, widths=24/40/96, 7x+lr=0.002; "
+        help="a student, as settings of the above, and lr: 7x, ngf=24+conv=separable, widths=24/40/96, 7x+lr=0.0005; "
         "repeatable",
     )
 
@@ -176,7 +176,7 @@ def _add_training(group: Any) -> None:
         "--lr",
         type=float,
         metavar="X",
-        help="learning rate of Adam (default: 0.001, separable 0.004; with --real 0.0002, the hosts')",
+        help="learning rate of Adam (default: 0.002; with --real 0.0002, the hosts')",
     )
     group.add_argument("--beta1", type=float, default=0.5, metavar="X", help="momentum of Adam (default: 0.5)")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of crops, flips and weights (default: 0)")

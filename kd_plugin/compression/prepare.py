@@ -194,7 +194,7 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
 
 
 def _rate(settings: CompressSettings, student: Student) -> float:
-    return student.lr or settings.learning_rate(student.request.conv)
+    return student.lr or settings.learning_rate
 
 
 def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples) -> str:

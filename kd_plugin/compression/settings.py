@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 
 from ..distillation.precision import PrecisionName
 from ..errors import ArgumentError
-from ..networks.architecture import Conv
 from ..networks.translator import Mode
 from ..pictures import Preprocess, Preprocessing
 from ..training.objectives import GanMode
@@ -22,9 +21,7 @@ _LOAD_SIZE, _CROP_SIZE = 286, 256  # the hosts' defaults
 _CROPPING: dict[str, Preprocess] = {"none": "crop", "scale_width": "scale_width_and_crop"}
 # Good in all tasks of docs/results.md. Of a teacher without features, those that read images only.
 DEFAULT_TERMS = ("wavelet", "srp", "pixel")
-# Better than the hosts' in all tasks of docs/results.md. Separable convolutions want a larger one, also in trainings
-# that are three times as long.
-_LR: Mapping[Conv, float] = {"standard": 1e-3, "separable": 4e-3}
+_LR = 2e-3  # with the default terms better than the hosts' and than half of it in all tasks of docs/results.md
 _ADVERSARIAL_LR = 2e-4  # the hosts'
 _EPOCHS = 200  # as in the hosts: half of them at a constant learning rate
 
@@ -60,7 +57,7 @@ class CompressSettings:
         steps: length of the training in steps, instead.
         minutes: duration of the training, instead; with ``steps`` or ``epochs``, it stops after that time.
         batch: number of images of a step.
-        lr, beta1: of Adam; without ``lr``, 0.001, of separable students 0.004, and with ``real`` the hosts' 0.0002.
+        lr, beta1: of Adam; without ``lr``, 0.002, and with ``real`` the hosts' 0.0002.
         lambda_L1: weight of the ground truth's loss.
         lambda_gan: weight of the adversarial loss.
         gan_mode: of the adversarial loss.
@@ -150,17 +147,10 @@ class CompressSettings:
                 argument="augment",
             )
 
-    def learning_rate(self, conv: Conv = "standard") -> float:
-        """Return ``lr``, or the default of a student.
-
-        Args:
-            conv: of its residual blocks.
-
-        Returns:
-            Without ``lr``, 0.001, or of separable students 0.004; with real images the hosts' 0.0002, which suits a
-            student and a discriminator.
-        """
-        return self.lr or (_ADVERSARIAL_LR if self.real else _LR[conv])
+    @property
+    def learning_rate(self) -> float:
+        """``lr``, or 0.002, or with real images the hosts' 0.0002, which suits a student and a discriminator."""
+        return self.lr or (_ADVERSARIAL_LR if self.real else _LR)
 
     def preprocessing(self, trained: Mapping[str, str]) -> tuple[Preprocessing, list[str]]:
         """Return how images are resized and cropped, and notes on it.
