@@ -245,6 +245,6 @@ RECIPES: Mapping[str, Recipe] = {
 PUBLISHED = ("wkd", "srp", "gan_compression", "cat", "omgd")
 MAIN = ("alone", *PUBLISHED, "host", "compress_real", "compress_lr2", "ours_host", "ours_wavelet", "ours")
 BEST = "ours"  # on the validation images of edges2emoji
-SMALL = ("compress_lr2", "ours_lr4")  # more of the students smaller than 7x
+SMALL = ("compress_lr2", "ours_lr4")  # by which students smaller than 7x are trained as well
 SHOWN = tuple(name for name in RECIPES if name in (*MAIN, *SMALL))
 ABLATIONS = tuple(name for name in RECIPES if name not in SHOWN)
