@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -297,6 +298,35 @@ def test_the_network_of_the_distances_recognises_photographs(module: Module) -> 
     noisy = (cat + 0.02 * torch.randn(cat.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     near, far = (features.features_of(cat).perceptual_distance(features.features_of(other)) for other in (noisy, cup))
     assert 0 < near.item() < far.item() <= 4
+
+
+def test_students_wait_until_their_teacher_is_trained_again(
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its results are there before it is trained, and its weights before it is measured."""
+    study, plan = module("study"), module("plan")
+    results = {"weights": {"last": {"frechet": 1}}, "chosen": "last", "spent": {"seconds": 1}}
+    cells, teacher, ended = tmp_path / "cells", [], []
+    cells.mkdir()
+
+    def write(cell: Any) -> None:
+        (cells / f"{cell.key}.json").write_text(json.dumps(results))
+
+    def start(_: Any, cell: Any) -> subprocess.Popen[bytes]:
+        if cell.teacher:
+            ended.append(teacher[0].poll() is not None)
+            write(cell)
+            return subprocess.Popen(["true"])
+        (tmp_path / "runs" / cell.key).mkdir()
+        (tmp_path / "runs" / cell.key / "chosen_net_G.pth").touch()
+        teacher.append(subprocess.Popen(["sleep", "1.2"]))
+        return teacher[0]
+
+    student = plan.Cell("own", "alone", "7x", 0)
+    write(student.teacher)
+    monkeypatch.setattr(study.Study, "_start", start)
+    assert study.Study("cpu", plan.PRESETS["cpu"], tmp_path, {"own": tmp_path}).run([student], 2) == 0
+    assert ended == [True]
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ class Study:
             if waiting:
                 progress.begin(progress.phases[0].name)
             while (waiting or self._running) and not interrupted:
-                ready = [cell for cell in waiting if not cell.teacher or self._done(cell.teacher)]
+                ready = [cell for cell in waiting if cell.teacher not in (*waiting, *self._running)]
                 started = ready[: workers - len(self._running)]
                 for cell in started:
                     self._running[cell] = self._start(cell)
