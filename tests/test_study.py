@@ -9,13 +9,13 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import IO, Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.commands import REPOSITORY, environment
+from helpers.commands import REPOSITORY, Forked, environment
 from PIL import Image
 
 from kd_plugin.errors import KDError
@@ -329,6 +329,27 @@ def test_students_wait_until_their_teacher_is_trained_again(
     assert ended == [True]
 
 
+def fork(context: pytest.MonkeyPatch, module: Module) -> None:
+    """Run cells in this process and their trainings in forked ones, which are spared the import of PyTorch."""
+
+    class Training(Forked):
+        def __init__(self, command: list[str], cwd: Path, env: dict[str, str], stdout: IO[str], **_: Any) -> None:
+            super().__init__(command[1:], cwd, env, stdout)
+
+        def wait(self) -> int:
+            ended = self.finish()
+            assert not ended.returncode, ended.stderr
+            return 0
+
+    def start(study: Any, cell: Any) -> Any:
+        words = [study.name, cell.key, str(study.dataroots[cell.task]), str(study.output)]
+        status = module("cell").main(words)
+        return SimpleNamespace(returncode=status, poll=lambda: status)
+
+    context.setattr(module("study").Study, "_start", start)
+    context.setattr(module("cell"), "subprocess", SimpleNamespace(Popen=Training, DEVNULL=subprocess.DEVNULL))
+
+
 @pytest.mark.slow
 def test_a_small_study_ends_with_tables(
     module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -340,37 +361,43 @@ def test_a_small_study_ends_with_tables(
         monkeypatch.setenv(name, value)
     study, cells = module("study").main, tmp_path / "out" / "cells"
     words = ["--preset", "smoke", "--output", str(tmp_path / "out"), "--dataroot", f"own={tmp_path / 'own'}"]
-    words += ["--cells", "alone-s0", "--cells", "compress_real-s0"]
+    compressed = ["--cells", "compress_real-s0"]
+    both = [*compressed, "--cells", "alone-s0"]
 
     def results() -> dict[str, Any]:
         return {file.stem: json.loads(file.read_text()) for file in cells.iterdir()}
 
-    assert study(words) == 0
+    with monkeypatch.context() as context:
+        fork(context, module)
+        assert study([*words, *compressed]) == 0
+    assert results().keys() == {"own-teacher-s0", "own-compress_real-7x-s0"}
+    assert study([*words, *both]) == 0  # the other one as it is: a process of its own
     assert "2 of 2 cells are done" in capfd.readouterr().out
     found = results()
     assert found.keys() == {"own-teacher-s0", "own-alone-7x-s0", "own-compress_real-7x-s0"}
     assert {one["teacher"] for one in found.values()} == {found["own-teacher-s0"]["teacher"]}
     assert str(tmp_path) not in json.dumps(found)
-    assert study([*words, "--list"]) == 0
+    assert found["own-alone-7x-s0"]["hardware"]["instructions"] != "AVX512"
+    assert study([*words, *both, "--list"]) == 0
     assert set(capfd.readouterr().out.split()) == found.keys() - {"own-teacher-s0"}
-    assert study(words) == 0 and results() == found  # with nothing left to run
+    assert study([*words, *both]) == 0 and results() == found  # with nothing left to run
     assert module("tables").main([str(cells)]) == 0
     assert "| student alone | 1 |" in capfd.readouterr().out
 
+    fork(monkeypatch, module)
     # Cells alone, as in the repository: the teacher is trained again, to the same weights.
-    (cells / "own-alone-7x-s0.json").unlink()
+    (cells / "own-compress_real-7x-s0.json").unlink()
     shutil.rmtree(tmp_path / "out" / "runs" / "own-teacher-s0")
-    assert study(words) == 0
+    assert study([*words, *compressed]) == 0
     again = results()
     for name in found:
         assert again[name]["teacher"] == found[name]["teacher"]
         assert again[name]["weights"] == found[name]["weights"]
-    assert again["own-alone-7x-s0"]["hardware"]["instructions"] != "AVX512"
 
     other = {**found["own-teacher-s0"], "teacher": "of another machine"}
     (cells / "own-teacher-s0.json").write_text(json.dumps(other))
     (cells / "own-alone-7x-s0.json").unlink()
     capfd.readouterr()
-    assert study(words) == 1
+    assert study([*words, *both]) == 1
     assert "are not those of own-teacher-s0.json: copy the folder runs/own-teacher-s0" in capfd.readouterr().err
     assert not (cells / "own-alone-7x-s0.json").exists()
