@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from recipes import ABLATIONS, BEST, MAIN, SMALL, Kind
+from recipes import ABLATIONS, BEST, MAIN, SMALL, TRIED, Kind
 
 from kd_plugin.errors import KDError, unknown_name
 
@@ -138,26 +138,9 @@ _HEADLINE = ("alone", "wkd", BEST)
 _MAIN = Group(EMOJI, MAIN, ("7x",), 3)
 _PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress_lr2", "ours_wavelet"), ("7x",), 3)
 _ABLATIONS = (
-    Group(("edges2emoji",), ABLATIONS, ("7x",), 3),
-    Group(
-        ("flat2fluent",), ("compress", "omgd_inherited", "ours_lr", "ours_beta", "ours_ssim", "ours_real"), ("7x",), 3
-    ),
-    Group(
-        ("flat2fluent", "photographs"),
-        (
-            "compress_lr4",
-            "compress_long",
-            "compress_lr4_long",
-            "ours_wavelet_lr1",
-            "compress_lr",
-            "compress_ssim",
-            "compress_no_srp",
-            "ours_srp",
-            "ours_pixel",
-        ),
-        ("7x",),
-        3,
-    ),
+    Group(("edges2emoji",), tuple(name for name in ABLATIONS if name not in TRIED), ("7x",), 3),
+    Group(("flat2fluent",), ("compress", "omgd_inherited", "ours_lr"), ("7x",), 3),
+    Group(("flat2fluent", "photographs"), ("compress_lr", "compress_lr4", "compress_no_srp"), ("7x",), 3),
 )
 
 _CPU = Preset(
