@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -30,6 +31,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Allow commands in slow tests only."""
     commands.allowed = item.get_closest_marker("slow") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators_are_read_once() -> Iterator[None]:
+    """Keep the operators of PyTorch's ONNX exporter, whose sources it parses for every file: most of a small one's time."""
+    try:
+        from torch.onnx._internal.exporter import _registration
+    except ImportError:  # another PyTorch
+        yield
+        return
+    library = _registration.onnxscript_apis  # which is imported when it is used
+    read = functools.cache(lambda: library.get_torchlib_ops())
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(_registration, "onnxscript_apis", SimpleNamespace(get_torchlib_ops=read))
+        yield
 
 
 @pytest.fixture(scope="session")
