@@ -35,7 +35,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def operators_are_read_once() -> Iterator[None]:
-    """Keep the operators of PyTorch's ONNX exporter, whose sources it parses for every file: most of a small one's time."""
+    """Keep the operators of the ONNX exporter: for a small file it takes most of its time to parse their sources."""
     try:
         from torch.onnx._internal.exporter import _registration
     except ImportError:  # another PyTorch
