@@ -149,6 +149,26 @@ class TestOneCommand:
             assert json.loads((both / name / "student.json").read_text())["distillation"]["lr"] == rate
         assert "learning rate 0.01 (2x_lr0.01), 0.002 (4x)" in (both / "index.html").read_text()
 
+    def test_a_student_may_have_its_own_terms(self, place: Path, finished: Path, tmp_path: Path) -> None:
+        """Features and weights too; options of a term hold for all students that have it."""
+        own = ["frequency", "gram", "wavelet"]
+        options = ["--wavelet-levels", 2, "--frequency-alpha", 0.5]
+        words = ["--distill", "wavelet,srp,pixel", *options]
+        words += ["--student", f"2x+distill={'/'.join(own)}+lambda_wavelet=20", "--student", "4x"]
+        both = compress(tmp_path / "both", *named(place), *words)
+        words = ["--distill", ",".join(own), "--lambda-wavelet", 20, *options]
+        alone = compress(tmp_path / "alone", *named(place), "--macs", "2x", *words)
+        words = ["--distill", "wavelet,srp,pixel", *options[:2]]
+        usual = compress(tmp_path / "usual", *named(place), "--macs", "4x", *words)
+        name = "2x_frequency-gram-wavelet_lambda_wavelet20"
+        assert same(both / name, alone) and same(both / "4x", usual)
+        taught = json.loads((both / name / "student.json").read_text())["distillation"]
+        assert taught == json.loads((alone / "student.json").read_text())["distillation"]
+        page = (both / "index.html").read_text()
+        assert f"{name}: frequency x" in page and "4x: wavelet x 100, srp x 1000, pixel x 50" in page
+        words = ["--student", f"2x+distill={'/'.join(own)}+lambda_wavelet=20", *options]
+        assert same(compress(tmp_path / "single", *named(place), *words), alone)
+
     @pytest.mark.slow
     @pytest.mark.parametrize("host", HOSTS)
     @pytest.mark.parametrize("how", ["kd run", "plain"])
@@ -485,6 +505,18 @@ class TestBadInput:
             (
                 ["big", "--images", "photos", "--distill", "ssim", "--distill-taps", "a", "-o", "x"],
                 "--distill-taps a has no effect: no term of --distill ssim reads it",
+            ),
+            (
+                ["big", "--images", "photos", "--distill", "pixel", "--student", "7x+distill=ssim", "-o", "x"],
+                "--distill pixel has no effect: each student has its own terms",
+            ),
+            (
+                ["big", "--images", "photos", "--student", "7x+distill=ssim", "--wavelet-levels", "2", "-o", "x"],
+                "--wavelet_levels: name the terms as well",
+            ),
+            (
+                ["big", "--images", "photos", "--student", "7x+distill=ssim", "--srp-layers", "a", "-o", "x"],
+                "--srp-layers a has no effect: no term of --distill ssim reads it",
             ),
             (["big", "--images", "photos", "--stepz", "3", "-o", "x"], "did you mean '--steps'"),
             (["big", "--images", "photos", "--epochs", "3", "--steps", "3", "-o", "x"], "in epochs and in steps"),

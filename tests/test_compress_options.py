@@ -84,6 +84,7 @@ class TestRefused:
             ("--compress 7x,7x", "two students are named 7x"),
             ("--compress width=3", "unknown setting 'width': did you mean 'widths'"),
             (f"--compress 1000x {SMALL}", "--compress 1000x: no student is small enough"),
+            (f"--compress 2x+distill=perceptual {SMALL}", "perceptual_network is '': name the function that builds"),
             ("--compress 2x --compress_epochs 0", "--compress_epochs 0: give 1 or more"),
             ("--compress 2x --compress_epochs few", "--compress_epochs few: give a whole number"),
             ("--compress_epochs 3", "--compress_epochs 3 has no effect without --compress"),

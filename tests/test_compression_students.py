@@ -53,6 +53,12 @@ class TestTexts:
             ("ngf=8+init=scratch+keep=first", "ngf8_initscratch_keepfirst", {"init": "scratch", "keep": "first"}),
             ("ngf=8+dropout=yes", "ngf8_dropoutyes", {"dropout": True}),
             ("7x+lr=0.002", "7x_lr0.002", {"lr": 0.002}),
+            ("7x+distill=ssim,gram", "7x_ssim-gram", {"terms": {"ssim": None, "gram": None}}),
+            (
+                "7x+distill=ssim/wavelet+lambda-wavelet=20",
+                "7x_ssim-wavelet_lambda-wavelet20",
+                {"terms": {"ssim": None, "wavelet": "20"}},
+            ),
         ],
     )
     def test_settings_and_the_name_of_the_folder(self, text: str, name: str, wanted: dict[str, Any]) -> None:
@@ -92,6 +98,11 @@ class TestTexts:
             ("7x+lr=0", "lr 0: give a number above 0"),
             ("7x+lr=inf", "lr inf: give a number above 0"),
             ("7x+lr=fast", "lr fast: give a number above 0"),
+            ("7x+distill=ssmi", "unknown term 'ssmi': did you mean 'ssim'"),
+            ("7x+distill=", "distill : give terms"),
+            ("7x+lambda_ssim=3", "lambda_ssim: name the terms as well, such as distill=ssim"),
+            ("7x+distill=ssim+lambda_srp=3", "lambda_srp has no effect: srp is not in its distill"),
+            ("7x+distill=ssim+lambda_ssim=-1", "lambda_ssim is '-1': give finite weights of 0 or more"),
         ],
     )
     def test_what_has_no_meaning_is_refused(self, text: str, message: str) -> None:

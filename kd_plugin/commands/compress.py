@@ -142,8 +142,8 @@ def _add_students(group: Any) -> None:
         metavar="SPEC",
         action="append",
         default=[],
-        help="a student, as settings of the above, and lr: 7x, ngf=24+conv=separable, widths=24/40/96, 7x+lr=0.0005; "
-        "repeatable",
+        help="a student, as settings of the above (7x, ngf=24+conv=separable, widths=24/40/96), with its own "
+        "learning rate (7x+lr=0.0005), terms and weights (7x+distill=ssim/wavelet+lambda_wavelet=20); repeatable",
     )
 
 

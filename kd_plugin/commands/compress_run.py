@@ -106,13 +106,21 @@ def _settings(options: argparse.Namespace, device: torch.device) -> CompressSett
     values: dict[str, Any] = {name: getattr(options, name) for name in _SAME}
     values |= {name: path_of(getattr(options, name)) for name in _FOLDERS}
     names = split_names(options.distill) if options.distill else None
-    weights, settings = _terms(options, names)
+    students = _students(options)
+    own = {name for student in students for name in student.terms or ()}
+    if all(student.terms is not None for student in students):
+        if options.distill:
+            raise OptionError(f"--distill {options.distill} has no effect: each student has its own terms")
+        named = sorted(own)
+    else:
+        named = [*dict.fromkeys([*(names or DEFAULT_TERMS), *sorted(own)])]
+    weights, settings = _terms(options, names, own)
     return CompressSettings(
         output=Path(options.output).expanduser(),
-        students=_students(options),
+        students=students,
         terms=weights,
         term_options=settings,
-        taps=_taps(options, names),
+        taps=_taps(options, named),
         flip=False if options.no_flip else None,
         student_mode="eval" if options.eval else "train",
         augment=not options.no_augment,
@@ -155,31 +163,38 @@ def without_sizes(texts: Sequence[str]) -> dict[str, Any]:
     return {**dict.fromkeys(_SIZES), "student": list(texts)}
 
 
-def _terms(options: argparse.Namespace, names: list[str] | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return weights by term, None for the default terms, and settings by flag."""
+def _terms(
+    options: argparse.Namespace, names: list[str] | None, own: set[str]
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return weights by term, None for the default terms, and settings by flag.
+
+    Args:
+        options: of the command.
+        names: of the terms of ``--distill``.
+        own: names of the terms that single students have.
+    """
     given = {flag: value for flag in term_flags() if (value := getattr(options, flag.name, None)) is not None}
     weights = {flag.term: value for flag, value in given.items() if flag.name == f"lambda_{flag.term}"}
     settings = {flag.name: value for flag, value in given.items() if flag.name != f"lambda_{flag.term}"}
+    common = [flag for flag in given if flag.name not in settings or flag.term not in own]
     if names is None:
-        return _default_terms(given), settings
+        return _default_terms(common), settings
     for name in names:
         get_term(name)
-    for flag in given:
+    for flag in common:
         if flag.term not in names:
             raise OptionError(f"--{flag.name} has no effect: {flag.term} is not in --distill {options.distill}")
     return {name: weights.get(name) for name in names}, settings
 
 
-def _default_terms(given: Mapping[Flag, Any]) -> dict[str, Any] | None:
+def _default_terms(given: Sequence[Flag]) -> dict[str, Any] | None:
     if not given:
         return None
-    raise OptionError(
-        f"--{next(iter(given)).name}: name the terms as well, such as --distill {','.join(DEFAULT_TERMS)}"
-    )
+    raise OptionError(f"--{given[0].name}: name the terms as well, such as --distill {','.join(DEFAULT_TERMS)}")
 
 
-def _taps(options: argparse.Namespace, names: list[str] | None) -> dict[str, Any]:
-    named = names or DEFAULT_TERMS
+def _taps(options: argparse.Namespace, named: Sequence[str]) -> dict[str, Any]:
+    """Return where terms read features, given the names of the terms of all students."""
     reading = [name for name in named if get_term(name).reads == "features"]
     texts = dict.fromkeys(reading, options.distill_taps)
     for flag, value, reads in (

@@ -28,7 +28,7 @@ from ..report.inputs import load_item
 from ..report.networks import LoadedFile, Loader, open_translator
 from ..report.results import Problem
 from ..training.saving import clear_save_errors
-from .facts import facts_of, fixed, kind
+from .facts import facts_of, fixed, kind, losses_of
 from .finish import finish
 from .folder import check_output, delete_results
 from .loop import Outcome, Step, train_students
@@ -220,7 +220,7 @@ class _Compression:
                 say(f"note: {label} is not smaller than the teacher, of {large / 1e6:.3f} M parameters")
         data = prepared.data
         length = "" if steps is None else f"; {steps} steps"
-        say(f"{prepared.losses}; {len(data.training)} images to train on, {len(data.held_out)} held out{length}")
+        say(f"{losses_of(prepared)}; {len(data.training)} images to train on, {len(data.held_out)} held out{length}")
         if 0 < len(data.held_out) < _FEW:
             say(
                 "note: the weights are chosen on few images, so the choice is uncertain: hold out more, or add images"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..version import __version__
 from .outputs import HowTaught
 from .prepare import Prepared
 from .students import Student
+from .terms import flags_of
 
 
 def kind(student: Student) -> str:
@@ -36,7 +37,7 @@ def facts_of(prepared: Prepared) -> dict[str, str]:
         sampled = sampled.replace("centre", "random") + (", flipped at random" if prepared.flips else "")
     return {
         "teacher": f"{teacher.experiment.path}, SHA-256 {teacher.digest[:16]}",
-        "losses": prepared.losses,
+        "losses": losses_of(prepared),
         "images": f"{len(data.training)} to train on, {len(data.held_out)} held out, of {data.folder}",
         "training": f"batch {prepared.images_of_step}, Adam, learning rate {_rates(prepared)}: constant for "
         f"half of the steps, then linearly to 0; seed {settings.seed}",
@@ -51,14 +52,17 @@ def fixed(prepared: Prepared) -> dict[str, str]:
     kinds = sorted(
         f"{name}: {kind(student)}" if name else kind(student) for name, student in prepared.students.items()
     )
-    taps = {name: [str(tap) for tap in taps] for name, taps in prepared.distiller.taps.items()}
+    taps = {
+        name: _text({term: [str(tap) for tap in taps] for term, taps in trainer.distiller.taps.items()})
+        for name, trainer in prepared.trainers.items()
+    }
     return {
         "teacher": f"{prepared.teacher.digest[:16]} in {settings.teacher_mode} mode",
         "students": "; ".join(kinds),
         "networks": _text({name: asdict(student.request) for name, student in prepared.students.items()}),
-        "losses": prepared.losses,
+        "losses": losses_of(prepared),
         "options": _text(settings.term_options),
-        "taps": _text(taps),
+        "taps": _by_student(taps),
         "images": _listed(data.training, data.folder),
         "held-out images": _listed(data.held_out, data.folder),
         "real images": _listed(prepared.others["real"].items, settings.real) if settings.real else "none",
@@ -74,12 +78,13 @@ def fixed(prepared: Prepared) -> dict[str, str]:
 def how_taught(prepared: Prepared, name: str, steps: int) -> HowTaught:
     """Return how a student was taught, for its record."""
     settings, preprocessing = prepared.settings, prepared.preprocessing
-    terms = prepared.distiller.terms
+    terms = prepared.trainers[name].distiller.terms
     objectives = prepared.trainers[name].objectives
+    flags = flags_of(terms)
     distillation: dict[str, Any] = {
         "distill": ",".join(terms),
         "terms": {name: str(weighted.weight) for name, weighted in terms.items()},
-        "options": {name: str(value) for name, value in settings.term_options.items()},
+        "options": {flag: str(value) for flag, value in settings.term_options.items() if flag in flags},
         "other_losses": ",".join(objective.name for objective in objectives),
         "teacher_mode": settings.teacher_mode,
         "steps": steps,
@@ -98,6 +103,22 @@ def how_taught(prepared: Prepared, name: str, steps: int) -> HowTaught:
         "preprocess": preprocessing.preprocess,
     }
     return HowTaught(distillation, prepared.direction, pictures, settings.pairs is not None)
+
+
+def losses_of(prepared: Prepared) -> str:
+    """Return the losses with their weights, for the reader."""
+    texts = {}
+    for name, trainer in prepared.trainers.items():
+        terms = [f"{term} x {weighted.weight}" for term, weighted in trainer.distiller.terms.items()]
+        texts[name] = ", ".join([*terms, *(objective.name for objective in trainer.objectives)])
+    return _by_student(texts)
+
+
+def _by_student(texts: Mapping[str, str]) -> str:
+    """Return the text of all students, or each with the name of its student if they differ."""
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{name}: {text}" for name, text in sorted(texts.items()))
 
 
 def _rates(prepared: Prepared) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from ..distillation.precision import HalfPrecision, checked_half, prepare_teache
 from ..distillation.teacher_cache import TeacherCache
 from ..errors import ArgumentError, CheckpointError
 from ..export.network import has_batch_norm
-from ..losses import WeightedTerm, build_terms, get_term
+from ..losses import WeightedTerm
 from ..networks.discriminator import Discriminator, build_discriminator, find_discriminator, load_discriminator
 from ..networks.translator import Mode, ModuleTranslator, to_array
 from ..pictures import Preprocessing
@@ -27,12 +28,11 @@ from ..training.trainer import StudentTrainer
 from .data import Data, find_data, find_real
 from .folder import check_teacher
 from .samples import Samples
-from .settings import DEFAULT_TERMS, CompressSettings
+from .settings import CompressSettings
 from .students import Student, build, check_student
 from .teachers import Teacher, loader_with, open_teacher, probe
+from .terms import blind_note, terms_of_students
 from .validation import psnr_of
-
-_BLIND = {"srp", "attention", "similarity", "kernel_alignment", "gram", "tv"}  # to the overall colours of images
 
 
 @dataclass(frozen=True)
@@ -88,21 +88,9 @@ class Prepared:
         return self.settings.batch * process_count()
 
     @property
-    def distiller(self) -> Distiller:
-        """The distiller of the first student, whose terms are those of all."""
-        return next(iter(self.trainers.values())).distiller
-
-    @property
     def learning_rates(self) -> dict[str, float]:
         """The initial learning rate of each student."""
         return {name: _rate(self.settings, student) for name, student in self.students.items()}
-
-    @property
-    def losses(self) -> str:
-        """The losses with their weights, for the reader."""
-        first = next(iter(self.trainers.values()))
-        terms = [f"{name} x {weighted.weight}" for name, weighted in first.distiller.terms.items()]
-        return ", ".join([*terms, *(objective.name for objective in first.objectives)])
 
 
 def prepare(settings: CompressSettings, load: Loader) -> Prepared:
@@ -151,12 +139,14 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
     steps_of_epoch = max(1, math.ceil(len(data.training) / (settings.batch * process_count())))
     length = settings.length(steps_of_epoch)
     running = _running(settings, teacher, device)
-    terms = _terms(settings, teacher)
+    terms = terms_of_students(settings, teacher, {name: student.wish for name, student in students.items()})
+    every = set().union(*terms.values())
     discriminator = _discriminators(teacher, out_channels, settings.seed, size) if settings.real else None
     trainers = {}
     for name, student in students.items():
         half = checked_half(settings.amp, device) if settings.amp else None
-        distiller = _distiller(settings, student.network, running, terms, half, device)
+        own = {term: taps for term, taps in settings.taps.items() if term in terms[name] or term not in every}
+        distiller = _distiller(settings, student.network, running, terms[name], own, half, device)
         lr = _rate(settings, student)
         objectives = _objectives(settings, teacher, discriminator, device, lr)
         trainers[name] = StudentTrainer(
@@ -172,6 +162,7 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
     taps = set().union(*(trainer.distiller.teacher_taps for trainer in trainers.values()))
     variant = settings.teacher_dtype or settings.amp or ""
     cache = TeacherCache(settings.teacher_cache, variant=variant) if settings.teacher_cache else None
+    notes = [_teacher_note(settings, teacher, samples), *(blind_note(settings, own) for own in terms.values())]
     return Prepared(
         settings,
         teacher,
@@ -189,12 +180,12 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
         teacher.teach(taps, running, cache),
         length,
         steps_of_epoch,
-        tuple(filter(None, [_teacher_note(settings, teacher, samples), _loss_note(settings, terms)])),
+        tuple(dict.fromkeys(filter(None, notes))),
     )
 
 
 def _rate(settings: CompressSettings, student: Student) -> float:
-    return student.lr or settings.learning_rate
+    return student.wish.lr or settings.learning_rate
 
 
 def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples) -> str:
@@ -219,15 +210,6 @@ def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples
     )
 
 
-def _loss_note(settings: CompressSettings, terms: dict[str, WeightedTerm]) -> str:
-    """Return a warning if no loss compares the overall colours, which would then drift."""
-    high = settings.term_options.get("wavelet_bands", "high") == "high"
-    blind = _BLIND | ({"wavelet"} if high else set())
-    if set(terms) - blind or settings.real or (settings.pairs and settings.lambda_L1):
-        return ""
-    return f"{' and '.join(terms)} cannot see the overall colours of an image, which may drift: add the term pixel"
-
-
 def _running(settings: CompressSettings, teacher: Teacher, device: torch.device) -> nn.Module:
     """Return the teacher as it runs; ``teacher`` is not changed."""
     if not (settings.amp or settings.teacher_dtype or settings.teacher_compile):
@@ -237,31 +219,12 @@ def _running(settings: CompressSettings, teacher: Teacher, device: torch.device)
     return prepare_teacher(plain, settings.teacher_dtype, settings.teacher_compile, half)
 
 
-def _terms(settings: CompressSettings, teacher: Teacher) -> dict[str, WeightedTerm]:
-    names, options = settings.terms, dict(settings.term_options)
-    readable = teacher.readable or settings.taps
-    if names is None:
-        found = [name for name in DEFAULT_TERMS if readable or get_term(name).reads != "features"]
-        if len(found) < len(DEFAULT_TERMS):
-            say(f"note: no features of the teacher are known, so the terms are {' and '.join(found)}")
-        names = dict.fromkeys(found)
-    for name in names:
-        if get_term(name).reads == "features" and not readable:
-            raise ArgumentError(
-                f"the term {name} reads features, and the teacher {teacher.experiment.path} has none that are known: "
-                "remove the term, or name modules to tap"
-            )
-    for file in teacher.experiment.files.values():
-        for name in names:
-            options = {**get_term(name).implied_options(file), **options}
-    return build_terms(names, options)
-
-
 def _distiller(
     settings: CompressSettings,
     network: nn.Module,
     teacher: nn.Module,
     terms: dict[str, WeightedTerm],
+    taps: Mapping[str, Any],
     half: HalfPrecision | None,
     device: torch.device,
 ) -> Distiller:
@@ -273,7 +236,7 @@ def _distiller(
         network = nn.parallel.DistributedDataParallel(network, device_ids=ids)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # of terms with random networks
-        return Distiller(network, teacher, terms, taps=settings.taps or None, half=half).to(device)
+        return Distiller(network, teacher, terms, taps=taps or None, half=half).to(device)
 
 
 def _objectives(

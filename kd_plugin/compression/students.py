@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import ArgumentError, first_line, unknown_name
+from ..losses import Schedule, build_terms, get_term
 from ..metrics.limits import Budget, Limit, parse_limit
 from ..networks.architecture import Conv
 from ..networks.generator import GeneratorSpec, build_generator
@@ -26,6 +27,7 @@ Init = Literal["auto", "teacher", "scratch"]
 
 _LIMITS = ("macs", "params", "file_size", "latency")
 _WIDTHS = ("ngf", "widths", *_LIMITS)
+_WEIGHT = "lambda_"  # begins the name of a term's weight
 _OTHER_NGF, _OTHER_NETG = 24, "resnet_9blocks"  # of the student of a teacher outside the family
 _STD = 0.02  # of initial weights, as in the hosts
 
@@ -42,6 +44,8 @@ class Wish:
             ``"auto"`` for the teacher's if they fit.
         keep: channels that are kept.
         lr: learning rate; None for that of all students.
+        terms: of its distillation, with weights as in :class:`~kd_plugin.compression.settings.CompressSettings`; None
+            for those of all students.
     """
 
     name: str = ""
@@ -55,10 +59,11 @@ class Wish:
     init: Init = "auto"
     keep: Keep = "l1"
     lr: float | None = None
+    terms: Mapping[str, str | None] | None = None
 
 
 def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
-    """Return the student that a text such as ``7x``, ``ngf=24+conv=separable`` or ``widths=24/40/96`` asks for.
+    """Return the student that a text asks for: ``7x``, ``ngf=24+conv=separable``, ``7x+distill=ssim/gram+lr=0.001``.
 
     Args:
         text: settings ``NAME=VALUE`` joined by ``+``; a factor alone is that of the MACs.
@@ -68,11 +73,15 @@ def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
         ArgumentError: If a setting is unknown, or its value is not valid.
     """
     own: dict[str, str] = {}
+    weights: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split("+"))):
         name, equals, value = part.partition("=")
         if not equals:
             name, value = "macs", part
         name = {"netg": "netG"}.get(name.lower().replace("-", "_"), name.replace("-", "_"))
+        if name.startswith(_WEIGHT):
+            weights[name.removeprefix(_WEIGHT)] = value
+            continue
         if name not in _PARSERS:
             raise ArgumentError(f"{_called(text)}: {unknown_name('setting', name, _PARSERS)}")
         own[name] = value
@@ -98,7 +107,11 @@ def parse_wish(text: str, common: Mapping[str, str] | None = None) -> Wish:
             budget[name] = parsed
         else:
             values[name] = parsed
-    return Wish(_name_of(text), budget or None, **values)
+    try:
+        terms = _weighted(values.pop("distill", None), weights)
+    except ArgumentError as error:
+        raise ArgumentError(f"{_called(text)}: {error}") from None
+    return Wish(_name_of(text), budget or None, terms=terms, **values)
 
 
 def parse_wishes(texts: Sequence[str], common: Mapping[str, str] | None = None) -> list[Wish]:
@@ -127,7 +140,7 @@ def _name_of(text: str) -> str:
     parts = []
     for part in filter(None, text.replace(" ", "").split("+")):
         name, _, value = part.partition("@")[0].rpartition("=")
-        parts.append(value if name in ("", "macs", "conv") else f"{name}{value}")
+        parts.append(value if name in ("", "macs", "conv", "distill") else f"{name}{value}")
     return re.sub(r"[^\w.]+", "-", "_".join(parts))
 
 
@@ -160,6 +173,26 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(_width(part.strip()) for part in re.split("[/,]", text))
 
 
+def _names_of_terms(text: str) -> list[str]:
+    names = [name.strip() for name in re.split("[/,]", text)]
+    if not all(names):
+        raise ValueError("give terms, e.g. ssim/feature/gram")
+    for name in names:
+        get_term(name)
+    return names
+
+
+def _weighted(names: Sequence[str] | None, weights: Mapping[str, str]) -> dict[str, str | None] | None:
+    """Return the terms of a student with their weights."""
+    for name, weight in weights.items():
+        if names is None:
+            raise ArgumentError(f"{_WEIGHT}{name}: name the terms as well, such as distill={name}")
+        if name not in names:
+            raise ArgumentError(f"{_WEIGHT}{name} has no effect: {name} is not in its distill")
+        Schedule.parse(weight, f"{_WEIGHT}{name}")
+    return None if names is None else {name: weights.get(name) for name in names}
+
+
 def _one_of(choices: Sequence[str]) -> Any:
     def choose(text: str) -> str:
         if text not in choices:
@@ -184,6 +217,7 @@ _PARSERS: dict[str, Any] = {
     "init": _one_of(get_args(Init)),
     "keep": _one_of(get_args(Keep)),
     "lr": _rate,
+    "distill": _names_of_terms,
 }
 
 
@@ -192,18 +226,16 @@ class Student:
     """A student.
 
     Attributes:
-        name: of its folder, if there are several.
+        wish: what was asked for.
         request: what it was built from.
         network: the network.
         inherited: whether its initial weights are the teacher's.
-        lr: its learning rate; None for that of all students.
     """
 
-    name: str
+    wish: Wish
     request: StudentRequest
     network: nn.Module
     inherited: bool
-    lr: float | None = None
 
 
 def build(wish: Wish, teacher: Teacher, out_channels: int, size: int, seed: int) -> Student:
@@ -233,7 +265,7 @@ def build(wish: Wish, teacher: Teacher, out_channels: int, size: int, seed: int)
         except ArgumentError:
             if wish.init == "teacher":
                 raise
-    return Student(wish.name, request, network, inherited, wish.lr)
+    return Student(wish, request, network, inherited)
 
 
 def _request(wish: Wish, teacher: Teacher, out_channels: int, size: int) -> StudentRequest:
@@ -315,7 +347,7 @@ def try_wishes(wishes: Sequence[Wish], teacher: GeneratorSpec, name: str, size: 
         size: side of the images in pixels.
 
     Raises:
-        KDError: If it cannot be compressed, or there is no such student.
+        KDError: If it cannot be compressed, or there is no such student, or one has terms that need settings.
     """
     requests = []
     with torch.random.fork_rng(devices=[]):
@@ -323,8 +355,10 @@ def try_wishes(wishes: Sequence[Wish], teacher: GeneratorSpec, name: str, size: 
         untrained = Teacher(network, teacher, Experiment(Path(name), "teacher", name, {}), "", teacher.input_nc)
         channels = probe(untrained, 1, size)
         for wish in wishes:
+            if wish.terms is not None:
+                build_terms(wish.terms)
             request = _request(wish, untrained, channels, size)
-            student = Student(wish.name, request, build_student(request), wish.init == "teacher")
+            student = Student(wish, request, build_student(request), wish.init == "teacher")
             if student.inherited:
                 inherit_weights(student.network, network, wish.keep)
             check_student(student, size, channels)
