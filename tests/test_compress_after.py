@@ -161,6 +161,14 @@ class TestPix2Pix:
         assert (output / "big" / "latest_net_G.pth").stat().st_mtime_ns == teacher
         assert (output / "big_2x" / "latest_net_G.pth").stat().st_mtime_ns == student
 
+    def test_a_student_of_its_own_terms_is_added(self, pix2pix: tuple[Path, str], tmp_path: Path) -> None:
+        """The terms of all students are those of the other one, which is there already."""
+        output = pix2pix[0]
+        words = "--distill pixel --student 2x --student ngf=2+distill=ssim --epochs 1"
+        succeed(kd_inside(f"compress --training {output / 'big'} {words}", tmp_path))
+        record = json.loads((output / "big_ngf2_ssim" / "student.json").read_text())
+        assert record["distillation"]["distill"] == "ssim"
+
     def test_other_options_do_not_overwrite_the_teacher(self, pix2pix: tuple[Path, str], data: Path) -> None:
         result = run(command(data, pix2pix[0], PIX2PIX, "--lr 0.1 --compress 2x --compress_epochs 3"), HOST)
         assert result.returncode == 2

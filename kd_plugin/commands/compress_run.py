@@ -109,7 +109,7 @@ def _settings(options: argparse.Namespace, device: torch.device) -> CompressSett
     students = _students(options)
     own = {name for student in students for name in student.terms or ()}
     if all(student.terms is not None for student in students):
-        if options.distill:
+        if options.distill and not options.training:  # which may have others already
             raise OptionError(f"--distill {options.distill} has no effect: each student has its own terms")
         named = sorted(own)
     else:
