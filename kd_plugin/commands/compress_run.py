@@ -108,19 +108,17 @@ def _settings(options: argparse.Namespace, device: torch.device) -> CompressSett
     names = split_names(options.distill) if options.distill else None
     students = _students(options)
     own = {name for student in students for name in student.terms or ()}
-    if all(student.terms is not None for student in students):
-        if options.distill and not options.training:  # which may have others already
-            raise OptionError(f"--distill {options.distill} has no effect: each student has its own terms")
-        named = sorted(own)
-    else:
-        named = [*dict.fromkeys([*(names or DEFAULT_TERMS), *sorted(own)])]
+    common = any(student.terms is None for student in students)
+    if options.distill and not (common or options.training):  # which may have others already
+        raise OptionError(f"--distill {options.distill} has no effect: each student has its own terms")
+    shared = (names or DEFAULT_TERMS) if common else ()
     weights, settings = _terms(options, names, own)
     return CompressSettings(
         output=Path(options.output).expanduser(),
         students=students,
         terms=weights,
         term_options=settings,
-        taps=_taps(options, named),
+        taps=_taps(options, [*dict.fromkeys([*shared, *sorted(own)])]),
         flip=False if options.no_flip else None,
         student_mode="eval" if options.eval else "train",
         augment=not options.no_augment,

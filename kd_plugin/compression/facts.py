@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
+from ..losses.registry import option_flags
 from ..pictures import digest_of_files
 from ..report.inputs import Item
 from ..version import __version__
 from .outputs import HowTaught
 from .prepare import Prepared
 from .students import Student
-from .terms import flags_of
 
 
 def kind(student: Student) -> str:
@@ -80,7 +80,7 @@ def how_taught(prepared: Prepared, name: str, steps: int) -> HowTaught:
     settings, preprocessing = prepared.settings, prepared.preprocessing
     terms = prepared.trainers[name].distiller.terms
     objectives = prepared.trainers[name].objectives
-    flags = flags_of(terms)
+    flags = option_flags(terms)
     distillation: dict[str, Any] = {
         "distill": ",".join(terms),
         "terms": {name: str(weighted.weight) for name, weighted in terms.items()},

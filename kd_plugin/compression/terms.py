@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ArgumentError
 from ..losses import WeightedTerm, build_terms, get_term
+from ..losses.registry import option_flags
 from ..processes import say
 from .settings import DEFAULT_TERMS, CompressSettings
 from .students import Wish
@@ -28,20 +29,15 @@ def terms_of_students(
     if any(wish.terms is None for wish in wishes.values()):
         common = _common(settings, teacher)
     names = {name: common if wish.terms is None else wish.terms for name, wish in wishes.items()}
-    every = flags_of(set().union(*names.values()))
+    every = option_flags(set().union(*names.values()))
     built: dict[tuple[Any, ...], dict[str, WeightedTerm]] = {}
     for own in names.values():
         key = tuple(own.items())
         if key not in built:
-            others = every - flags_of(own)
+            others = every - option_flags(own)
             options = {flag: value for flag, value in settings.term_options.items() if flag not in others}
             built[key] = _build(own, options, settings, teacher)
     return {name: built[tuple(own.items())] for name, own in names.items()}
-
-
-def flags_of(names: Iterable[str]) -> set[str]:
-    """Return the flags of the options of terms."""
-    return {option.flag for name in names for option in get_term(name).options}
 
 
 def blind_note(settings: CompressSettings, terms: Mapping[str, WeightedTerm]) -> str:

@@ -143,6 +143,15 @@ def get_term(name: str) -> type[Term]:
     return _TERMS[name]
 
 
+def option_flags(names: Iterable[str]) -> set[str]:
+    """Return the flags of the options of terms.
+
+    Raises:
+        ArgumentError: If a name is unknown.
+    """
+    return {option.flag for name in names for option in get_term(name).options}
+
+
 def build_terms(
     terms: Mapping[str, str | float | Schedule | None] | Iterable[str], options: Mapping[str, Any] | None = None
 ) -> dict[str, WeightedTerm]:
@@ -164,7 +173,7 @@ def build_terms(
         raise ArgumentError(f"no distillation term is given (known: {', '.join(sorted(_TERMS))})")
     classes = {name: get_term(name) for name in weights}
     values = dict(options or {})
-    known = {option.flag for cls in classes.values() for option in cls.options}
+    known = option_flags(weights)
     for flag in values:
         if flag not in known:
             raise ArgumentError(unknown_name("option", flag, known))

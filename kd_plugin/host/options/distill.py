@@ -17,6 +17,7 @@ from ...errors import ArgumentError, OptionError
 from ...flags import Flag, add_flags, check_value, flags_of, is_ours, option
 from ...losses import NO_TERMS, WeightedTerm, build_terms, get_term, split_names, term_names
 from ...losses.flags import term_flags
+from ...losses.registry import option_flags
 from ...networks.taps import Tap, parse_taps
 from ...networks.teacher import TeacherMode
 from ..repository.option_names import OptionName
@@ -268,7 +269,7 @@ class DistillConfig:
 
     def _settings(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the settings of terms, without the weights."""
-        settings = {option.flag for name in names for option in get_term(name).options}
+        settings = option_flags(names)
         return {flag.name: value for flag, value in self.of_terms if flag.name in settings}
 
     def _build(self, names: Sequence[str], implied: Mapping[str, Any]) -> dict[str, WeightedTerm]:
