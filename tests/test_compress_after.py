@@ -162,9 +162,9 @@ class TestPix2Pix:
         assert (output / "big_2x" / "latest_net_G.pth").stat().st_mtime_ns == student
 
     def test_a_student_of_its_own_terms_is_added(self, pix2pix: tuple[Path, str], tmp_path: Path) -> None:
-        """The terms of all students are those of the other one, which is there already."""
+        """The options of the losses are those of the other one, which is there already."""
         output = pix2pix[0]
-        words = "--distill pixel --student 2x --student ngf=2+distill=ssim --epochs 1"
+        words = "--distill srp --srp-layers middle --srp-size 8 --student 2x --student ngf=2+distill=ssim --epochs 1"
         succeed(kd_inside(f"compress --training {output / 'big'} {words}", tmp_path))
         record = json.loads((output / "big_ngf2_ssim" / "student.json").read_text())
         assert record["distillation"]["distill"] == "ssim"

@@ -500,11 +500,11 @@ class TestBadInput:
             (["big", "--images", "photos", "--lambda_srp", "3", "-o", "x"], "name the terms as well"),
             (
                 ["big", "--images", "photos", "--distill", "ssim", "--srp-layers", "a", "-o", "x"],
-                "--srp-layers a has no effect: no term of --distill ssim reads it",
+                "--srp-layers a has no effect: srp is not among the terms (ssim)",
             ),
             (
                 ["big", "--images", "photos", "--distill", "ssim", "--distill-taps", "a", "-o", "x"],
-                "--distill-taps a has no effect: no term of --distill ssim reads it",
+                "--distill-taps a has no effect: none of the terms (ssim) reads features",
             ),
             (
                 ["big", "--images", "photos", "--distill", "pixel", "--student", "7x+distill=ssim", "-o", "x"],
@@ -512,11 +512,11 @@ class TestBadInput:
             ),
             (
                 ["big", "--images", "photos", "--student", "7x+distill=ssim", "--wavelet-levels", "2", "-o", "x"],
-                "--wavelet_levels: name the terms as well",
+                "--wavelet_levels has no effect: each student has its own terms",
             ),
             (
                 ["big", "--images", "photos", "--student", "7x+distill=ssim", "--srp-layers", "a", "-o", "x"],
-                "--srp-layers a has no effect: no term of --distill ssim reads it",
+                "--srp-layers a has no effect: srp is not among the terms (ssim)",
             ),
             (["big", "--images", "photos", "--stepz", "3", "-o", "x"], "did you mean '--steps'"),
             (["big", "--images", "photos", "--epochs", "3", "--steps", "3", "-o", "x"], "in epochs and in steps"),

@@ -348,6 +348,10 @@ class TestCommand:
             ("--macs 7x --images photos", "--images photos: is determined by --training"),
             ("--macs 7x -o small", "--output small: is determined by --training"),
             ("", "name the students, such as --macs 7x,16x"),
+            (
+                "--macs 7x --distill ssim --srp-layers a",
+                "--srp-layers a has no effect: srp is not among the terms (ssim)",
+            ),
         ],
     )
     def test_refuses(
@@ -355,6 +359,7 @@ class TestCommand:
     ) -> None:
         assert main(["compress", "--training", str(trained[0]), *arguments.split()]) == 2
         assert reason in capsys.readouterr().err
+        assert Trained.read(trained[0]) == trained[1]  # nothing was begun
 
     def test_needs_a_finished_training(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["compress", "--training", str(tmp_path), "--macs", "7x"]) == 2

@@ -16,19 +16,16 @@ from torch import distributed
 
 from ..compression.compress import Result, Watcher, compress
 from ..compression.loop import Step
-from ..compression.settings import DEFAULT_TERMS, CompressSettings
+from ..compression.settings import CompressSettings
 from ..compression.students import Wish, parse_wishes
 from ..errors import ArgumentError, OptionError, UnknownNetworkError
-from ..flags import Flag
 from ..host.model.load_generator import load_file
-from ..losses import get_term, split_names
-from ..losses.flags import term_flags
-from ..networks.taps import parse_taps
 from ..processes import is_main_process, say
 from ..progress import Phase, Progress
 from ..students import StudentRequest
 from ..watch.dashboard import Dashboard, connect
 from ..watch.log import LOG_NAME, LossLog
+from .compress_losses import losses_of
 from .shared import device_of, path_of
 
 _COMMON = ("netG", "conv", "dropout", "factory", "init", "keep")  # settings of all students
@@ -105,20 +102,14 @@ def _start_processes(named: str) -> torch.device:
 def _settings(options: argparse.Namespace, device: torch.device) -> CompressSettings:
     values: dict[str, Any] = {name: getattr(options, name) for name in _SAME}
     values |= {name: path_of(getattr(options, name)) for name in _FOLDERS}
-    names = split_names(options.distill) if options.distill else None
-    students = _students(options)
-    own = {name for student in students for name in student.terms or ()}
-    common = any(student.terms is None for student in students)
-    if options.distill and not (common or options.training):  # which may have others already
-        raise OptionError(f"--distill {options.distill} has no effect: each student has its own terms")
-    shared = (names or DEFAULT_TERMS) if common else ()
-    weights, settings = _terms(options, names, own)
+    students = wishes_of(options)
+    losses = losses_of(options, students)
     return CompressSettings(
         output=Path(options.output).expanduser(),
         students=students,
-        terms=weights,
-        term_options=settings,
-        taps=_taps(options, [*dict.fromkeys([*shared, *sorted(own)])]),
+        terms=losses.terms,
+        term_options=losses.term_options,
+        taps=losses.taps,
         flip=False if options.no_flip else None,
         student_mode="eval" if options.eval else "train",
         augment=not options.no_augment,
@@ -130,13 +121,10 @@ def _settings(options: argparse.Namespace, device: torch.device) -> CompressSett
     )
 
 
-def _students(options: argparse.Namespace) -> list[Wish]:
-    return parse_wishes(student_texts(options), common_of(options))
-
-
-def common_of(options: argparse.Namespace) -> dict[str, str]:
-    """Return the settings of all students."""
-    return {name: value for name in _COMMON if (value := getattr(options, name))}
+def wishes_of(options: argparse.Namespace) -> list[Wish]:
+    """Return the students that the options ask for."""
+    common = {name: value for name in _COMMON if (value := getattr(options, name))}
+    return parse_wishes(student_texts(options), common)
 
 
 def student_texts(options: argparse.Namespace) -> list[str]:
@@ -159,51 +147,6 @@ def student_texts(options: argparse.Namespace) -> list[str]:
 def without_sizes(texts: Sequence[str]) -> dict[str, Any]:
     """Return the options that replace the students by others."""
     return {**dict.fromkeys(_SIZES), "student": list(texts)}
-
-
-def _terms(
-    options: argparse.Namespace, names: list[str] | None, own: set[str]
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return weights by term, None for the default terms, and settings by flag.
-
-    Args:
-        options: of the command.
-        names: of the terms of ``--distill``.
-        own: names of the terms that single students have.
-    """
-    given = {flag: value for flag in term_flags() if (value := getattr(options, flag.name, None)) is not None}
-    weights = {flag.term: value for flag, value in given.items() if flag.name == f"lambda_{flag.term}"}
-    settings = {flag.name: value for flag, value in given.items() if flag.name != f"lambda_{flag.term}"}
-    common = [flag for flag in given if flag.name not in settings or flag.term not in own]
-    if names is None:
-        return _default_terms(common), settings
-    for name in names:
-        get_term(name)
-    for flag in common:
-        if flag.term not in names:
-            raise OptionError(f"--{flag.name} has no effect: {flag.term} is not in --distill {options.distill}")
-    return {name: weights.get(name) for name in names}, settings
-
-
-def _default_terms(given: Sequence[Flag]) -> dict[str, Any] | None:
-    if not given:
-        return None
-    raise OptionError(f"--{given[0].name}: name the terms as well, such as --distill {','.join(DEFAULT_TERMS)}")
-
-
-def _taps(options: argparse.Namespace, named: Sequence[str]) -> dict[str, Any]:
-    """Return where terms read features, given the names of the terms of all students."""
-    reading = [name for name in named if get_term(name).reads == "features"]
-    texts = dict.fromkeys(reading, options.distill_taps)
-    for flag, value, reads in (
-        ("--srp-layers", options.srp_layers, "srp" in named),
-        ("--distill-taps", options.distill_taps, reading),
-    ):
-        if value and not reads:
-            raise OptionError(f"{flag} {value} has no effect: no term of --distill {','.join(named)} reads it")
-    if "srp" in texts:
-        texts["srp"] = options.srp_layers or options.distill_taps
-    return {name: parse_taps(text) for name, text in texts.items() if text}
 
 
 class _Terminal(Watcher):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..compression.students import parse_wishes
+from ..compression.students import Wish
 from ..compression.trained import FILE, FOLDER, Trained, assemble, compression_folder, student_folder, teacher_file
 from ..errors import OptionError
 from ..host.repository.family import network_options
 from ..processes import say
-from .compress_run import common_of, student_texts, without_sizes
+from .compress_losses import losses_of, without_effect
 from .compress_run import run as run_one
+from .compress_run import student_texts, wishes_of, without_sizes
 
 _REPORT = "report.json"  # written at the end of a compression
 
@@ -33,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     texts = student_texts(options)
     if texts == [""]:
         raise OptionError(f"--training {folder}: name the students, such as --macs 7x,16x")
-    by_name = dict(zip([wish.name for wish in parse_wishes(texts, common_of(options))], texts, strict=True))
+    wishes = wishes_of(options)
+    losses_of(options, wishes)  # raises an error for all students, before any is begun
+    by_name = {wish.name: (wish, text) for wish, text in zip(wishes, texts, strict=True)}
     trained.check_teachers(folder)
     status = 0
     sets = trained.missing_sets(list(by_name), folder)
@@ -41,8 +45,9 @@ def run(options: argparse.Namespace) -> int:
         if names not in trained.sets:
             trained = replace(trained, sets=[*trained.sets, names])
             trained.write(folder)
+        of_set = _of_students(options, [by_name[name] for name in names])
         for net in trained.generators:
-            ended = _compress(options, folder, trained, net, names, [by_name[name] for name in names])
+            ended = _compress(of_set, folder, trained, net, names)
             if ended > 1 or not (compression_folder(folder, net, names) / _REPORT).is_file():
                 return ended
             status = max(status, ended)
@@ -59,9 +64,14 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _compress(
-    options: argparse.Namespace, folder: Path, trained: Trained, net: str, names: list[str], texts: list[str]
-) -> int:
+def _of_students(options: argparse.Namespace, students: Sequence[tuple[Wish, str]]) -> argparse.Namespace:
+    """Return the options for some of the students: without those that concern only the losses of others."""
+    others = without_effect(options, [wish for wish, _ in students])
+    values = {**vars(options), **dict.fromkeys(others), **without_sizes([text for _, text in students])}
+    return argparse.Namespace(**values)
+
+
+def _compress(options: argparse.Namespace, folder: Path, trained: Trained, net: str, names: Sequence[str]) -> int:
     """Compress a generator, or continue to; return the exit status."""
     output = compression_folder(folder, net, names)
     if (output / _REPORT).is_file() and not options.fresh:
@@ -71,7 +81,6 @@ def _compress(
     say(f"compressing {net} to {' and '.join(names)}, on its inputs of {generator.inputs}")
     values = {
         **vars(options),
-        **without_sizes(texts),
         "teacher": str(teacher_file(folder, net)),
         "pairs" if generator.pairs else "images": generator.inputs,
         "lambda_L1": 0.0,  # the inputs alone
