@@ -235,7 +235,7 @@ def _hardware(device: str) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     """Run the cell that ``study.py`` names: preset, key, folder of the data set, folder of the study."""
     preset, key, root, output = arguments
-    folder = Path(output)
+    folder = Path(output).resolve()  # trainings run in the host's folder
     cell = Cell.from_key(key)
     chosen = PRESETS[preset]
     torch.backends.cudnn.allow_tf32 = False  # of the measures: trainings are processes of their own
