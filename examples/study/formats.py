@@ -37,6 +37,11 @@ def seeds(count: int) -> str:
     return f"{count} seed{'' if count == 1 else 's'}"
 
 
+def share(gap: tuple[Interval, int] | None) -> str:
+    """Return a share of the gap closed with its number of seeds; "" for None."""
+    return f"{with_ends(gap[0], '.0%')}, {seeds(gap[1])}" if gap else ""
+
+
 def insert(page: str, name: str, text: str) -> str:
     """Return a page with the text between its marks of this name.
 

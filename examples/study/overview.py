@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from formats import seeds, table, with_ends
+from formats import share, table
 from plan import SIZES
 from recipes import ABLATIONS, RECIPES, SHOWN, Compress, Host
 from results import Results, gaps_of, times_fewer
-
-from kd_plugin.metrics.intervals import Interval
 
 
 def overview(results: Results) -> str:
@@ -17,7 +15,7 @@ def overview(results: Results) -> str:
         smaller = times_fewer(results, size, tasks)
         gaps = {task: gaps_of(results, task, size) for task in tasks}
         rows += [
-            [smaller, RECIPES[name].title, *(_share(gaps[task].get(name)) for task in tasks)]
+            [smaller, RECIPES[name].title, *(share(gaps[task].get(name)) for task in tasks)]
             for name in SHOWN
             if any(name in gaps[task] for task in tasks)
         ]
@@ -46,10 +44,3 @@ def _options(run: Host | Compress, kind: str) -> str:
         words = ["kd compress", images if run.real else "", run.options]
     longer = f", {run.times} times as long" if run.times > 1 else ""
     return f"`{' '.join(filter(None, words))}`{longer}"
-
-
-def _share(gap: tuple[Interval, int] | None) -> str:
-    if gap is None:
-        return ""
-    closed, count = gap
-    return f"{with_ends(closed, '.0%')}, {seeds(count)}"

@@ -14,6 +14,7 @@ from formats import insert, spread, table, with_ends
 from overview import overview, recipe_tables
 from plan import PRESETS, SIZES, TEACHER
 from recipes import ABLATIONS, BEST, RECIPES, SHOWN
+from replication import replication
 from results import CHOSEN, Result, Results, difference, gap_closed, read_results, teacher_of
 
 from kd_plugin.errors import KDError
@@ -139,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="the cells of a study")
     parser.add_argument("--docs", type=Path, metavar="PAGE", help="write into this page")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the shares of the gap (.svg, .png)")
+    parser.add_argument("--replication", type=Path, metavar="FOLDER", help="cells with another teacher, for the page")
     options = parser.parse_args(arguments)
     try:
         results = read_results(options.folder)
@@ -152,6 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "recipes": recipe_tables(),
                 "extent": extent(results, PRESETS["cpu-more"]),
             }
+            if options.replication:
+                parts["replication"] = replication(results, read_results(options.replication))
             for name, text in parts.items():
                 page = insert(page, name, text)
             write_text_atomically(options.docs, page)
