@@ -31,8 +31,8 @@ from kd_plugin.progress import Phase, Progress
 _HERE = Path(__file__).resolve().parent
 _DATASETS = _HERE.parent / "datasets"
 
-# With wider vectors, sums are rounded in another order: with these settings a seed gives the same weights on x86 CPUs
-# with and without AVX-512.
+# With wider vectors, sums are rounded in another order: with these settings a seed gives the same weights on CPUs of
+# AMD with and without AVX-512. Those of Intel give others all the same.
 _NARROW = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
 
 
