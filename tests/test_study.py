@@ -318,11 +318,12 @@ def test_the_network_of_the_distances_recognises_photographs(module: Module) -> 
 
 
 def test_students_wait_until_their_teacher_is_trained_again(
-    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its results are there before it is trained, and its weights before it is measured."""
     study, plan = module("study"), module("plan")
     results = {"weights": {"last": {"frechet": 1}}, "chosen": "last", "spent": {"seconds": 1}}
+    results["hardware"] = {"name": "Example CPU"}
     cells, teacher, ended = tmp_path / "cells", [], []
     cells.mkdir()
 
@@ -344,6 +345,7 @@ def test_students_wait_until_their_teacher_is_trained_again(
     monkeypatch.setattr(study.Study, "_start", start)
     assert study.Study("cpu", plan.PRESETS["cpu"], tmp_path, {"own": tmp_path}).run([student], 2) == 0
     assert ended == [True]
+    assert "own-teacher-s0 is trained again: its weights must come out as on Example CPU" in capsys.readouterr().out
 
 
 def fork(context: pytest.MonkeyPatch, module: Module) -> None:

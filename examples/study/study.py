@@ -84,8 +84,13 @@ class Study:
         for folder in ("cells", "runs", "data"):
             (self.output / folder).mkdir(parents=True, exist_ok=True)
         missing = [cell for cell in cells if not self._done(cell)]
-        teachers = dict.fromkeys(cell.teacher for cell in missing if cell.teacher)
-        waiting = [*(teacher for teacher in teachers if not self._done(teacher)), *missing]
+        needed = dict.fromkeys(cell.teacher for cell in missing if cell.teacher)
+        teachers = [teacher for teacher in needed if not self._done(teacher)]
+        waiting = [*teachers, *missing]
+        for teacher in teachers:
+            if self._results(teacher).is_file():
+                before = json.loads(self._results(teacher).read_text())["hardware"]["name"]
+                print(f"{teacher.key} is trained again: its weights must come out as on {before}", flush=True)
         for task in dict.fromkeys(cell.task for cell in waiting):
             self._provide(task)
         deadline = time.monotonic() + seconds if seconds else float("inf")
@@ -122,7 +127,10 @@ class Study:
     def _done(self, cell: Cell) -> bool:
         """Return whether a cell has its results; a teacher needs its weights as well, which its students load."""
         weights = (self.output / "runs" / cell.key).glob(f"{CHOSEN_EPOCH}_net_*.pth")
-        return (self.output / "cells" / f"{cell.key}.json").is_file() and (cell.teacher is not None or any(weights))
+        return self._results(cell).is_file() and (cell.teacher is not None or any(weights))
+
+    def _results(self, cell: Cell) -> Path:
+        return self.output / "cells" / f"{cell.key}.json"
 
     def _start(self, cell: Cell) -> subprocess.Popen[bytes]:
         words = [self.name, cell.key, str(self.dataroots[cell.task]), str(self.output)]
@@ -143,7 +151,7 @@ class Study:
             if process.returncode:
                 self._failed.append(cell)
                 continue
-            result = json.loads((self.output / "cells" / f"{cell.key}.json").read_text())
+            result = json.loads(self._results(cell).read_text())
             distance = result["weights"][result["chosen"]]["frechet"]
             print(f"{cell.key}: Frechet distance {distance:.1f}, {result['spent']['seconds']:.0f} s", flush=True)
         return len(self._running) < len(running)
