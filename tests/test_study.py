@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import json
 import shutil
@@ -244,6 +245,13 @@ def test_copies_of_an_image_in_its_group_do_not_narrow_the_interval(module: Modu
     once, grouped, apart = closed(1, True), closed(4, True), closed(4, False)
     assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high))
     assert apart.high - apart.low < 0.7 * (once.high - once.low)  # half, by the root of four
+
+
+def test_zero_has_no_sign(module: Module) -> None:
+    interval = functools.partial(module("formats").Interval, 0.414)
+    assert module("formats").with_ends(interval(-0.004, 0.68), ".0%") == "41% (0% to 68%)"
+    assert module("formats").with_ends(interval(-0.4, 1.5), "+.0f") == "+0 (+0 to +2)"
+    assert module("formats").with_ends(interval(-0.6, -0.1), ".1f") == "0.4 (-0.6 to -0.1)"
 
 
 def test_what_was_run_of_a_preset(module: Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,8 +21,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def with_ends(interval: Interval, style: str) -> str:
     """Return a value in a format such as ``".0%"`` and, if they are known, the ends of its interval."""
     if math.isnan(interval.low):
-        return f"{interval.value:{style}}"
-    return f"{interval.value:{style}} ({interval.low:{style}} to {interval.high:{style}})"
+        return _number(interval.value, style)
+    return f"{_number(interval.value, style)} ({_number(interval.low, style)} to {_number(interval.high, style)})"
+
+
+def _number(value: float, style: str) -> str:
+    """Return a number in a format, without the sign of a negative one that is rounded to zero."""
+    text = f"{value:{style}}"
+    return text if re.search("[1-9]", text) else f"{abs(value):{style}}"
 
 
 def spread(values: Sequence[float], digits: int) -> str:
