@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +16,10 @@ from helpers.images import paint
 
 from kd_plugin import GeneratorSpec
 from kd_plugin.networks.generator import build_generator
+
+# A shell lets what it runs in the background ignore Ctrl-C, and children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TRAINING = {"images", "models"}  # fixtures of tests that train a host
 
