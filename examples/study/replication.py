@@ -5,31 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from formats import share, spread, table
-from plan import SIZES
+from plan import SIZES, TEACHER
 from recipes import RECIPES, SHOWN
-from results import Result, Results, gaps_of, teacher_of
+from results import Result, Results, gaps_of
 
 
 def replication(first: Results, second: Results) -> str:
     """Return a table of what both have run: Frechet distances, and the share of the gap that each recipe closes."""
-    rows = []
+    both, rows = (first, second), []
     for task in second.tasks():
-        rows.append([task, "teacher", *(cell for results in (first, second) for cell in _of_teacher(results, task))])
+        teachers = [_distance(results.of(task, TEACHER)) for results in both]
+        rows.append([task, "teacher", teachers[0], "", teachers[1], ""])
         for size in SIZES:
-            for name in SHOWN:
-                if first.of(task, name, size) and second.of(task, name, size):
-                    cells = (cell for results in (first, second) for cell in _of(results, task, name, size))
-                    rows.append([f"{task}, {size}", RECIPES[name].title, *cells])
+            names = [name for name in SHOWN if all(results.of(task, name, size) for results in both)]
+            gaps = [gaps_of(results, task, size) for results in both] if names else []
+            for name in names:
+                row = [f"{task}, {size}", RECIPES[name].title]
+                for results, shares in zip(both, gaps, strict=True):
+                    row += [_distance(results.of(task, name, size)), share(shares.get(name))]
+                rows.append(row)
     return table(["", "", "first teacher", "gap closed", "second teacher", "gap closed"], rows)
-
-
-def _of_teacher(results: Results, task: str) -> tuple[str, str]:
-    teacher = teacher_of(results, task)
-    return _distance([teacher] if teacher else []), ""
-
-
-def _of(results: Results, task: str, name: str, size: str) -> tuple[str, str]:
-    return _distance(results.of(task, name, size)), share(gaps_of(results, task, size).get(name))
 
 
 def _distance(found: Sequence[Result]) -> str:
