@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..compression.settings import DEFAULT_TERMS
@@ -16,23 +15,10 @@ from ..losses.flags import term_flags
 from ..networks.taps import parse_taps
 
 
-@dataclass(frozen=True)
-class Losses:
-    """What the options say of the losses, as in :class:`~kd_plugin.compression.settings.CompressSettings`.
+def losses_of(options: argparse.Namespace, students: Sequence[Wish]) -> dict[str, Any]:
+    """Return what the options say of the losses of students: terms, their settings and taps.
 
-    Attributes:
-        terms: weights of the terms of all students; None for the default terms.
-        term_options: settings of terms, by flag.
-        taps: where terms read features.
-    """
-
-    terms: dict[str, Any] | None
-    term_options: dict[str, Any]
-    taps: dict[str, Any]
-
-
-def losses_of(options: argparse.Namespace, students: Sequence[Wish]) -> Losses:
-    """Return what the options say of the losses of students.
+    They are named as in :class:`~kd_plugin.compression.settings.CompressSettings`.
 
     Raises:
         OptionError: If an option has no effect on any of them.
@@ -46,11 +32,11 @@ def losses_of(options: argparse.Namespace, students: Sequence[Wish]) -> Losses:
     texts = dict.fromkeys(_reading_features(_names(options, students)), options.distill_taps)
     if "srp" in texts and options.srp_layers:
         texts["srp"] = options.srp_layers
-    return Losses(
-        terms={name: weights.get(name) for name in split_names(options.distill)} if options.distill else None,
-        term_options=settings,
-        taps={name: parse_taps(text) for name, text in texts.items() if text},
-    )
+    return {
+        "terms": {name: weights.get(name) for name in split_names(options.distill)} if options.distill else None,
+        "term_options": settings,
+        "taps": {name: parse_taps(text) for name, text in texts.items() if text},
+    }
 
 
 def without_effect(options: argparse.Namespace, students: Sequence[Wish]) -> dict[str, str]:

@@ -103,13 +103,10 @@ def _settings(options: argparse.Namespace, device: torch.device) -> CompressSett
     values: dict[str, Any] = {name: getattr(options, name) for name in _SAME}
     values |= {name: path_of(getattr(options, name)) for name in _FOLDERS}
     students = wishes_of(options)
-    losses = losses_of(options, students)
+    values |= losses_of(options, students)
     return CompressSettings(
         output=Path(options.output).expanduser(),
         students=students,
-        terms=losses.terms,
-        term_options=losses.term_options,
-        taps=losses.taps,
         flip=False if options.no_flip else None,
         student_mode="eval" if options.eval else "train",
         augment=not options.no_augment,
