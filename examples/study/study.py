@@ -2,9 +2,9 @@
 
 ``python examples/study/study.py --preset cpu`` builds the data sets, trains the teachers, and then the students of
 all cells (task, recipe, size, seed), each in a process of its own. Every cell writes ``cells/KEY.json`` when it is
-done; the tables and figures come from these files alone. The same command continues an interrupted study. Several
-machines share a study if the teachers' cells are copied to all of them first, and on GPUs or other processors their
-folders ``runs/TASK-teacher-s0`` as well; the ``cells`` may then be copied into one folder.
+done; the tables and figures come from these files alone. The same command continues an interrupted study, or one that
+another machine began: what a student needs of its teacher is ``cells/TASK-teacher-s0.json`` and the weights
+``runs/TASK-teacher-s0/chosen_net_*.pth``, as in ``examples/study/results/cpu``.
 """
 
 from __future__ import annotations
