@@ -19,7 +19,9 @@ import torch
 from helpers.commands import REPOSITORY, Forked, environment
 from PIL import Image
 
+from kd_plugin import load_teacher
 from kd_plugin.errors import KDError
+from kd_plugin.files import sha256
 from kd_plugin.metrics.distances import frechet_influences, frechet_resamples
 from kd_plugin.metrics.intervals import RESAMPLES, draw_counts
 
@@ -58,6 +60,14 @@ def test_a_key_is_that_of_its_cell_only(module: Module) -> None:
         assert len({cell.key for cell in cells}) == len(cells)
     assert plan.Cell.from_key("edges-teacher-s0") == plan.Cell("edges", "teacher", "", 0)
     assert plan.Cell("edges", "teacher", "", 0).key == "edges-teacher-s0"
+
+
+@pytest.mark.parametrize("folder", sorted(FOLDER.glob("results/*/runs/*-teacher-s*")), ids=lambda folder: folder.name)
+def test_a_teacher_of_the_results_is_that_of_its_students(folder: Path) -> None:
+    file = next(file for net in ("G", "G_A") if (file := folder / f"chosen_net_{net}.pth").is_file())
+    found = json.loads((folder.parent.parent / "cells" / f"{folder.name}.json").read_text())
+    assert sha256(file) == found["teacher"]
+    assert sum(weight.numel() for weight in load_teacher(file).parameters()) == found["cost"]["params"]
 
 
 def test_words_select_cells(module: Module) -> None:
