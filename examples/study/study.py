@@ -94,7 +94,7 @@ class Study:
         for task in dict.fromkeys(cell.task for cell in waiting):
             self._provide(task)
         deadline = time.monotonic() + seconds if seconds else float("inf")
-        progress = Progress([Phase(f"{len(waiting)} cells", 300.0 * len(waiting) / workers)])
+        progress = Progress([Phase("cells", 300.0 * len(waiting) / workers)])
         total = len(waiting)
         interrupted = False
         try:
