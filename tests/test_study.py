@@ -22,6 +22,7 @@ from PIL import Image
 from kd_plugin import load_teacher
 from kd_plugin.errors import KDError
 from kd_plugin.files import sha256
+from kd_plugin.metrics.cost import count_parameters
 from kd_plugin.metrics.distances import frechet_influences, frechet_resamples
 from kd_plugin.metrics.intervals import RESAMPLES, draw_counts
 
@@ -67,7 +68,7 @@ def test_a_teacher_of_the_results_is_that_of_its_students(folder: Path) -> None:
     file = next(file for net in ("G", "G_A") if (file := folder / f"chosen_net_{net}.pth").is_file())
     found = json.loads((folder.parent.parent / "cells" / f"{folder.name}.json").read_text())
     assert sha256(file) == found["teacher"]
-    assert sum(weight.numel() for weight in load_teacher(file).parameters()) == found["cost"]["params"]
+    assert count_parameters(load_teacher(file)) == found["cost"]["params"]
 
 
 def test_words_select_cells(module: Module) -> None:
