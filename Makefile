@@ -7,10 +7,12 @@ DEMO_MINUTES ?= 8
 STUDY ?= cpu
 GPU_MINUTES ?= 8
 GPU_OUT ?= gpu_results
+# Tests at a time. Each takes a core, and about a gigabyte of memory.
+JOBS ?= 2
 VENV ?= $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 # Tests that share a trained host form a group that runs in one process.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help demo study bench gpu test lint types unit suite hosts docs lists patches format clean
@@ -18,7 +20,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
-	@echo "  DEMO_MINUTES=2 make demo runs a shorter demo; KD_HOSTS=FOLDER make hosts tests real repositories."
+	@echo "  DEMO_MINUTES=2 make demo runs a shorter demo; KD_HOSTS=FOLDER make hosts tests real repositories;"
+	@echo "  JOBS=8 make test uses eight cores."
 
 demo: $(BIN)/.kd_demo ## train a teacher and three students on real photographs, and compare them
 	$(BIN)/python examples/demo/demo.py --minutes $(DEMO_MINUTES)
