@@ -16,7 +16,7 @@ from torch import nn
 from kd_plugin import GeneratorSpec
 from kd_plugin.compression.outputs import checkpoint
 from kd_plugin.compression.selection import Candidate, select
-from kd_plugin.compression.validation import Best, HeldOut
+from kd_plugin.compression.validation import Best, HeldOut, translator_of
 from kd_plugin.errors import KDError
 from kd_plugin.networks.checkpoint import save_weights
 from kd_plugin.networks.generator import build_generator
@@ -61,11 +61,11 @@ def saved(network: nn.Module, item: Item, train: bool = False) -> np.ndarray:
 def test_the_psnr_is_that_of_scikit_image_on_the_images_as_saved(items: list[Item]) -> None:
     student = network(1)
     values = [peak_signal_noise_ratio(saved(TEACHER, item), saved(student, item)) for item in items]
-    assert held_out(items).psnr(student, "eval") == pytest.approx(np.mean(values), abs=1e-6)
+    assert held_out(items).psnr(translator_of(student, mode="eval")) == pytest.approx(np.mean(values), abs=1e-6)
 
 
 def test_an_equal_network_has_the_highest_value(items: list[Item]) -> None:
-    assert held_out(items).psnr(TEACHER, "eval") == MOST_PSNR
+    assert held_out(items).psnr(translator_of(TEACHER, mode="eval")) == MOST_PSNR
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -74,20 +74,20 @@ def test_a_measurement_changes_nothing(items: list[Item], mode: str) -> None:
     student, measured = network(1).train(), held_out(items)
     before = [value.clone() for value in student.state_dict().values()]
     numbers = torch.get_rng_state()
-    first = measured.psnr(student, mode)  # type: ignore[arg-type]
+    first = measured.psnr(translator_of(student, mode=mode))  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), numbers)
     torch.manual_seed(5)
-    assert measured.psnr(student, mode) == first  # type: ignore[arg-type]
+    assert measured.psnr(translator_of(student, mode=mode)) == first  # type: ignore[arg-type]
     assert student.training and all(p.requires_grad for p in student.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, student.state_dict().values(), strict=True))
 
 
 def test_images_that_cannot_be_used_are_left_out(items: list[Item]) -> None:
-    whole = held_out(items[1:]).psnr(network(1))
+    whole = held_out(items[1:]).psnr(translator_of(network(1)))
     items[0].file.write_bytes(b"")
     measured = held_out(items)
     assert [item.name for item in measured.items] == ["1.png", "2.png", "3.png"]
-    assert measured.psnr(network(1)) == whole
+    assert measured.psnr(translator_of(network(1))) == whole
     for item in items:
         item.file.write_bytes(b"")
     with pytest.raises(KDError, match=r"none of the 4 images for validation can be used: .*0.png"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib.util
 import math
@@ -17,9 +16,8 @@ import torch
 from ..errors import KDError
 from ..metrics.cost import count_parameters
 from ..networks.checkpoint import save_weights
-from ..networks.taps import unwrap
 from ..networks.teacher import load_teacher
-from ..networks.translator import ModuleTranslator, Translator, to_array, to_tensor
+from ..networks.translator import Translator, to_array, to_tensor
 from ..processes import is_main_process, say
 from ..progress import Phase
 from ..report.build import phases_of
@@ -41,7 +39,7 @@ from .settings import CompressSettings
 from .state import Plan
 from .students import Student
 from .teachers import KEY
-from .validation import Best, HeldOut
+from .validation import Best, HeldOut, translator_of
 
 _VALIDATIONS = 50  # at most during a training, besides the last
 _FEWEST_VALIDATIONS = 10
@@ -265,15 +263,13 @@ class _Compression:
         return step % every == 0 or step == steps
 
     def _validate(self, step: Step) -> None:
-        prepared = self._prepared
+        prepared, held_out, translators = self._prepared, self._held_out, self._translators()
         for name in step.losses:
             network, best = prepared.trainers[name].distiller.student, self._bests[name]
-            psnr = self._held_out.psnr(network, prepared.settings.student_mode, prepared.device)
-            if best.add(step.number, psnr, network):
+            if best.add(step.number, held_out.psnr(translators[self._keys[name]]), network):
                 save_weights(best.weights, checkpoint(prepared.folders[name], "best"))
-        entries = self._entries()
-        self._page.draw_samples(entries, self._held_out.items, prepared.preprocessing)
-        self._save_samples(entries, step.number)
+        self._page.draw_samples(translators, held_out.items, prepared.preprocessing)
+        self._save_samples(translators, step.number)
         self._write_page(step.number, step.steps)
 
     @functools.cached_property
@@ -304,48 +300,53 @@ class _Compression:
             return open_translator(file, prepared.load, prepared.settings.teacher_mode, prepared.device)
         return None
 
-    def _entries(self) -> list[Entry]:
-        """Return teacher and students, as they are now."""
+    @functools.cached_property
+    def _keys(self) -> dict[str, str]:
+        """The keys of the students on the page, by name."""
+        return {name: f"student{number + 1}" for number, name in enumerate(self._prepared.students)}
+
+    def _translators(self) -> dict[str, Translator]:
+        """Return the translators of the students as they are now, and of the teacher unless its images are given."""
         prepared = self._prepared
-        teacher = prepared.teacher
-        entries = [Entry(KEY, teacher.experiment.label, "teacher", translator=self._teacher)]
-        for number, (name, student) in enumerate(prepared.students.items()):
-            network = copy.deepcopy(unwrap(prepared.trainers[name].distiller.student))
-            mode = prepared.settings.student_mode
-            translator = ModuleTranslator(network, "", "", teacher.channels, 1, mode, prepared.device)
+        translators: dict[str, Translator] = {KEY: self._teacher} if self._teacher else {}
+        for name, key in self._keys.items():
+            network, mode = prepared.trainers[name].distiller.student, prepared.settings.student_mode
+            translators[key] = translator_of(network, prepared.teacher.channels, mode, prepared.device)
+        return translators
+
+    def _write_page(self, step: int, steps: int | None) -> None:
+        prepared = self._prepared
+        entries = [Entry(KEY, prepared.teacher.experiment.label, "teacher")]
+        for name, student in prepared.students.items():
             entries.append(
                 Entry(
-                    f"student{number + 1}",
+                    self._keys[name],
                     name or self._page.title,
                     "student",
                     kind(student),
                     prepared.folders[name],
                     self._bests[name].over_images(prepared.images_of_step),
-                    translator,
                     prepared.samples.epoch_length,
                 )
             )
-        return entries
-
-    def _write_page(self, step: int, steps: int | None) -> None:
-        self._page.write(self._entries(), f"Step {step}{f' of {steps}' if steps else ''}.", step == steps)
+        self._page.write(entries, f"Step {step}{f' of {steps}' if steps else ''}.", step == steps)
         self._page_time = time.monotonic()
 
-    def _save_samples(self, entries: list[Entry], step: int) -> None:
+    def _save_samples(self, translators: Mapping[str, Translator], step: int) -> None:
         """Write the first held-out image of each student where ``kd watch`` finds it."""
         prepared = self._prepared
         loaded = load_item(self._held_out.items[0], prepared.preprocessing, prepared.teacher.channels, 1)
         shown = np.repeat(loaded.input, 3, axis=2) if loaded.input.shape[2] == 1 else loaded.input
         outputs = {
-            entry.key: to_array(entry.translator.translate(to_tensor([loaded.input]), [0])[0])
-            for entry in entries
-            if entry.translator
+            key: to_array(translator.translate(to_tensor([loaded.input]), [0])[0])
+            for key, translator in translators.items()
         }
         taught = loaded.finished.get(KEY, outputs.get(KEY))
-        for entry in entries:
-            if entry.folder and taught is not None:
-                images = {"real_A": shown, "fake_B": outputs[entry.key], "teacher_fake_B": taught}
-                save_samples(entry.folder, 1 + (step - 1) // prepared.steps_of_epoch, images)
+        if taught is None:
+            return
+        for name, key in self._keys.items():
+            images = {"real_A": shown, "fake_B": outputs[key], "teacher_fake_B": taught}
+            save_samples(prepared.folders[name], 1 + (step - 1) // prepared.steps_of_epoch, images)
 
     def _note(self, outcome: Outcome) -> None:
         prepared = self._prepared

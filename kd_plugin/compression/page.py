@@ -22,6 +22,7 @@ from ..report.sample_images import draw_sample, even
 from ..watch.log import LOG_NAME, LossLog
 from .outputs import CHOICES
 from .selection import Selection
+from .teachers import KEY
 
 _REFRESH = 20  # seconds
 _SHARE = "share_"
@@ -39,7 +40,6 @@ class Entry:
         description: of the network.
         folder: of a student, with its log.
         validation: number of images and PSNR of a student's measurements.
-        translator: None for finished images.
         epoch_length: number of images of an epoch.
     """
 
@@ -49,7 +49,6 @@ class Entry:
     description: str = ""
     folder: Path | None = None
     validation: Sequence[tuple[float, float]] = ()
-    translator: Translator | None = None
     epoch_length: int = 0
 
 
@@ -75,20 +74,20 @@ class Page:
     _samples: tuple[Sample, ...] = ()
     _held_out: int = 0
 
-    def draw_samples(self, entries: Sequence[Entry], items: Sequence[Item], preprocessing: Preprocessing) -> None:
+    def draw_samples(
+        self, translators: Mapping[str, Translator], items: Sequence[Item], preprocessing: Preprocessing
+    ) -> None:
         """Draw the samples that the page shows from now on.
 
         Args:
-            entries: teacher and students.
+            translators: those of teacher and students by key; without the teacher's if the items have its images.
             items: held-out images.
             preprocessing: how they are resized and cropped.
         """
-        pipeline = Pipeline({e.key: e.translator for e in entries if e.translator}, preprocessing)
-        keys = ["input", *(entry.key for entry in entries)]
+        pipeline = Pipeline(translators, preprocessing)
+        keys = list(dict.fromkeys(["input", KEY, *translators]))
         self._samples = tuple(
-            draw_sample(
-                self.folder, f"training_{i}", items[i].name, reason, pipeline, items[i], keys, "teacher", False
-            )
+            draw_sample(self.folder, f"training_{i}", items[i].name, reason, pipeline, items[i], keys, KEY, False)
             for i, reason in even(len(items)).items()
         )
         self._held_out = len(items)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,11 +12,8 @@ import torch
 from torch import nn
 
 from ..errors import KDError
-from ..files import sha256
 from ..metrics.intervals import Interval
-from ..networks.checkpoint import read_state_dict
-from ..networks.taps import unwrap
-from ..networks.translator import Mode, ModuleTranslator, Translator
+from ..networks.translator import Mode, Translator
 from ..pictures import Preprocessing
 from ..report.inputs import Item
 from ..report.measures.bands import BandStudy
@@ -27,6 +23,7 @@ from ..report.results import Subject
 from ..report.store import Store
 from .outputs import CHOICES, checkpoint
 from .teachers import KEY
+from .validation import translator_of
 
 _PREFERRED = ("ema", "best", "last")  # of equal PSNR
 
@@ -78,15 +75,6 @@ class Selection:
         return {**asdict(self), "measures": measures}
 
 
-def translator_of(
-    network: nn.Module, file: Path, channels: int, device: torch.device, mode: Mode
-) -> ModuleTranslator:
-    """Return the translator of a network with the weights of a file."""
-    plain = copy.deepcopy(unwrap(network))
-    plain.load_state_dict(read_state_dict(file))
-    return ModuleTranslator(plain, "", sha256(file), channels, 1, mode, device)
-
-
 def select(
     candidates: Sequence[Candidate],
     teacher: Translator | None,
@@ -127,7 +115,7 @@ def select(
             key = f"s{number}_{epoch}"
             keys[key] = candidate.name, epoch
             file = checkpoint(candidate.folder, epoch)
-            translators[key] = translator_of(candidate.network, file, channels, device, mode)
+            translators[key] = translator_of(candidate.network, channels, mode, device, file)
             subjects.append(Subject(key, key, "student"))
     reference = Reference(KEY, "teacher")
     part, bands = quality_part(subjects, reference), BandStudy(subjects)

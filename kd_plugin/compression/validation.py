@@ -6,6 +6,7 @@ import copy
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -14,8 +15,10 @@ import torch
 from torch import nn
 
 from ..errors import KDError
+from ..files import sha256
+from ..networks.checkpoint import read_state_dict
 from ..networks.taps import unwrap
-from ..networks.translator import Mode, ModuleTranslator, to_array, to_tensor
+from ..networks.translator import Mode, ModuleTranslator, Translator, to_array, to_tensor
 from ..pictures import Preprocessing, UnusableImageError
 from ..report.inputs import Item, load_item
 from ..report.measures.quality import MOST_PSNR
@@ -85,21 +88,36 @@ class HeldOut:
         both = np.frombuffer(self._file.read(math.prod(shape)), np.uint8).reshape(shape)
         return np.ascontiguousarray(both[..., : self._channels]), both[..., self._channels :]
 
-    def psnr(self, network: nn.Module, mode: Mode = "train", device: torch.device | str = "cpu") -> float:
-        """Return the mean PSNR in dB of a network's images to the teacher's, as of a report.
-
-        Args:
-            network: the network in training, which is not changed.
-            mode: ``"train"`` for batch statistics and dropout as the hosts test without ``--eval``.
-            device: to run on.
-        """
-        translator = ModuleTranslator(copy.deepcopy(unwrap(network)), "", "", mode=mode, device=torch.device(device))
+    def psnr(self, translator: Translator) -> float:
+        """Return the mean PSNR in dB of a translator's images to the teacher's, as of a report."""
         values = []
         for number in range(len(self.items)):
             image, taught = self._read(number)
             output = to_array(translator.translate(to_tensor([image]), [crc32(image.tobytes())])[0])
             values.append(psnr_of(output, taught))
         return float(np.mean(values))
+
+
+def translator_of(
+    network: nn.Module,
+    channels: int = 3,
+    mode: Mode = "train",
+    device: torch.device | str = "cpu",
+    file: Path | None = None,
+) -> ModuleTranslator:
+    """Return the translator of a copy of a network in training, which is not changed.
+
+    Args:
+        network: the network.
+        channels: of the input.
+        mode: ``"train"`` for batch statistics and dropout as the hosts test without ``--eval``.
+        device: to run on.
+        file: of other weights, under whose digest results are stored.
+    """
+    plain = copy.deepcopy(unwrap(network))
+    if file:
+        plain.load_state_dict(read_state_dict(file))
+    return ModuleTranslator(plain, "", sha256(file) if file else "", channels, 1, mode, torch.device(device))
 
 
 def psnr_of(image: np.ndarray, other: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ...compression.validation import Best, HeldOut
+from ...compression.validation import Best, HeldOut, translator_of
 from ...errors import KDError, OptionError
 from ...networks.checkpoint import save_weights
 from ...networks.taps import Call
@@ -60,7 +60,7 @@ class Validation:
             if best.history and best.history[-1][0] >= epoch:
                 continue
             network = networks[net]
-            psnr = self._held_out[net].psnr(network, device=next(network.parameters()).device)
+            psnr = self._held_out[net].psnr(translator_of(network, device=next(network.parameters()).device))
             if best.add(epoch, psnr, network):
                 save_weights(best.weights, self._checkpoints / f"best_net_{net}.pth")
             say(
