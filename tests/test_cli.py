@@ -37,7 +37,11 @@ QUICK = [
     ("plan gone.pth", 2, "gone.pth: no such file"),
     ("plan big --macs 7", 2, "did you mean 7x"),
     ("inspect gone.pth", 2, "gone.pth: no such file"),
-    ("inspect empty", 2, "empty: there is no latest_net_G*.pth in this folder"),
+    (
+        "inspect empty",
+        2,
+        "empty: there is no latest_net_G*.pth in this folder: give that of a training's checkpoints",
+    ),
     ("inspect text.pth", 2, "text.pth: is not a PyTorch checkpoint"),
     ("inspect text.pth --size many", 2, "--size many: give 8 pixels or more"),
     ("inspect text.pth other.pth", 2, "unexpected argument 'other.pth'"),
@@ -113,6 +117,7 @@ class TestInspect:
         assert main(["inspect", str(folder), "--epoch", "7"]) == 2
         message = capsys.readouterr().err
         assert "there is no 7_net_G*.pth in this folder; it contains 5_net_G_A.pth, latest_net_G_A.pth" in message
+        assert message.endswith(": give one of them, or its epoch\n")
 
 
 def test_a_reader_that_ends_early_gets_no_traceback(tmp_path: Path) -> None:

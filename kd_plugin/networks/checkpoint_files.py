@@ -54,5 +54,9 @@ def generator_files(folder: Path, *epochs: str) -> list[Path]:
         if found := [folder / name for name in files if fnmatchcase(name, f"{epoch}_net_G*.pth")]:
             return found
     listed = ", ".join(files[:_LISTED]) + (", ..." if len(files) > _LISTED else "")
-    contents = f"; it contains {listed}" if files else ""
-    raise CheckpointError(f"{folder}: there is no {epochs[-1]}_net_G*.pth in this folder{contents}")
+    hint = (
+        f"; it contains {listed}: give one of them, or its epoch"
+        if files
+        else ": give that of a training's checkpoints"
+    )
+    raise CheckpointError(f"{folder}: there is no {epochs[-1]}_net_G*.pth in this folder{hint}")
