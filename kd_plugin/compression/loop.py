@@ -21,11 +21,9 @@ from ..training.guard import TrainingError
 from ..training.interrupt import Interruption
 from ..training.state import Stateful
 from ..training.trainer import StudentTrainer
+from .pace import PACED, Pace
 from .samples import Samples, check_unusable, load_batches
 from .state import Plan, read_state, write_state
-
-_FIRST, _PACED = 10, 50  # steps: the pace is that of those between the two
-_TRAINING = 0.92  # share of the time that is for steps; the rest is for validation
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -118,89 +116,37 @@ def train_students(
         HostError: If the disk is full or read-only.
         KDError: If all students have failed, or too many images cannot be used.
     """
-    device, parts, others = torch.device(device), parts or {}, others or {}
-    outcome = Outcome(0, plan.steps, {})
-    active = dict(trainers)
+    device, others = torch.device(device), others or {}
     state = None if fresh else read_state(folder, plan)
-    pace = _Pace(plan.seconds, state["pace"] if state else None)
-    if state:
-        outcome = Outcome(
-            int(state["done"]),
-            state["steps"],
-            dict(state["failed"]),
-            unusable={name: set(numbers) for name, numbers in state["unusable"].items()},
-        )
-        active = {name: trainer for name, trainer in trainers.items() if name not in outcome.failed}
-        for name, trainer in active.items():
-            trainer.load_state_dict(state["students"][name])
-        for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
-
-    def save() -> None:
-        _gather(outcome.unusable)
-        if not is_main_process():
-            return
-        write_state(
-            folder,
-            plan,
-            {
-                "done": outcome.done,
-                "steps": outcome.steps,
-                "pace": pace.state(),
-                "failed": outcome.failed,
-                "unusable": {name: sorted(numbers) for name, numbers in outcome.unusable.items()},
-                "students": {name: trainer.state_dict() for name, trainer in active.items()},
-                "parts": {name: part.state_dict() for name, part in parts.items()},
-            },
-        )
-
+    students = _Students(trainers, plan, folder, parts or {}, state)
+    outcome, pace = students.outcome, students.pace
     interruption = Interruption()
     interruption.watch(interruption, distributed=True)
     whole = plan.batch * process_count()
-    first = outcome.done
     begun = time.monotonic()
     try:
         if state is None:
-            save()  # whatever is written later, the folder is known to be of this training
+            students.save()  # whatever is written later, the folder is known to be of this training
         begin(outcome.done, outcome.steps)
         most = 2**40 if outcome.steps is None else outcome.steps * whole
         moment = time.monotonic()
-        for loaded in load_batches(samples, first * whole, most, plan.batch, workers, others):
+        for loaded in load_batches(samples, outcome.done * whole, most, plan.batch, workers, others):
             waited = time.monotonic() - moment
             _note_unusable(loaded, outcome.unusable, {"": samples, **others})
             batch = {key: images.to(device, non_blocking=True) for key, images in loaded.items()}
             epoch = 1 + outcome.done * whole / samples.epoch_length
-            losses, shares = {}, {}
-            seed = (plan.seed * 1_000_003 + outcome.done) * process_count() + process_rank()
-            with _seeded(device, seed):
-                taught = teach(batch)
-            for name, trainer in list(active.items()):
-                measured = GradientShares() if _measures_shares(outcome.done, shares_every) else None
-                try:
-                    with _seeded(device, seed):  # its dropout depends on the step alone
-                        losses[name] = trainer.step(batch["input"], taught, epoch, batch, measured)
-                except TrainingError as error:
-                    outcome.failed[name] = str(error)
-                    del active[name]
-                    continue
-                if measured:
-                    shares[name] = measured.last
-            if not active:
-                raise KDError(f"no student is left: {'; '.join(outcome.failed.values())}")
-            outcome.done += 1
-            now = time.monotonic()
-            report(Step(outcome.done, outcome.steps, outcome.done * whole, losses, shares, now - moment, waited))
-            pace.add(outcome.done, now - moment)
-            fixed = outcome.steps is None and outcome.done >= _PACED
+            losses, shares = students.step(batch, teach, epoch, device, _measures_shares(outcome.done, shares_every))
+            seconds = time.monotonic() - moment
+            report(Step(outcome.done, outcome.steps, outcome.done * whole, losses, shares, seconds, waited))
+            pace.add(outcome.done, seconds)
+            fixed = outcome.steps is None and outcome.done >= PACED
             if fixed:
-                outcome.steps = _agreed(outcome.done + pace.steps_left(outcome.done))
-                for trainer in active.values():
-                    trainer.set_steps(outcome.steps)
+                students.fix_steps(_agreed(outcome.done + pace.steps_left(outcome.done)))
             outcome.signal = _agreed_signal(interruption.asked)
             late = _agreed(time.monotonic() - begun > stop_after) if stop_after < math.inf else False
             ends = outcome.done == outcome.steps or late or outcome.signal is not None
             if ends or fixed or outcome.done % save_every == 0:
-                save()
+                students.save()
             if ends:
                 break
             moment = time.monotonic()
@@ -209,42 +155,101 @@ def train_students(
     return outcome
 
 
-class _Pace:
-    """Measures the duration of steps, to fix their number for a training of a given duration.
+class _Students:
+    """The students in training, and the file of their state.
 
     Args:
-        seconds: of the training; None if its number of steps is given.
-        state: of an interrupted training.
+        trainers: by name.
+        plan: the settings.
+        folder: of the state.
+        parts: saved with the trainers.
+        state: to continue from; None at the beginning.
+
+    Attributes:
+        outcome: of the training so far.
+        pace: of its steps.
     """
 
-    def __init__(self, seconds: float | None, state: Mapping[str, Any] | None) -> None:
-        self._seconds = seconds
-        self._earlier, self._steps, self._duration = 0.0, 0, 0.0  # the seconds of earlier calls; the measured steps
+    def __init__(
+        self,
+        trainers: Mapping[str, StudentTrainer],
+        plan: Plan,
+        folder: Path,
+        parts: Mapping[str, Stateful],
+        state: Mapping[str, Any] | None,
+    ) -> None:
+        self._active = dict(trainers)
+        self._plan, self._folder, self._parts = plan, folder, parts
+        self.outcome = Outcome(0, plan.steps, {})
+        self.pace = Pace(plan.seconds, state["pace"] if state else None)
         if state:
-            self._earlier, self._steps = float(state["elapsed"]), int(state["steps"])
-            self._duration = float(state["duration"])
-        self._begun = time.monotonic()
-        self._warm = False
+            self._restore(state)
 
-    @property
-    def _elapsed(self) -> float:
-        return self._earlier + time.monotonic() - self._begun
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        outcome = self.outcome
+        outcome.done, outcome.steps = int(state["done"]), state["steps"]
+        outcome.failed.update(state["failed"])
+        outcome.unusable.update({name: set(numbers) for name, numbers in state["unusable"].items()})
+        for name in outcome.failed:
+            self._active.pop(name, None)
+        for name, trainer in self._active.items():
+            trainer.load_state_dict(state["students"][name])
+        for name, part in self._parts.items():
+            part.load_state_dict(state["parts"][name])
 
-    def add(self, done: int, seconds: float) -> None:
-        """Add the step with a number and duration."""
-        if self._warm and done > _FIRST:  # the first step of a call takes longer
-            self._steps, self._duration = self._steps + 1, self._duration + seconds
-        self._warm = True
+    def save(self) -> None:
+        """Write the state, in the main process."""
+        outcome = self.outcome
+        _gather(outcome.unusable)
+        if not is_main_process():
+            return
+        write_state(
+            self._folder,
+            self._plan,
+            {
+                "done": outcome.done,
+                "steps": outcome.steps,
+                "pace": self.pace.state(),
+                "failed": outcome.failed,
+                "unusable": {name: sorted(numbers) for name, numbers in outcome.unusable.items()},
+                "students": {name: trainer.state_dict() for name, trainer in self._active.items()},
+                "parts": {name: part.state_dict() for name, part in self._parts.items()},
+            },
+        )
 
-    def steps_left(self, done: int) -> int:
-        """Return the number of steps that fit into the rest of the time, given that of the completed ones."""
-        assert self._seconds is not None
-        pace = self._duration / self._steps if self._steps else self._elapsed / done
-        return max(int((self._seconds - self._elapsed) * _TRAINING / pace), 0)
+    def step(
+        self, batch: Batch, teach: Callable[[Batch], Taught], epoch: float, device: torch.device, measures: bool
+    ) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, dict[str, float]]]:
+        """Train all students on a batch, and drop those that fail; return losses and measured shares by name.
 
-    def state(self) -> dict[str, float]:
-        """Return the state, from which the measurement continues."""
-        return {"elapsed": self._elapsed, "steps": self._steps, "duration": self._duration}
+        Raises:
+            KDError: If none is left.
+        """
+        losses, shares = {}, {}
+        seed = (self._plan.seed * 1_000_003 + self.outcome.done) * process_count() + process_rank()
+        with _seeded(device, seed):
+            taught = teach(batch)
+        for name, trainer in list(self._active.items()):
+            measured = GradientShares() if measures else None
+            try:
+                with _seeded(device, seed):  # its dropout depends on the step alone
+                    losses[name] = trainer.step(batch["input"], taught, epoch, batch, measured)
+            except TrainingError as error:
+                self.outcome.failed[name] = str(error)
+                del self._active[name]
+                continue
+            if measured:
+                shares[name] = measured.last
+        if not self._active:
+            raise KDError(f"no student is left: {'; '.join(self.outcome.failed.values())}")
+        self.outcome.done += 1
+        return losses, shares
+
+    def fix_steps(self, steps: int) -> None:
+        """Set the number of steps of a training of a given duration."""
+        self.outcome.steps = steps
+        for trainer in self._active.values():
+            trainer.set_steps(steps)
 
 
 def _measures_shares(done: int, every: int) -> bool:

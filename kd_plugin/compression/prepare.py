@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from ..distillation.distiller import Distiller, Taught
-from ..distillation.precision import HalfPrecision, checked_half, prepare_teacher
+from ..distillation.distiller import Taught
+from ..distillation.precision import checked_half, prepare_teacher
 from ..distillation.teacher_cache import TeacherCache
-from ..errors import ArgumentError, CheckpointError
 from ..export.network import has_batch_norm
-from ..losses import WeightedTerm
-from ..networks.discriminator import Discriminator, build_discriminator, find_discriminator, load_discriminator
 from ..networks.translator import Mode, ModuleTranslator, to_array
 from ..pictures import Preprocessing
-from ..processes import is_distributed, process_count, say
+from ..processes import process_count, say
 from ..report.networks import Loader
-from ..training.objectives import Adversary, GroundTruth, Objective
 from ..training.trainer import StudentTrainer
 from .data import Data, find_data, find_real
 from .folder import check_teacher
@@ -32,6 +27,7 @@ from .settings import CompressSettings
 from .students import Student, build, check_student
 from .teachers import Teacher, loader_with, open_teacher, probe
 from .terms import blind_note, terms_of_students
+from .trainers import build_trainers, discriminator_builder, learning_rate
 from .validation import psnr_of
 
 
@@ -90,7 +86,7 @@ class Prepared:
     @property
     def learning_rates(self) -> dict[str, float]:
         """The initial learning rate of each student."""
-        return {name: _rate(self.settings, student) for name, student in self.students.items()}
+        return {name: learning_rate(self.settings, student) for name, student in self.students.items()}
 
 
 def prepare(settings: CompressSettings, load: Loader) -> Prepared:
@@ -140,25 +136,8 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
     length = settings.length(steps_of_epoch)
     running = _running(settings, teacher, device)
     terms = terms_of_students(settings, teacher, {name: student.wish for name, student in students.items()})
-    every = set().union(*terms.values())
-    discriminator = _discriminators(teacher, out_channels, settings.seed, size) if settings.real else None
-    trainers = {}
-    for name, student in students.items():
-        half = checked_half(settings.amp, device) if settings.amp else None
-        own = {term: taps for term, taps in settings.taps.items() if term in terms[name] or term not in every}
-        distiller = _distiller(settings, student.network, running, terms[name], own, half, device)
-        lr = _rate(settings, student)
-        objectives = _objectives(settings, teacher, discriminator, device, lr)
-        trainers[name] = StudentTrainer(
-            distiller,
-            length,
-            lr=lr,
-            betas=(settings.beta1, 0.999),
-            name=name or "student",
-            max_bad_steps=settings.max_bad_steps,
-            objectives=objectives,
-            half=half,
-        )
+    discriminator = discriminator_builder(teacher, out_channels, settings.seed, size) if settings.real else None
+    trainers = build_trainers(settings, teacher, running, students, terms, length, discriminator)
     taps = set().union(*(trainer.distiller.teacher_taps for trainer in trainers.values()))
     variant = settings.teacher_dtype or settings.amp or ""
     cache = TeacherCache(settings.teacher_cache, variant=variant) if settings.teacher_cache else None
@@ -182,10 +161,6 @@ def prepare(settings: CompressSettings, load: Loader) -> Prepared:
         steps_of_epoch,
         tuple(dict.fromkeys(filter(None, notes))),
     )
-
-
-def _rate(settings: CompressSettings, student: Student) -> float:
-    return student.wish.lr or settings.learning_rate
 
 
 def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples) -> str:
@@ -217,74 +192,3 @@ def _running(settings: CompressSettings, teacher: Teacher, device: torch.device)
     half = checked_half(settings.amp, device) if settings.amp else None
     plain = copy.deepcopy(teacher.network)
     return prepare_teacher(plain, settings.teacher_dtype, settings.teacher_compile, half)
-
-
-def _distiller(
-    settings: CompressSettings,
-    network: nn.Module,
-    teacher: nn.Module,
-    terms: dict[str, WeightedTerm],
-    taps: Mapping[str, Any],
-    half: HalfPrecision | None,
-    device: torch.device,
-) -> Distiller:
-    network.to(device)
-    if half:
-        half.run(network)
-    if is_distributed():
-        ids = [device] if device.type == "cuda" else None
-        network = nn.parallel.DistributedDataParallel(network, device_ids=ids)
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)  # of terms with random networks
-        return Distiller(network, teacher, terms, taps=taps or None, half=half).to(device)
-
-
-def _objectives(
-    settings: CompressSettings,
-    teacher: Teacher,
-    discriminator: Callable[[], nn.Module] | None,
-    device: torch.device,
-    lr: float,
-) -> list[Objective]:
-    objectives: list[Objective] = []
-    if settings.pairs and settings.lambda_L1:
-        objectives.append(GroundTruth(settings.lambda_L1))
-    if discriminator:
-        network, betas = discriminator().to(device), (settings.beta1, 0.999)
-        mode = settings.gan(teacher.trained)
-        objectives.append(Adversary(network, settings.lambda_gan, mode, lr, betas))
-    return objectives
-
-
-def _discriminators(teacher: Teacher, channels: int, seed: int, size: int) -> Callable[[], nn.Module]:
-    """Return a function that returns a PatchGAN: the teacher's, if there is one of single images, or a new one."""
-    for file in teacher.experiment.files.values():
-        found = find_discriminator(file)
-        if found is None or not found.is_file():
-            continue
-        try:
-            known = load_discriminator(found)
-            reason = "" if known.input_nc == channels else "takes inputs and outputs together"
-        except CheckpointError:
-            reason = "is not of the family"
-        if not reason:
-            _check_side(known, size)
-            say(f"the discriminator starts from {found}")
-            return lambda: load_discriminator(found).layers
-        say(f"note: {found} {reason}, so the discriminator starts from random weights")
-
-    def new() -> nn.Sequential:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return build_discriminator(channels)
-
-    _check_side(Discriminator(new(), channels), size)
-    return new
-
-
-def _check_side(discriminator: Discriminator, size: int) -> None:
-    if size < discriminator.smallest_side:
-        raise ArgumentError(
-            f"the discriminator takes images of at least {discriminator.smallest_side} pixels, not {size}: choose a "
-            "larger size, or train without real images"
-        )
