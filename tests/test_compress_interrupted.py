@@ -18,11 +18,13 @@ from helpers.images import paint
 
 from kd_plugin import CompressSettings, GeneratorSpec
 from kd_plugin.cli import main
-from kd_plugin.compression import loop
-from kd_plugin.compression.compress import Watcher, _Compression, compress
+from kd_plugin.compression import loop, pace
+from kd_plugin.compression.compress import _Compression, compress
 from kd_plugin.compression.loop import Step
+from kd_plugin.compression.observation import Observation
 from kd_plugin.compression.state import STATE
 from kd_plugin.compression.students import parse_wishes
+from kd_plugin.compression.watcher import Watcher
 from kd_plugin.errors import ArgumentError, CheckpointError
 
 TEACHER = GeneratorSpec("resnet", 3, 3, 8, 1, "instance", False, True)
@@ -87,15 +89,23 @@ class TestKilled:
         compress(settings(place, tmp_path / "out"))
         assert same(tmp_path / "out", whole)
 
-    @pytest.mark.parametrize("function", ["_validate", "_finish", "_write_page", "_save_samples"])
+    @pytest.mark.parametrize(
+        ("owner", "function"),
+        [
+            (Observation, "_validate"),
+            (Observation, "_save_samples"),
+            (Observation, "write_page"),
+            (_Compression, "_finish"),
+        ],
+    )
     def test_inside_a_validation_or_the_end(
-        self, place: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+        self, place: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, function: str
     ) -> None:
         def killed(*arguments: object) -> None:
             raise Killed
 
         with monkeypatch.context() as context:
-            context.setattr(_Compression, function, killed)
+            context.setattr(owner, function, killed)
             with pytest.raises(Killed):
                 compress(settings(place, tmp_path / "out", save_freq=3))
         compress(settings(place, tmp_path / "out", save_freq=3))
@@ -130,7 +140,9 @@ class TestMinutes:
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Advance the clock of the training by 10 ms at every reading, however busy the machine is."""
         readings = itertools.count()
-        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(readings) / 100))
+        clock = SimpleNamespace(monotonic=lambda: next(readings) / 100)
+        for module in (loop, pace):
+            monkeypatch.setattr(module, "time", clock)
 
     def test_alone_the_number_of_steps_is_stored_when_it_is_known(self, place: Path, tmp_path: Path) -> None:
         timed = {"steps": None, "minutes": 0.03, "validation": 0.0}

@@ -2,76 +2,39 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from ..errors import KDError
 from ..metrics.cost import count_parameters
-from ..networks.checkpoint import save_weights
 from ..networks.teacher import load_teacher
-from ..networks.translator import Translator, to_array, to_tensor
 from ..processes import is_main_process, say
 from ..progress import Phase
 from ..report.build import phases_of
 from ..report.experiments import dropout_of
-from ..report.inputs import load_item
-from ..report.networks import LoadedFile, Loader, open_translator
+from ..report.networks import LoadedFile, Loader
 from ..report.results import Problem
 from ..training.saving import clear_save_errors
-from .facts import facts_of, fixed, kind, losses_of
+from .facts import fixed, kind, losses_of
 from .finish import finish
 from .folder import check_output, delete_results
 from .loop import Outcome, Step, train_students
-from .outputs import Log, checkpoint, save_samples
-from .page import Entry, Page
+from .observation import Observation
 from .prepare import Prepared, prepare
-from .samples import check_unusable
 from .selection import Selection
 from .settings import CompressSettings
 from .state import Plan
 from .students import Student
-from .teachers import KEY
-from .validation import Best, HeldOut, translator_of
+from .watcher import Watcher
 
-_VALIDATIONS = 50  # at most during a training, besides the last
-_FEWEST_VALIDATIONS = 10
 _FEW = 8  # held-out images
 _LISTED = 3  # problems before the training
-_PAGE_SECONDS = 20  # between two pages without a validation
 _CHOOSING = 0.4  # seconds for an image and student, for the first estimate
 _LIBRARIES = ("skimage", "scipy")  # of the measures
-
-
-class Watcher:
-    """Follows a training, such as a progress line; the methods of this class do nothing."""
-
-    def begin(self, folders: Mapping[str, Path], phases: Sequence[Phase]) -> None:
-        """Called before the first step.
-
-        Args:
-            folders: of the students by name.
-            phases: of the progress line: the training, the choice of the weights, and those of the report.
-        """
-
-    def step(self, step: Step) -> None:
-        """Called after each step."""
-
-    def logged(self) -> None:
-        """Called when logs or sample images were written."""
-
-    def choosing(self, done: float) -> None:
-        """Called while the weights are chosen, with the completed fraction."""
-
-    def end(self) -> None:
-        """Called before the report, which has a progress line of its own, and at the end, also after an error."""
 
 
 @dataclass(frozen=True)
@@ -149,22 +112,12 @@ def compress(settings: CompressSettings, load: Loader = load_of_family, watcher:
 
 
 class _Compression:
-    """A training with what happens beside its steps: log, validation, page."""
+    """A training and what follows it: the choice of the weights, and the report."""
 
     def __init__(self, prepared: Prepared, watcher: Watcher) -> None:
         self._prepared, self._watcher = prepared, watcher
-        settings = prepared.settings
-        self._bests = {name: Best() for name in prepared.students}
-        self._problems = list(prepared.data.problems)
+        self._observation = Observation(prepared, watcher)
         self._begun = time.monotonic()
-        title = settings.output.resolve().name
-        facts = facts_of(prepared)
-        self._page = Page(settings.output, title, prepared.direction, settings.command, facts, self._problems)
-        self._page_time = 0.0
-        self._logs = {
-            name: Log(folder, settings.print_freq, prepared.samples.epoch_length)
-            for name, folder in prepared.folders.items()
-        }
 
     def run(self) -> Result:
         """Train, choose, and write the results."""
@@ -182,7 +135,7 @@ class _Compression:
             settings.output,
             device=prepared.device,
             others=prepared.others,
-            parts=self._bests,
+            parts=self._observation.bests,
             workers=settings.workers,
             save_every=max(1, settings.save_freq // whole),
             shares_every=max(1, settings.print_freq // whole),
@@ -198,7 +151,7 @@ class _Compression:
                 if outcome.done == outcome.steps:
                     selections = self._finish(outcome)
                 else:
-                    self._write_page(outcome.done, outcome.steps)
+                    self._observation.write_page(outcome.done, outcome.steps)
         return self._result(outcome, selections)
 
     def _begin(self, done: int, steps: int | None) -> None:
@@ -237,136 +190,27 @@ class _Compression:
     def _after_step(self, step: Step) -> None:
         if is_main_process():
             with clear_save_errors(self._prepared.settings.output, "the results"):
-                self._write_after(step)
-
-    def _write_after(self, step: Step) -> None:
-        """Write the log, and validate and write the page if they are due."""
-        prepared, written = self._prepared, False
-        for name, losses in step.losses.items():
-            shares = {f"share_{key}": value for key, value in step.shares.get(name, {}).items() if key}
-            written |= self._logs[name].add(step.images, losses, shares, step.seconds, step.waited)
-        self._watcher.step(step)
-        if prepared.data.held_out and self._is_due(step.number, step.steps):
-            self._validate(step)
-            written = True
-        elif written and time.monotonic() - self._page_time > _PAGE_SECONDS:
-            self._write_page(step.number, step.steps)
-        if written:
-            self._watcher.logged()
-
-    def _is_due(self, step: int, steps: int | None) -> bool:
-        """Return whether to validate: each epoch, but not too often in a long training, nor too seldom in a short."""
-        every = self._prepared.steps_of_epoch
-        if steps:
-            every *= max(1, steps // _VALIDATIONS // every)
-            every = min(every, math.ceil(steps / _FEWEST_VALIDATIONS))
-        return step % every == 0 or step == steps
-
-    def _validate(self, step: Step) -> None:
-        prepared, held_out, translators = self._prepared, self._held_out, self._translators()
-        for name in step.losses:
-            network, best = prepared.trainers[name].distiller.student, self._bests[name]
-            if best.add(step.number, held_out.psnr(translators[self._keys[name]]), network):
-                save_weights(best.weights, checkpoint(prepared.folders[name], "best"))
-        self._page.draw_samples(translators, held_out.items, prepared.preprocessing)
-        self._save_samples(translators, step.number)
-        self._write_page(step.number, step.steps)
-
-    @functools.cached_property
-    def _held_out(self) -> HeldOut:
-        """The held-out images, with the teacher's: computed for the first validation, not before the first step."""
-        prepared = self._prepared
-        teacher = prepared.teacher
-
-        def teach(images: torch.Tensor) -> torch.Tensor:
-            # In float32, also if it teaches in another precision: the choice of the weights compares with this, too.
-            with torch.no_grad():
-                output: torch.Tensor = teacher.network(images.to(prepared.device))
-            return output
-
-        given = None if teacher.finished else teach
-        held_out = HeldOut(prepared.data.held_out, prepared.preprocessing, given, KEY, teacher.channels)
-        if held_out.problems:
-            names, count = [problem.what for problem in held_out.problems], len(prepared.data.held_out)
-            check_unusable(names, count + len(prepared.data.training), held_out.problems[0].reason)
-            self._problems += held_out.problems
-        return held_out
-
-    @functools.cached_property
-    def _teacher(self) -> Translator | None:
-        """The translator of the teacher; None for finished images."""
-        prepared = self._prepared
-        for file in prepared.teacher.experiment.files.values():
-            return open_translator(file, prepared.load, prepared.settings.teacher_mode, prepared.device)
-        return None
-
-    @functools.cached_property
-    def _keys(self) -> dict[str, str]:
-        """The keys of the students on the page, by name."""
-        return {name: f"student{number + 1}" for number, name in enumerate(self._prepared.students)}
-
-    def _translators(self) -> dict[str, Translator]:
-        """Return the translators of the students as they are now, and of the teacher unless its images are given."""
-        prepared = self._prepared
-        translators: dict[str, Translator] = {KEY: self._teacher} if self._teacher else {}
-        for name, key in self._keys.items():
-            network, mode = prepared.trainers[name].distiller.student, prepared.settings.student_mode
-            translators[key] = translator_of(network, prepared.teacher.channels, mode, prepared.device)
-        return translators
-
-    def _write_page(self, step: int, steps: int | None) -> None:
-        prepared = self._prepared
-        entries = [Entry(KEY, prepared.teacher.experiment.label, "teacher")]
-        for name, student in prepared.students.items():
-            entries.append(
-                Entry(
-                    self._keys[name],
-                    name or self._page.title,
-                    "student",
-                    kind(student),
-                    prepared.folders[name],
-                    self._bests[name].over_images(prepared.images_of_step),
-                    prepared.samples.epoch_length,
-                )
-            )
-        self._page.write(entries, f"Step {step}{f' of {steps}' if steps else ''}.", step == steps)
-        self._page_time = time.monotonic()
-
-    def _save_samples(self, translators: Mapping[str, Translator], step: int) -> None:
-        """Write the first held-out image of each student where ``kd watch`` finds it."""
-        prepared = self._prepared
-        loaded = load_item(self._held_out.items[0], prepared.preprocessing, prepared.teacher.channels, 1)
-        shown = np.repeat(loaded.input, 3, axis=2) if loaded.input.shape[2] == 1 else loaded.input
-        outputs = {
-            key: to_array(translator.translate(to_tensor([loaded.input]), [0])[0])
-            for key, translator in translators.items()
-        }
-        taught = loaded.finished.get(KEY, outputs.get(KEY))
-        if taught is None:
-            return
-        for name, key in self._keys.items():
-            images = {"real_A": shown, "fake_B": outputs[key], "teacher_fake_B": taught}
-            save_samples(prepared.folders[name], 1 + (step - 1) // prepared.steps_of_epoch, images)
+                self._observation.after(step)
 
     def _note(self, outcome: Outcome) -> None:
         prepared = self._prepared
         for name, samples in {"": prepared.samples, **prepared.others}.items():
             for number in sorted(outcome.unusable.get(name, ())):
                 reason = f"{samples.problem(number)}: the next image took its place"
-                self._problems.append(Problem(str(samples.items[number].file), reason))
+                self._observation.problems.append(Problem(str(samples.items[number].file), reason))
         for name, reason in outcome.failed.items():
-            self._problems.append(Problem(name or "the student", reason))
+            self._observation.problems.append(Problem(name or "the student", reason))
 
     def _finish(self, outcome: Outcome) -> dict[str, Selection]:
-        prepared = self._prepared
+        prepared, observed = self._prepared, self._observation
         return finish(
             prepared,
             [name for name in prepared.trainers if name not in outcome.failed],
-            self._bests,
-            self._held_out.items if prepared.data.held_out else [],
-            self._teacher,
+            observed.bests,
+            observed.held_out.items if prepared.data.held_out else [],
+            observed.teacher,
             outcome.done,
-            self._problems,
+            observed.problems,
             self._phases(time.monotonic() - self._begun)[:2],
             self._choosing,
         )
@@ -391,7 +235,7 @@ class _Compression:
             outcome.done,
             outcome.steps,
             settings.output / "index.html",
-            list(self._problems),
+            list(self._observation.problems),
             prepared.students,
             prepared.preprocessing.crop_size,
             prepared.teacher.trained,
