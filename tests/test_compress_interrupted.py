@@ -23,8 +23,8 @@ from kd_plugin.compression.compress import _Compression, compress
 from kd_plugin.compression.loop import Step
 from kd_plugin.compression.observation import Observation
 from kd_plugin.compression.state import STATE
-from kd_plugin.compression.students import parse_wishes
 from kd_plugin.compression.watcher import Watcher
+from kd_plugin.compression.wishes import parse_wishes
 from kd_plugin.errors import ArgumentError, CheckpointError
 
 TEACHER = GeneratorSpec("resnet", 3, 3, 8, 1, "instance", False, True)

@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.compression.students import Wish, build, check_student, parse_wish, parse_wishes
+from kd_plugin.compression.students import build, check_student
 from kd_plugin.compression.teachers import Teacher
+from kd_plugin.compression.wishes import Wish, parse_wish, parse_wishes
 from kd_plugin.errors import ArgumentError
 from kd_plugin.networks.architecture import Padding
 from kd_plugin.networks.generator import build_generator

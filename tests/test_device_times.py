@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from kd_plugin import GeneratorSpec
-from kd_plugin.compression.students import build, parse_wish
+from kd_plugin.compression.students import build
 from kd_plugin.compression.teachers import Teacher
+from kd_plugin.compression.wishes import parse_wish
 from kd_plugin.errors import ArgumentError, OptionError
 from kd_plugin.host.options.student import StudentOptions
 from kd_plugin.metrics.cost import generator_cost

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..compression.settings import DEFAULT_TERMS
-from ..compression.students import Wish
+from ..compression.wishes import Wish
 from ..errors import OptionError
 from ..flags import Flag
 from ..losses import get_term, split_names

@@ -17,8 +17,8 @@ from torch import distributed
 from ..compression.compress import Result, compress
 from ..compression.loop import Step
 from ..compression.settings import CompressSettings
-from ..compression.students import Wish, parse_wishes
 from ..compression.watcher import Watcher
+from ..compression.wishes import Wish, parse_wishes
 from ..errors import ArgumentError, OptionError, UnknownNetworkError
 from ..host.model.load_generator import load_file
 from ..processes import is_main_process, say

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..compression.students import Wish
 from ..compression.trained import FILE, FOLDER, Trained, assemble, compression_folder, student_folder, teacher_file
+from ..compression.wishes import Wish
 from ..errors import OptionError
 from ..host.repository.family import network_options
 from ..processes import say

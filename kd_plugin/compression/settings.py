@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from ..networks.translator import Mode
 from ..pictures import Preprocess, Preprocessing
 from ..training.objectives import GanMode
-from .students import Wish
+from .wishes import Wish
 
 Direction = Literal["AtoB", "BtoA"]
 

@@ -10,8 +10,8 @@ from ..losses import WeightedTerm, build_terms, get_term
 from ..losses.registry import option_flags
 from ..processes import say
 from .settings import DEFAULT_TERMS, CompressSettings
-from .students import Wish
 from .teachers import Teacher
+from .wishes import Wish
 
 # Terms that do not see the overall colours of images.
 _BLIND = {"srp", "attention", "similarity", "kernel_alignment", "gram", "tv"}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from ...compression.students import Wish, parse_wishes
+from ...compression.wishes import Wish, parse_wishes
 from ...errors import ArgumentError, OptionError
 from ...flags import check_value, flags_of, option
 from ...pictures import Preprocess, Preprocessing
