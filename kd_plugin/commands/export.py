@@ -9,9 +9,8 @@ from typing import Any, get_args
 
 from ..errors import OptionError
 from ..export.settings import Format
-from ..networks.checkpoint_files import checkpoint_format
 from .page import add_page, bound_server, serve
-from .shared import add_checkpoints
+from .shared import add_checkpoints, generator_path
 
 _EXAMPLE = "kd export checkpoints/facades_small -o facades.onnx"
 
@@ -96,20 +95,6 @@ def _export(options: argparse.Namespace) -> int:
 
     status = run(options, path)
     return serve(options, serving) if serving and not status else status
-
-
-def generator_path(name: str, checkpoints: str) -> Path:
-    """Return the path that a name stands for: a file, a folder, or an experiment in the folder of checkpoints.
-
-    Raises:
-        CheckpointError: If it is none of them.
-    """
-    path, experiment = Path(name).expanduser(), Path(checkpoints).expanduser() / name
-    if not any(path.glob("*_net_G*")) and experiment.is_dir() and not path.is_file():
-        return experiment
-    if not path.is_dir():
-        checkpoint_format(path)  # raises for a file that is not a checkpoint, before PyTorch is imported
-    return path
 
 
 def _check_combinations(options: argparse.Namespace) -> None:

@@ -29,8 +29,7 @@ from ..networks.generator import GeneratorSpec
 from ..progress import Phase, Progress
 from ..report.experiments import find_experiment, options_of
 from ..students import StudentRecord
-from .export import generator_path
-from .shared import path_of
+from .shared import generator_path, path_of
 
 _SIZE = 256
 _TEACHER = {"sha256": "sha256", "parameters": "parameters", "network": "netG"}  # facts by name

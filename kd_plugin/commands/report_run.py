@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..host.model.load_generator import load_file
 from ..pictures import Preprocessing
-from ..report.build import Settings
 from ..report.experiments import find_experiment
+from ..report.settings import Settings
 from ..report.write import write_report
 from .shared import device_of, path_of
 

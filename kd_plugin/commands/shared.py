@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
+from ..networks.checkpoint_files import checkpoint_format
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,20 @@ def port(text: str) -> int:
 def path_of(given: str | None) -> Path | None:
     """Return a path of an option; None if it is not given."""
     return Path(given).expanduser() if given else None
+
+
+def generator_path(name: str, checkpoints: str) -> Path:
+    """Return the path that a name stands for: a file, a folder, or an experiment in the folder of checkpoints.
+
+    Raises:
+        CheckpointError: If it is none of them.
+    """
+    path, experiment = Path(name).expanduser(), Path(checkpoints).expanduser() / name
+    if not any(path.glob("*_net_G*")) and experiment.is_dir() and not path.is_file():
+        return experiment
+    if not path.is_dir():
+        checkpoint_format(path)  # raises for a file that is not a checkpoint, before PyTorch is imported
+    return path
 
 
 def device_of(name: str) -> torch.device:

@@ -12,11 +12,12 @@ from ..networks.checkpoint import read_state_dict, save_weights
 from ..networks.taps import unwrap
 from ..networks.translator import Translator
 from ..progress import Phase
-from ..report.build import Settings, build_report
+from ..report.build import build_report
 from ..report.experiments import Experiment
 from ..report.inputs import Item
 from ..report.networks import LoadedFile
 from ..report.results import Problem
+from ..report.settings import Settings
 from ..report.store import NAME, Store
 from ..report.write import save_report
 from .facts import facts_of, how_taught

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +19,7 @@ from .measures.segmenting import segmentation_measures, segmentation_part
 from .measures.shifts import stability, stability_parts
 from .measuring import Measured, Part
 from .results import Frequency, Measure, Problem, Stability, Subject
-
-if TYPE_CHECKING:
-    from .build import Settings
+from .settings import Settings
 
 _Columns = Callable[[Measured, dict[str, str]], Sequence[Measure]]
 

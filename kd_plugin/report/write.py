@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..files import write_text_atomically
-from .build import Settings, build_report
+from .build import build_report
 from .page.document import Extra, write_page
 from .results import Report
+from .settings import Settings
 from .store import NAME, Store
 
 _LISTED = 5  # maximum number of images to name

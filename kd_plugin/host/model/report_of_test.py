@@ -13,8 +13,8 @@ from ...errors import KDError, OptionError
 from ...pictures import Preprocessing
 from ...processes import say
 from ...report import SECTIONS
-from ...report.build import Settings
 from ...report.experiments import Experiment, find_experiment
+from ...report.settings import Settings
 from ...report.write import write_report
 from ...students import RECORD_NAME, StudentRecord
 from ..options.command_line import CommandLine
