@@ -5,6 +5,7 @@ checkers count too.
 """
 
 import ast
+import graphlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,11 @@ def test_a_room_imports_rooms_below_it_only(module: str) -> None:
     row = row_of(module)
     for imported in imports_of(module):
         assert row_of(imported) >= row, f"kd_plugin.{module} imports {imported}"
+
+
+def test_no_imports_form_a_circle() -> None:
+    graph = {module: set(imports_of(module)) - {module} for module in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()  # which raises an error that names a circle
 
 
 def test_the_losses_know_networks_and_the_ground_alone() -> None:
