@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from kd_plugin import CompressSettings, GeneratorSpec, compress
-from kd_plugin.compression.compress import Watcher
 from kd_plugin.compression.loop import Step
-from kd_plugin.compression.students import parse_wishes
+from kd_plugin.compression.watcher import Watcher
+from kd_plugin.compression.wishes import parse_wishes
 from kd_plugin.networks.generator import build_generator
 
 TITLE = "a training of kd compress: a 7x student of a ResNet-9 of ngf 64 at 256x256"

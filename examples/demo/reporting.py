@@ -16,9 +16,10 @@ from kd_plugin.host.model.load_generator import load_file
 from kd_plugin.pictures import Preprocessing
 from kd_plugin.progress import Phase
 from kd_plugin.report import SECTIONS
-from kd_plugin.report.build import Settings, build_report
+from kd_plugin.report.build import build_report
 from kd_plugin.report.experiments import find_experiment
 from kd_plugin.report.results import Report
+from kd_plugin.report.settings import Settings
 from kd_plugin.report.store import NAME, Store
 from kd_plugin.report.write import save_report
 
