@@ -15,7 +15,7 @@ from ..distillation.distiller import Taught
 from ..distillation.precision import checked_half, prepare_teacher
 from ..distillation.teacher_cache import TeacherCache
 from ..export.network import has_batch_norm
-from ..networks.translator import Mode, ModuleTranslator, to_array
+from ..networks.translator import Mode, to_array
 from ..pictures import Preprocessing
 from ..processes import process_count, say
 from ..report.networks import Loader
@@ -28,7 +28,7 @@ from .students import Student, build, check_student
 from .teachers import Teacher, loader_with, open_teacher, probe
 from .terms import blind_note, terms_of_students
 from .trainers import build_trainers, discriminator_builder, learning_rate
-from .validation import psnr_of
+from .validation import psnr_of, translator_of
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,7 @@ def _teacher_note(settings: CompressSettings, teacher: Teacher, samples: Samples
     modes: tuple[Mode, ...] = ("eval", "train")
     device = torch.device(settings.device)
     taught, tested = (
-        to_array(
-            ModuleTranslator(copy.deepcopy(teacher.network), "", "", mode=mode, device=device).translate(image, [0])[
-                0
-            ]
-        )
-        for mode in modes
+        to_array(translator_of(teacher.network, mode=mode, device=device).translate(image, [0])[0]) for mode in modes
     )
     psnr = psnr_of(tested, taught)
     return (
