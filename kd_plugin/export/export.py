@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
 from ..errors import ArgumentError, KDError, first_line
 from ..networks.generator import GeneratorSpec
-from ..networks.taps import unwrap
-from ..networks.translator import ModuleTranslator
 from ..version import __version__
-from . import executorch_file, onnx_file, openvino_file, program_file
-from .graph import INPUT, OUTPUT, Graph, as_frames, from_frames, graph_of
+from . import onnx_file
+from .graph import INPUT, OUTPUT
 from .images import batch_of, draw_images, read_images
-from .int8 import quantise
-from .network import Statistics, deployed, has_batch_norm, has_dropout, with_subpixel_convolutions, without_dropout
+from .network import deployed, has_batch_norm, has_dropout
 from .parity import Parity, compare
+from .reference import Reference
 from .settings import ExportSettings
 from .tile_files import Seams, TileFiles
 from .tiling import STRIDE
+from .writing import Run, check_installed, write
 
 _IMAGES = 8  # to compare on
-_CALIBRATION = 64  # images, at most
 _STEPS = {"float32": 1.0, "float16": 4.0}  # the largest difference that is allowed, of 255
 _PSNR = 35.0  # the least of 8-bit integers, in dB
 _TILED = 2  # images of several tiles to measure
 _DRAWN = "drawn with the spectrum of photographs"
-
-_PACKAGES = {"onnx": onnx_file, "openvino": openvino_file, "executorch": executorch_file}  # that a format needs
-
-Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -88,15 +79,13 @@ def export(
         KDError: If the network cannot be exported, a package is missing, or the images of the file differ.
     """
     settings.check_output()
-    if settings.format in _PACKAGES:
-        _PACKAGES[settings.format].check_installed()
+    check_installed(settings)
     multiple = _multiple(settings, spec)
     pictures, unusable = _pictures(settings)
-    reference = _as_tested(network, settings.statistics)
-    output_channels = _probe(reference, settings, pictures[0], channels)
+    expected = Reference(network, settings.statistics, settings.frames)
+    output_channels = expected.probe(pictures[0], settings.height, settings.width, channels)
     metadata = _metadata(settings, channels, output_channels, facts or {})
     batches = _batches(pictures, settings, channels, multiple)
-    expected = functools.partial(_expected, reference, settings.frames)
     notes = _notes(network, settings, batches, unusable)
     try:
         with tempfile.TemporaryDirectory(dir=settings.output.parent, prefix=".kd_export_") as folder:
@@ -109,8 +98,7 @@ def export(
                     run = TileFiles(module, written, *size, channels, settings.dynamic, metadata)
                     operators = onnx_file.describe(written)
                 else:
-                    graph = _graph_of(module, settings, channels, multiple, metadata)
-                    run, operators = _write(graph, written, settings)
+                    run, operators = write(module, written, settings, channels, multiple, metadata)
                 parity = _compare(expected, run, batches)
                 if _fits(parity, settings):
                     break
@@ -158,101 +146,11 @@ def _pictures(settings: ExportSettings) -> tuple[list[Image.Image], int]:
     return read_images(folder, _IMAGES) if folder else (draw_images(_IMAGES), 0)
 
 
-def _graph_of(
-    module: nn.Module, settings: ExportSettings, channels: int, multiple: int, metadata: Mapping[str, str]
-) -> Graph:
-    if settings.int8:
-        with_subpixel_convolutions(module)  # runtimes have no transposed convolutions in int8
-    return graph_of(
-        module,
-        settings.height,
-        settings.width,
-        channels,
-        frames=settings.frames,
-        dynamic=settings.dynamic,
-        multiple=multiple,
-        half=settings.half and settings.format != "openvino",  # which converts weights by itself
-        metadata=metadata,
-    )
-
-
 def _compare(expected: Callable[[torch.Tensor], torch.Tensor], run: Run, batches: list[torch.Tensor]) -> Parity:
     try:
         return compare(expected, run, batches)
     except Exception as error:  # of any runtime
         raise KDError(f"the file does not run ({type(error).__name__}: {first_line(error, 200)})") from error
-
-
-def _write(graph: Graph, file: Path, settings: ExportSettings) -> tuple[Run, str]:
-    """Write the file; return the function of its images, and its operators for the reader."""
-    if settings.format == "pt2":
-        program_file.write(graph, file)
-        return program_file.open_runner(file), ""
-    if settings.format == "executorch":
-        operators = executorch_file.write(graph, file, _calibration(graph, settings))
-        return executorch_file.open_runner(file), operators
-    if settings.int8:
-        _write_int8(graph, file, settings)
-    elif settings.format == "openvino":
-        openvino_file.write(replace(graph, half=settings.half), file)
-    else:
-        onnx_file.write(graph, file)
-    if settings.format == "openvino":
-        return openvino_file.open_runner(file), ""
-    return onnx_file.Runner(file), onnx_file.describe(file)
-
-
-def _write_int8(graph: Graph, file: Path, settings: ExportSettings) -> None:
-    """Write a file for ONNX Runtime or OpenVINO that computes in 8-bit integers."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx_file.write(graph, source)
-        quantise(source, target, [images.numpy() for images in _calibration(graph, settings)])
-        if settings.format == "openvino":
-            openvino_file.convert(target, file, False, dict(graph.metadata))
-        else:
-            shutil.copyfile(target, file)
-
-
-def _calibration(graph: Graph, settings: ExportSettings) -> list[torch.Tensor]:
-    """Return the images on which to measure the ranges of activations; none for a file in floating point."""
-    if not settings.int8:
-        return []
-    pictures, _ = read_images(settings.int8, _CALIBRATION)
-    size = settings.height, settings.width
-    return [batch_of([picture], *size, graph.channels, graph.frames) for picture in pictures]
-
-
-def _as_tested(network: nn.Module, statistics: Statistics) -> ModuleTranslator:
-    """Return the generator as a host's test runs it, without dropout."""
-    try:
-        module = without_dropout(copy.deepcopy(unwrap(network)).cpu().float())
-    except RuntimeError as error:  # weight norm, for instance
-        raise KDError(f"the generator cannot be copied ({first_line(error, 120)})") from error
-    return ModuleTranslator(module, "the generator", "", mode="train" if statistics == "picture" else "eval")
-
-
-def _expected(reference: ModuleTranslator, frames: bool, batch: torch.Tensor) -> torch.Tensor:
-    """Return the generator's images for a batch in the format of the file."""
-    images = from_frames(batch) if frames else batch
-    output = reference.translate(images, [0] * len(images))
-    return as_frames(output) if frames else output
-
-
-def _probe(reference: ModuleTranslator, settings: ExportSettings, picture: Image.Image, channels: int) -> int:
-    """Run the generator once, so that its own failures are not taken for those of a format; return its channels."""
-    try:
-        output = reference.translate(batch_of([picture], settings.height, settings.width, channels, False), [0])
-    except KDError:
-        raise
-    except Exception as error:  # of any network
-        raise KDError(
-            f"the generator does not take images of {settings.width}x{settings.height} pixels and {channels} "
-            f"channels ({type(error).__name__}: {first_line(error, 120)})"
-        ) from error
-    if not output.isfinite().all():
-        raise KDError("the generator's images are not finite: its checkpoint is damaged, or its training diverged")
-    return int(output.shape[1])
 
 
 def _batches(
@@ -294,13 +192,10 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [f"{unusable} images cannot be read: left out"] if unusable else []
     if has_batch_norm(network):
-        first, second = _as_tested(network, "picture"), _as_tested(network, "running")
+        first = Reference(network, "picture", settings.frames)
+        second = Reference(network, "running", settings.frames)
         other = "running" if settings.statistics == "picture" else "picture"
-        apart = compare(
-            functools.partial(_expected, first, settings.frames),
-            lambda batch: _expected(second, settings.frames, torch.from_numpy(batch)).numpy(),
-            batches[:1],
-        )
+        apart = compare(first, lambda batch: second(torch.from_numpy(batch)).numpy(), batches[:1])
         notes.append(
             f"{settings.statistics} statistics; those of the other kind, {other}, give other images: {apart}"
         )

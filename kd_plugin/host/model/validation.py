@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...report.inputs import Item
 from ...students import describe
 from ..repository.family import Pair
 from .distilled_pair import DistilledPair
+from .pair import is_watched
 
 
 class Validation:
@@ -69,8 +70,13 @@ class Validation:
             )
 
 
-def check_validation(folder: Path, several: bool) -> None:
-    """Raise an :class:`OptionError` if a folder of images does not exist, or is not divided as the model needs."""
+def check_validation(folder: Path, pairs: Iterable[Pair], several: bool) -> None:
+    """Raise an :class:`OptionError` if a folder of images is not as the model needs it, or its inputs are unknown."""
+    if watched := [pair.net for pair in pairs if is_watched(pair)]:
+        raise OptionError(
+            f"--val_images {folder}: the inputs of {' and '.join(watched)} are known to the host alone: remove the "
+            f"option, or declare distill_pairs"
+        )
     parts = [folder / side for side in "AB"] if several else [folder]
     for part in parts:
         try:
