@@ -14,7 +14,7 @@ from ..distillation.distiller import Distiller
 from ..distillation.precision import HalfPrecision
 from ..processes import is_distributed, is_main_process, process_count, process_rank, say
 from .average import WeightAverage
-from .replay import Replay, fold
+from .replay import EpochBatches
 from .rng import get_rng_state, set_rng_state
 from .saving import clear_save_errors, finish_save, saving_whole_files
 from .state import RunState, Stateful, capture, capture_pools, is_of, restore, restore_pools
@@ -44,10 +44,7 @@ class Checkpointer:
         self.bests: Mapping[str, Stateful] = {}  # weights of a validation, by generator, likewise
         self._state: RunState | None = None
         self._epoch_numbers: dict[str, Any] = {}  # the RNG state before the batches of the epoch were drawn
-        self._batch: Any = None  # the current batch
-        # The trained batches of the epoch: their number, and a digest of the names of their images.
-        self._batches, self._seen, self._batches_epoch = 0, "", 0
-        self._replay: Replay | None = None
+        self._batches = EpochBatches()
         self._lr_epoch_count = 1
         self._drawn: dict[str, Any] | None = None  # the RNG state, if numbers are drawn before the setup
 
@@ -143,7 +140,7 @@ class Checkpointer:
                 f"continuing after {state.iteration} steps of epoch {state.epoch}: its first {state.batches} batches "
                 f"are loaded again, but not trained on"
             )
-            self._replay = Replay(self._model.opt, local or replace(state, random_numbers={}, seen=""))
+            self._batches.replay(self._model.opt, local or replace(state, random_numbers={}, seen=""))
         else:
             say(f"continuing after {state.iteration} steps of epoch {state.epoch}, which starts again")
         if late and self._drawn is None:
@@ -165,26 +162,18 @@ class Checkpointer:
     @property
     def replaying(self) -> bool:
         """Whether the next batch is one that was trained before the save."""
-        return self._replay is not None and self._replay.left > 0
+        return self._batches.replaying
 
     @property
     def has_trained_nothing(self) -> bool:
         """Whether the last batch was skipped, so that the host has no results of it."""
-        return self._replay is not None
+        return self._batches.trained_nothing
 
     def skip_batch(self) -> bool:
         """Count a batch that was trained before the save and is skipped; return whether it was the last of them."""
-        assert self._replay is not None
-        state = self._replay.state
-        self._count_batch(state.epoch)
-        self._replay.left -= 1
-        if self._replay.left:
+        state = self._batches.skip()
+        if state is None:
             return False
-        if state.seen not in ("", self._seen):
-            say(
-                "note: the dataset returns other images than before the save, so the rest of the epoch differs from "
-                "that of the uninterrupted run"
-            )
         if state.random_numbers:
             set_rng_state(state.random_numbers)
         self.steps.resume(state.epoch, state.iteration)
@@ -193,29 +182,16 @@ class Checkpointer:
 
     def drew(self, batch: Any) -> None:
         """Record the next batch of the host."""
-        self._batch = batch
-        if self._replay is not None and not self._replay.left:
-            self._replay.end()
-            self._replay = None  # its state is as large as networks and optimizers
+        self._batches.take(batch)
 
     def trained(self) -> None:
         """Count the batch as trained, in one or more steps."""
-        self._count_batch(self.steps.epoch)
-
-    def _count_batch(self, epoch: int) -> None:
-        if epoch != self._batches_epoch:
-            self._batches_epoch, self._batches, self._seen = epoch, 0, ""
-        self._batches += 1
-        self._seen = fold(self._seen, self._batch)
+        self._batches.count(self.steps.epoch)
 
     def set_learning_rate(self) -> None:
         """Record that the host has set the learning rate: after an epoch, or before the next."""
-        replay = self._replay
-        if replay is not None and 0 < replay.left < replay.state.batches:
-            self.steps.resume(replay.state.epoch, replay.state.iteration)
-            replay.end()
-            self._replay = None
-            say("note: the dataset has fewer batches than before the save: continuing with the next epoch")
+        if state := self._batches.end_epoch():
+            self.steps.resume(state.epoch, state.iteration)
         if not self.replaying:
             self._epoch_numbers = get_rng_state()
         if self.steps.set_learning_rate():
@@ -296,8 +272,8 @@ class Checkpointer:
             pools=capture_pools(self._model),
             random_numbers=get_rng_state(),
             epoch_random_numbers={} if complete else self._epoch_numbers,
-            batches=self._batches if self._batches_epoch == steps.epoch else 0,
-            seen=self._seen,
+            batches=self._batches.trained(steps.epoch),
+            seen=self._batches.seen,
             processes=process_count(),
             loss_scale=(self.half.scale, self.half.growth) if self.half and self.half.scales else None,
         )
