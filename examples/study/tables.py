@@ -78,7 +78,7 @@ def _table(
 ) -> str:
     measures = [measure for measure in _MEASURES if _value(teacher, measure[0]) is not None]
     alone, best = results.of(task, "alone", size), results.of(task, BEST, size)
-    head = ["", "seeds", "gap closed", f"minus {RECIPES[BEST].short}", "validation"]
+    head = ["", "seeds", "gap closed", "minus the best", "validation"]
     head += [*(title for _, title, _ in measures), "minutes"]
 
     def row(title: str, found: Sequence[Result], gap: str = "", more: str = "") -> list[str]:
