@@ -23,7 +23,7 @@ from tasks import find_task
 
 from kd_plugin.errors import KDError
 
-_SCALE, _MARGIN, _HEAD = 2, 4, 52  # of a pixel; pixels between images; height of the titles
+_SCALE, _MARGIN, _HEAD = 2, 4, 64  # of a pixel; pixels between images; height of the titles
 _LETTERS = 18  # of a line of a title
 
 
