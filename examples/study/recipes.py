@@ -122,7 +122,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "ours": _both(
         "kd compress with OMGD's losses (inputs only)",
-        "OMGD's losses from inherited channels, at a learning rate of 0.001",
+        "from inherited channels, at a learning rate of 0.001",
         Compress(f"{_OMGD} --lr 0.001"),
     ),
     "ours_lr4": _both(

@@ -59,7 +59,7 @@ class DistilledForward:
             warnings.warn(
                 "the distillation terms of the last step received no gradient: the images they are attached to "
                 f"({images}) do not contribute to the generator's loss",
-                stacklevel=4,
+                stacklevel=3,
             )
         self._attached.clear()
         self.end_step()  # of a host that does not train in optimize_parameters
