@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from dataset import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS, Task
 from table import columns, gap_text
-from training import ALONE, COMPRESSED, DISTILLED, HOST, TEACHER, Workspace, shown
+from training import ALONE, COMPRESS_TERMS, COMPRESSED, DISTILLED, HOST, TEACHER, Workspace, shown
 
 from kd_plugin.host.model.load_generator import load_file
 from kd_plugin.pictures import Preprocessing
@@ -88,7 +88,7 @@ def _texts(workspace: Workspace) -> tuple[str, ...]:
     return (
         "A pix2pix generator was trained to restore photographs degraded to look like old prints: blurred, faded, "
         "noisy. A small one was trained three times, with the same seed, inputs and number of steps: alone; "
-        f"distilled from the large one with {terms}, in the host; and by kd compress with its default terms, on the "
+        f"distilled from the large one with {terms}, in the host; and by kd compress with {COMPRESS_TERMS}, on the "
         "large one's images alone, without ground truth and discriminator.",
         f"All results are on crops of the photographs {_names(TEST_PHOTOGRAPHS, ' and ')}, which were held out. One "
         "seed: results vary between seeds, possibly by more than the intervals show.",

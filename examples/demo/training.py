@@ -23,6 +23,7 @@ import kd_plugin
 
 HOST = Path(__file__).resolve().parent.parent / "host"
 TEACHER, ALONE, DISTILLED, COMPRESSED = "teacher", "student_alone", "student_distilled", "student_compressed"
+COMPRESS_TERMS = "wavelet,srp,pixel"  # for restoration the best of docs/results.md
 NAMES = (TEACHER, ALONE, DISTILLED, COMPRESSED)
 
 _LOSSES = re.compile(r"\(epoch: (\d+), iters: (\d+), time: ([\d.]+), data: ([\d.]+)\)")
@@ -104,7 +105,7 @@ class Workspace:
             "preprocess": "crop",
             "size": self.crop_size,
             "ngf": recipe.student_ngf,
-            "distill": "wavelet,srp,pixel",  # without ground truth, pixel has to compare the overall colours
+            "distill": COMPRESS_TERMS,
             "lr": recipe.lr,
             "batch_size": recipe.batch_size,
             "steps": epochs * -(-self.train_images // recipe.batch_size),

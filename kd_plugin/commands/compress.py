@@ -149,7 +149,9 @@ def _add_students(group: Any) -> None:
 
 def _add_losses(group: Any) -> None:
     group.add_argument(
-        "--distill", metavar="NAMES", help="terms, comma-separated (default: wavelet,srp,pixel); see their options"
+        "--distill",
+        metavar="NAMES",
+        help="terms, comma-separated; see their options (default: ssim,feature,gram,tv,wavelet, --lambda-wavelet 10)",
     )
     group.add_argument("--distill-taps", metavar="NAMES", default="", help="modules whose features the terms read")
     group.add_argument("--srp-layers", metavar="NAMES", default="", help="modules that srp reads")

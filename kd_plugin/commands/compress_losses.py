@@ -57,7 +57,7 @@ def without_effect(options: argparse.Namespace, students: Sequence[Wish]) -> dic
         if not common:
             found[flag.name] = f"--{flag.name} has no effect: each student has its own terms"
         elif not listed:
-            found[flag.name] = f"--{flag.name}: name the terms as well, such as --distill {','.join(DEFAULT_TERMS)}"
+            found[flag.name] = f"--{flag.name}: name the terms as well, such as {_default_options(flag)}"
         elif flag.term not in listed:
             found[flag.name] = f"--{flag.name} has no effect: {flag.term} is not in --distill {options.distill}"
     terms = f"the terms ({', '.join(names)})"
@@ -72,6 +72,13 @@ def _names(options: argparse.Namespace, students: Sequence[Wish]) -> list[str]:
     """Return the names of the terms of all students, each once."""
     common = split_names(options.distill) if options.distill else DEFAULT_TERMS
     return list(dict.fromkeys(name for student in students for name in student.terms or common))
+
+
+def _default_options(given: Flag) -> str:
+    """Return the options that name the default terms with their weights, without one that is given."""
+    weights = {f"lambda_{name}": weight for name, weight in DEFAULT_TERMS.items() if weight is not None}
+    others = (f"--{name} {weight}" for name, weight in weights.items() if name != given.name)
+    return " ".join([f"--distill {','.join(DEFAULT_TERMS)}", *others])
 
 
 def _reading_features(names: Sequence[str]) -> list[str]:

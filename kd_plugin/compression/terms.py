@@ -54,10 +54,10 @@ def _common(settings: CompressSettings, teacher: Teacher) -> Mapping[str, Any]:
     if settings.terms is not None:
         return settings.terms
     readable = teacher.readable or settings.taps
-    found = [name for name in DEFAULT_TERMS if readable or get_term(name).reads != "features"]
+    found = {name: weight for name, weight in DEFAULT_TERMS.items() if readable or get_term(name).reads != "features"}
     if len(found) < len(DEFAULT_TERMS):
-        say(f"note: no features of the teacher are known, so the terms are {' and '.join(found)}")
-    return dict.fromkeys(found)
+        say(f"note: no features of the teacher are known, so the terms are {', '.join(found)}")
+    return found
 
 
 def _build(
