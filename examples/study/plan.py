@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from recipes import ABLATIONS, BEST, MAIN, SMALL, TRIED, Kind
+from recipes import ABLATIONS, BEST, DEFAULT, MAIN, SMALL, TRIED, Kind
 
 from kd_plugin.errors import KDError, unknown_name
 
@@ -136,7 +136,7 @@ class Preset:
 EMOJI = ("edges2emoji", "flat2fluent")
 _HEADLINE = ("alone", "wkd", BEST)
 _MAIN = Group(EMOJI, MAIN, ("7x",), 3)
-_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", "compress_lr2", "ours_wavelet"), ("7x",), 3)
+_PHOTOGRAPHS = Group(("photographs",), (*_HEADLINE, "host", DEFAULT, "compress_lr2"), ("7x",), 3)
 _ABLATIONS = (
     Group(("edges2emoji",), tuple(name for name in ABLATIONS if name not in TRIED), ("7x",), 3),
     Group(("flat2fluent",), ("compress", "omgd_inherited", "ours_lr"), ("7x",), 3),
@@ -182,8 +182,13 @@ PRESETS: Mapping[str, Preset] = {
         _CPU,
         groups=(
             *_CPU.groups,
-            Group(EMOJI, ("alone", "compress_lr2", "ours_wavelet", BEST), ("7x",), 5),
-            Group((*EMOJI, "photographs"), ("alone", "compress_lr", "compress_lr2", "compress_lr4"), ("40x",), 3),
+            Group(EMOJI, ("alone", DEFAULT, "compress_lr2", BEST), ("7x",), 5),
+            Group(
+                (*EMOJI, "photographs"),
+                ("alone", DEFAULT, "compress_lr", "compress_lr2", "compress_lr4"),
+                ("40x",),
+                3,
+            ),
             *_ABLATIONS,
         ),
     ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from formats import share, spread, table
 from plan import SIZES, TEACHER
-from recipes import RECIPES, SHOWN
+from recipes import RECIPES
 from results import Result, Results, gaps_of
 
 
@@ -17,8 +17,8 @@ def replication(first: Results, second: Results) -> str:
         teachers = [_distance(results.of(task, TEACHER)) for results in both]
         rows.append([task, "teacher", teachers[0], "", teachers[1], ""])
         for size in SIZES:
-            names = [name for name in SHOWN if all(results.of(task, name, size) for results in both)]
-            gaps = [gaps_of(results, task, size) for results in both] if names else []
+            names = [name for name in RECIPES if all(results.of(task, name, size) for results in both)]
+            gaps = [gaps_of(results, task, size, names) for results in both] if names else []
             for name in names:
                 row = [f"{task}, {size}", RECIPES[name].title]
                 for results, shares in zip(both, gaps, strict=True):

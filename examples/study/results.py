@@ -169,12 +169,12 @@ def _mean(results: Sequence[Result]) -> float:
 Gaps = Mapping[str, tuple[Interval, int]]  # by recipe: the share of the gap closed, and the number of seeds
 
 
-def gaps_of(results: Results, task: str, size: str) -> Gaps:
-    """Return the shares that the recipes close; none without a teacher and a student alone, or without a gap."""
+def gaps_of(results: Results, task: str, size: str, names: Sequence[str] = SHOWN) -> Gaps:
+    """Return the shares that recipes close; none without a teacher and a student alone, or without a gap."""
     teacher, alone = teacher_of(results, task), results.of(task, "alone", size)
     if teacher is None or not alone:
         return {}
-    found = {name: results.of(task, name, size) for name in SHOWN if name != "alone"}
+    found = {name: results.of(task, name, size) for name in names if name != "alone"}
     return {
         name: (closed, len(students))
         for name, students in found.items()
